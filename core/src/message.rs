@@ -1,0 +1,407 @@
+//! What the nodes say to each other: checked types. [`crate::wire`] turns them into frames and back;
+//! a message that exists has passed every check that needs no state.
+
+use crate::coordination::{CallId, Error, Operation, Reply, SessionId, WatchKind};
+use crate::filter::Filter;
+use crate::id::{
+    BrokerIdentity, Endpoint, Epoch, Group, GroupId, Lineage, Nonce, Offset, PublisherId, Sequence,
+};
+use crate::log::{Batch, Entry, EpochEnd};
+use crate::time::Duration;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Which history a message is about: the group's log and its lineage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct History {
+    /// The group's identity.
+    pub group_id: GroupId,
+    /// The generation of its data.
+    pub lineage: Lineage,
+}
+
+/// Everything that crosses a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Backup to primary: send me the log.
+    Hello(Hello),
+    /// Primary to backup: entries, or a heartbeat.
+    Replicate(Replicate),
+    /// Backup to primary: verified and durable up to here.
+    ReplicateAck(ReplicateAck),
+    /// Backup to a primary it does not follow, or whose entries do not fit.
+    ReplicateNack(ReplicateNack),
+    /// Publisher to primary: begin or resume a session.
+    OpenSession(OpenSession),
+    /// Primary to publisher: the session is committed.
+    SessionOpened(SessionOpened),
+    /// Publisher to primary: batches.
+    Publish(Publish),
+    /// Primary to publisher: committed up to here.
+    PublishAck(PublishAck),
+    /// Subscriber to primary: send me what matches.
+    OpenStream(OpenStream),
+    /// Primary to subscriber: the stream starts here.
+    StreamOpened(StreamOpened),
+    /// Primary to subscriber: entries, or a heartbeat.
+    Deliver(Deliver),
+    /// Subscriber to primary: you may send up to here.
+    Credit {
+        /// Which stream.
+        stream: u64,
+        /// Body bytes in all since the stream was opened.
+        limit: u64,
+    },
+    /// Subscriber to primary: no more.
+    CloseStream {
+        /// Which stream.
+        stream: u64,
+    },
+    /// Client to discovery: who is primary?
+    Lookup(Lookup),
+    /// Discovery to client: as far as this replica knows.
+    Route(Route),
+    /// Client to coordination service: begin or re-attach a session.
+    CoordinationOpen {
+        /// `None`: a new one.
+        session: Option<SessionCredentials>,
+        /// How long the session outlives its last sign of life.
+        timeout: Duration,
+    },
+    /// Coordination service to client. `None`: the session has expired.
+    CoordinationOpened {
+        /// The session and the timeout that holds.
+        session: Option<(SessionCredentials, Duration)>,
+    },
+    /// Client to coordination service: an operation.
+    CoordinationCall {
+        /// Which call.
+        call: CallId,
+        /// What to do.
+        operation: Operation,
+    },
+    /// Coordination service to client: its outcome.
+    CoordinationReply {
+        /// Which call.
+        call: CallId,
+        /// How it ended.
+        result: Result<Reply, Error>,
+    },
+    /// Coordination service to client: a watch has fired.
+    CoordinationWatch {
+        /// Which node.
+        path: String,
+        /// What happened.
+        kind: WatchKind,
+    },
+    /// Client to coordination service: end the session.
+    CoordinationClose,
+    /// Are you there?
+    Ping {
+        /// Comes back.
+        token: u64,
+    },
+    /// Yes.
+    Pong {
+        /// From the ping.
+        token: u64,
+    },
+    /// A request was not carried out.
+    Refusal {
+        /// The stream that was asked for; 0 where none was.
+        stream: u64,
+        /// Why.
+        reason: Refusal,
+    },
+}
+
+/// Proves that a client owns a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionCredentials {
+    /// The session; never 0.
+    pub id: SessionId,
+    /// Its password.
+    pub password: Nonce,
+}
+
+/// What a backup's log looks like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Who asks.
+    pub sender: BrokerIdentity,
+    /// Which history it holds.
+    pub history: History,
+    /// Highest epoch it knows.
+    pub epoch: Epoch,
+    /// Its log.
+    pub log: LogSummary,
+}
+
+/// Extent and epochs of a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogSummary {
+    /// First offset held.
+    pub start: Offset,
+    /// Next offset.
+    pub end: Offset,
+    /// Ends of its epochs, ascending in both numbers.
+    pub epochs: Vec<EpochEnd>,
+}
+
+/// Log entries for a backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replicate {
+    /// The primary.
+    pub sender: BrokerIdentity,
+    /// Which history.
+    pub history: History,
+    /// The primary's epoch.
+    pub epoch: Epoch,
+    /// The entries start here; they are contiguous.
+    pub previous_offset: Offset,
+    /// Epoch of the record before; 0 at the log's start.
+    pub previous_epoch: Epoch,
+    /// The primary's commit offset.
+    pub commit: Offset,
+    /// The entries.
+    pub entries: Vec<Entry>,
+}
+
+/// A backup's acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicateAck {
+    /// The backup.
+    pub sender: BrokerIdentity,
+    /// Which history.
+    pub history: History,
+    /// The epoch in which the prefix was verified.
+    pub epoch: Epoch,
+    /// End of the verified, durable prefix.
+    pub matched: Offset,
+}
+
+/// A backup's refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicateNack {
+    /// The backup.
+    pub sender: BrokerIdentity,
+    /// Which history.
+    pub history: History,
+    /// Lowest epoch that it accepts.
+    pub floor: Epoch,
+    /// Its log.
+    pub log: LogSummary,
+}
+
+/// Begins or resumes a publisher's session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenSession {
+    /// The history the publisher believes in.
+    pub history: History,
+    /// Who.
+    pub publisher: PublisherId,
+    /// The same in every attempt to open this session.
+    pub nonce: Nonce,
+    /// 0: open; else: resume this incarnation.
+    pub incarnation: u64,
+}
+
+/// The session is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionOpened {
+    /// Which history.
+    pub history: History,
+    /// The primary's epoch.
+    pub epoch: Epoch,
+    /// Whose session.
+    pub publisher: PublisherId,
+    /// Its incarnation, from 1.
+    pub incarnation: u64,
+    /// Last committed sequence number; 0 when there is none.
+    pub last_sequence: Sequence,
+}
+
+/// Batches from a publisher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// The history of the session.
+    pub history: History,
+    /// At least one; in sequence order.
+    pub batches: Vec<Batch>,
+}
+
+/// Cumulative acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishAck {
+    /// Which history.
+    pub history: History,
+    /// The primary's epoch.
+    pub epoch: Epoch,
+    /// Whose session.
+    pub publisher: PublisherId,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// Everything up to and including this one is committed.
+    pub last_sequence: Sequence,
+}
+
+/// A place in a group's log: every matching committed record below `offset` has been handled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The generation of the group's data.
+    pub lineage: Lineage,
+    /// Epoch of the record before `offset`; 0 at the log's start.
+    pub epoch: Epoch,
+    /// The place.
+    pub offset: Offset,
+}
+
+/// Where a stream starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the oldest record kept.
+    Earliest,
+    /// With the next record committed.
+    Latest,
+    /// Here.
+    At(Position),
+}
+
+/// Asks for a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenStream {
+    /// Chosen by the subscriber, not 0; unique on its link.
+    pub stream: u64,
+    /// The history the subscriber believes in.
+    pub history: History,
+    /// At least one.
+    pub filters: Vec<Filter>,
+    /// Where to start.
+    pub start: Start,
+    /// Body bytes that may be sent in all.
+    pub credit: u64,
+}
+
+/// A stream is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamOpened {
+    /// Which stream.
+    pub stream: u64,
+    /// Which history.
+    pub history: History,
+    /// The primary's epoch.
+    pub epoch: Epoch,
+    /// Where it starts: at the position asked for, or above it where retention has overtaken it.
+    pub start: Position,
+}
+
+/// Committed entries for a subscriber.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deliver {
+    /// Which stream.
+    pub stream: u64,
+    /// Which history.
+    pub history: History,
+    /// The primary's epoch.
+    pub epoch: Epoch,
+    /// The `upto` of the frame before.
+    pub from: Offset,
+    /// Every matching record below is in this frame or an earlier one (R30).
+    pub upto: Position,
+    /// Batches only.
+    pub entries: Vec<Entry>,
+}
+
+/// Asks a discovery replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// Which group.
+    pub group: Group,
+    /// Push later changes.
+    pub watch: bool,
+    /// Answer only from a read made with a sync after this request.
+    pub fresh: bool,
+}
+
+/// What a discovery replica knows of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Which group.
+    pub group: Group,
+    /// How many groups the cluster has.
+    pub groups: u32,
+    /// `None` while the group does not exist.
+    pub history: Option<History>,
+    /// The group's epoch.
+    pub epoch: Epoch,
+    /// The group's configuration number.
+    pub config: u64,
+    /// `None` while there is no primary or its address is unknown.
+    pub primary: Option<Endpoint>,
+    /// When to ask again, if there is no primary.
+    pub retry_after: Duration,
+    /// How long ago the replica last heard from the coordination service.
+    pub age: Duration,
+    /// Answers a [`Lookup`] with `fresh`.
+    pub fresh: bool,
+}
+
+/// Why a request was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Ask the primary.
+    NotPrimary {
+        /// Who it is, as far as the sender knows.
+        primary: Option<Endpoint>,
+        /// In which epoch.
+        epoch: Epoch,
+    },
+    /// The primary's epoch is not committed yet (R4).
+    Electing {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The session is not known (R29).
+    UnknownSession {
+        /// Whose.
+        publisher: PublisherId,
+    },
+    /// A newer incarnation of the publisher exists.
+    Fenced {
+        /// Whose.
+        publisher: PublisherId,
+        /// The newest incarnation.
+        incarnation: u64,
+    },
+    /// The batch does not continue the sequence.
+    Gap {
+        /// Whose.
+        publisher: PublisherId,
+        /// The sequence number that would.
+        expect: Sequence,
+    },
+    /// A limit was reached.
+    Busy {
+        /// Whose request.
+        publisher: PublisherId,
+        /// Nothing from this sequence number on was taken.
+        expect: Sequence,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The group's data is another generation's.
+    LineageChanged {
+        /// Which history holds now.
+        history: History,
+    },
+    /// The position is not in this log's history.
+    Diverged {
+        /// End of the shared history.
+        common: Offset,
+    },
+    /// The request makes no sense.
+    Invalid {
+        /// One line for a log.
+        detail: String,
+    },
+}
