@@ -29,6 +29,8 @@ pub struct Backup {
     address: Option<Address>,
     epoch: Epoch,
     connection: Connection,
+    /// Where the primary's frames come from: acknowledgements go there.
+    source: Option<LinkId>,
     backoff: Backoff,
     /// Consecutive refusals, with no frame between.
     refusals: u32,
@@ -47,6 +49,7 @@ impl Backup {
             address: None,
             epoch,
             connection: Connection::Idle(Some(now)),
+            source: None,
             backoff: Backoff::new(timing.backoff, timing.backoff_cap),
             refusals: 0,
             heard: now,
@@ -88,12 +91,18 @@ impl Backup {
         }
     }
 
+    /// The link that the primary's latest frame came on.
+    pub const fn source(&self) -> Option<LinkId> {
+        self.source
+    }
+
     /// The primary of this or a later epoch has sent entries or a heartbeat.
-    pub fn hear(&mut self, now: Instant, epoch: Epoch) {
+    pub fn hear(&mut self, now: Instant, epoch: Epoch, link: LinkId) {
         if epoch > self.epoch {
             self.epoch = epoch;
             self.verified = 0;
         }
+        self.source = Some(link);
         self.heard = now;
         self.refusals = 0;
         self.backoff.reset();

@@ -99,11 +99,7 @@ impl Configuration {
     }
 
     /// R14: a read that shows a later version settles the proposal: it was applied, or never will be.
-    pub fn handle_view<E>(
-        &mut self,
-        view: &GroupView,
-        cx: &mut Context<'_, E>,
-    ) -> Option<Resolution> {
+    pub fn handle_view<E>(&mut self, view: &GroupView, cx: &mut Context<'_, E>) -> Option<Resolution> {
         let proposal = self.proposal.as_ref()?;
         let (state, version) = view.state.as_ref().filter(|(_, version)| *version > proposal.version)?;
         let resolution = match state.nonce == proposal.state.nonce {

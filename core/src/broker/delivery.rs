@@ -110,12 +110,7 @@ impl Delivery {
     }
 
     /// Sends what is committed, on every stream.
-    pub fn serve_all<E>(
-        &mut self,
-        now: Instant,
-        (replica, epoch): (&Replica, Epoch),
-        out: &mut Outbox<E>,
-    ) {
+    pub fn serve_all<E>(&mut self, now: Instant, (replica, epoch): (&Replica, Epoch), out: &mut Outbox<E>) {
         self.backlog = None;
         for (key, stream) in &mut self.streams {
             let more = stream.serve(now, *key, (replica, epoch), out);
@@ -211,8 +206,7 @@ impl Stream {
         out: &mut Outbox<E>,
     ) {
         let upto = replica.position(self.scanned);
-        let deliver =
-            Deliver { stream, history: replica.history(), epoch, from: self.told, upto, entries };
+        let deliver = Deliver { stream, history: replica.history(), epoch, from: self.told, upto, entries };
         out.transmit(link, wire::encode(&Message::Deliver(deliver)));
         self.told = self.scanned;
         self.spoke = now;

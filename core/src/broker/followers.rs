@@ -74,8 +74,7 @@ impl Follower {
     }
 
     fn has_room(&self) -> bool {
-        self.in_flight.len() < REPLICATION_WINDOW_FRAMES
-            && self.in_flight_bytes < REPLICATION_WINDOW_BYTES
+        self.in_flight.len() < REPLICATION_WINDOW_FRAMES && self.in_flight_bytes < REPLICATION_WINDOW_BYTES
     }
 
     fn rewind(&mut self, to: Offset) {
@@ -167,6 +166,19 @@ impl Followers {
         self.0.insert(member, follower);
     }
 
+    /// Nobody's silence counts until now: this process itself was not running.
+    pub fn forgive(&mut self, now: Instant) {
+        for follower in self.0.values_mut() {
+            follower.heard = now;
+            follower.progressed = now;
+        }
+    }
+
+    /// Forgets those that `keep` does not want.
+    pub fn retain(&mut self, keep: impl Fn(&Member) -> bool) {
+        self.0.retain(|member, _| keep(member));
+    }
+
     /// The follower, if this member has attached.
     pub fn get(&self, member: &Member) -> Option<&Follower> {
         self.0.get(member)
@@ -183,11 +195,6 @@ impl Followers {
         let (member, follower) = attached.next()?;
         follower.link = None;
         Some(member)
-    }
-
-    /// Forgets a follower.
-    pub fn remove(&mut self, member: &Member) {
-        self.0.remove(member);
     }
 
     /// R8: counts an acknowledgement of this epoch. Returns whether the follower is known.

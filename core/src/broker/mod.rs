@@ -9,8 +9,8 @@ pub mod candidacy;
 pub mod configuration;
 pub mod delivery;
 pub mod durability;
-mod following;
 pub mod followers;
+mod following;
 mod leading;
 pub mod primary;
 pub mod probes;
@@ -403,6 +403,8 @@ impl Node for Broker {
             Role::Stopped => return None,
         };
         let shared = earliest(self.registry.deadline(), self.configuration.deadline());
-        earliest(earliest(role, shared), self.shutdown)
+        // A regular tick: a longer gap between two inputs means that the process was not running.
+        let tick = Some(self.last_input + timing.heartbeat);
+        earliest(earliest(role, shared), earliest(self.shutdown, tick))
     }
 }

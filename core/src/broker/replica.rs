@@ -104,8 +104,7 @@ impl Replica {
         let from = self.log.end();
         self.log.truncate(to);
         self.sessions.truncated(&self.log, self.commit);
-        self.uncommitted_bytes =
-            self.log.iter_from(self.commit).map(|entry| entry.body_len() as u64).sum();
+        self.uncommitted_bytes = self.log.iter_from(self.commit).map(|entry| entry.body_len() as u64).sum();
         self.durability.truncate(to, out);
         out.trace(Trace::Truncated { to, from });
     }
