@@ -1,1 +1,7 @@
-//! To come.
+//! Steadfast on tokio: the production adapter, and the client library.
+
+pub mod driver;
+pub mod transport;
+
+pub use steadfast_core as core;
+pub use steadfast_runtime as runtime;
