@@ -1,6 +1,5 @@
 //! The command line.
 
-use super::position::{self, From};
 use super::text;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::id::{Address, NodeName};
 use steadfast_core::limits::Timing;
+use steadfast_core::subscriber::Start;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -295,8 +295,8 @@ pub struct SubscribeArgs {
     #[command(flatten)]
     pub client: ClientArgs,
     /// Where to begin: earliest, latest or a position
-    #[arg(long, value_name = "WHERE", default_value = "latest", value_parser = position::parse_from)]
-    pub from: From,
+    #[arg(long, value_name = "WHERE", default_value = "latest", value_parser = text::start)]
+    pub from: Start,
     /// Stop after this many records
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,

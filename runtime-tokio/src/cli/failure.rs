@@ -36,14 +36,13 @@ impl fmt::Display for Failure {
 }
 
 /// A usage error of the parser, in one line: its first paragraph, and its tip or where the help is.
-pub fn usage_line(error: &clap::Error, help: &str) -> String {
+pub fn usage_line(error: &clap::Error) -> String {
     let rendered = error.render().to_string();
-    let mut paragraphs = rendered.split("\n\n");
-    let cause = one_line(paragraphs.next().unwrap_or("error: the command line makes no sense"));
+    let cause = one_line(rendered.split("\n\n").next().unwrap_or_default());
     let tip = rendered.lines().find_map(|line| line.trim().strip_prefix("tip: "));
     match tip {
-        Some(tip) => format!("{cause}; {} (all options: try '{help}')", one_line(tip)),
-        None => format!("{cause}; try '{help}'"),
+        Some(tip) => format!("{cause}; {tip}"),
+        None => format!("{cause}; try --help"),
     }
 }
 

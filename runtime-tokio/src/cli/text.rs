@@ -3,6 +3,7 @@
 use std::time::Duration;
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::id::{Address, InvalidText, NodeName};
+use steadfast_core::subscriber::{Bookmark, Start};
 use steadfast_runtime::address;
 
 /// A duration: `2s`, `500ms`, `1m`; a bare number counts seconds.
@@ -54,6 +55,17 @@ pub fn filter(text: &str) -> Result<Filter, String> {
     Filter::new(text).map_err(|error| format!("the filter {error}; for example orders.eu, orders.* or orders.>"))
 }
 
+/// Where a subscription begins.
+pub fn start(text: &str) -> Result<Start, String> {
+    match text {
+        "earliest" => Ok(Start::Earliest),
+        "latest" => Ok(Start::Latest),
+        _ => text.parse::<Bookmark>().map(Start::At).map_err(|error| {
+            format!("it is neither 'earliest' nor 'latest', and {error}")
+        }),
+    }
+}
+
 /// A broker's name.
 pub fn node_name(text: &str) -> Result<NodeName, String> {
     NodeName::new(text)
@@ -95,6 +107,8 @@ mod tests {
         assert!(topic("a..b").unwrap_err().contains("empty word"));
         assert!(topic("a.*").unwrap_err().contains("wildcards are for filters"));
         assert!(filter(">.a").unwrap_err().contains("orders.>"));
+        assert!(start("first").unwrap_err().contains("earliest"));
+        assert_eq!(start("latest"), Ok(Start::Latest));
         assert!(node_name("A").unwrap_err().contains("lower-case"));
     }
 }
