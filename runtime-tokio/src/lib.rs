@@ -1,5 +1,6 @@
 //! Steadfast on tokio: the production adapter, and the client library.
 
+pub mod coordination;
 pub mod driver;
 pub mod transport;
 
