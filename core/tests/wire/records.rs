@@ -48,7 +48,7 @@ proptest! {
         prop_assert_eq!(records.len(), predicted);
         prop_assert_eq!(records.count() as usize, payloads.len());
         let body = records.finish();
-        prop_assert!(records.is_empty() && records.len() == 0);
+        prop_assert_eq!((records.count(), records.len()), (0, 0));
         let message = steadfast_proto::Records { payload: payloads };
         prop_assert_eq!(body, message.encode_to_vec());
     }

@@ -290,7 +290,8 @@ fn streams() {
 #[test]
 fn a_bad_body_does_not_stop_a_stream() {
     // R31: the frame decodes, the batch does not.
-    let changes: [(fn(&mut proto::BatchHeader), Undecodable); 3] = [
+    type Change = fn(&mut proto::BatchHeader);
+    let changes: [(Change, Undecodable); 3] = [
         (|header| header.checksum ^= 1, Undecodable::Checksum),
         (|header| header.raw_length += 1, Undecodable::Malformed),
         (|header| header.raw_length = u32::MAX, Undecodable::TooLarge),
