@@ -274,7 +274,7 @@ impl Discovery {
             None => backoff + self.rng.jitter(backoff_cap),
         };
         let age = self.heard.map_or(Duration::ZERO, |heard| now - heard);
-        Route { group: GROUP, groups: GROUPS, history, epoch, config, primary, retry_after, age, fresh }
+        Route { group, groups: GROUPS, history, epoch, config, primary, retry_after, age, fresh }
     }
 
     fn send(&mut self, link: LinkId, message: &Message) {
