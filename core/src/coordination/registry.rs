@@ -342,7 +342,7 @@ impl Registry {
 
     fn on_state<E>(&mut self, data: &Bytes, stat: &Stat, cx: &mut Context<'_, E>) {
         let Some(round) = &mut self.reading else { return };
-        match wire::decode_group_state(data.clone()) {
+        match wire::decode_group_state(data) {
             Ok(state) => round.seen.state = Some((state, stat.version)),
             Err(reason) => {
                 cx.out.trace(Trace::BadNode { path: self.paths.state(self.group), reason });
@@ -374,7 +374,7 @@ impl Registry {
 
     fn on_live<E>(&mut self, name: String, data: &Bytes, stat: &Stat, cx: &mut Context<'_, E>) {
         let Some(round) = &mut self.reading else { return };
-        let decoded = wire::decode_live_node(data.clone());
+        let decoded = wire::decode_live_node(data);
         match decoded.and_then(|node| check_name(&name, node)) {
             Ok(node) => {
                 let live = Live { node, czxid: stat.czxid, owner: stat.ephemeral_owner };
