@@ -1,0 +1,6 @@
+//! The registry, the election and the discovery node on a coordination tree, one call at a time.
+
+mod discovery;
+mod election;
+mod registry;
+mod world;
