@@ -2,5 +2,6 @@
 
 mod discovery;
 mod election;
+mod faults;
 mod registry;
 mod world;

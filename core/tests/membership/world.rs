@@ -286,11 +286,64 @@ impl<S: Subject> World<S> {
             let deadlines = self.clients.iter().filter_map(|client| client.subject.deadline());
             let Some(next) = deadlines.min() else { break };
             self.now = self.now.max(next);
-            for i in 0..self.clients.len() {
-                self.clients[i].subject.timeout(self.now);
-                self.collect(i);
+            (0..self.clients.len()).for_each(|i| self.time_out(i));
+        }
+    }
+
+    /// One random thing that can go right or wrong with a client's connection.
+    pub fn stir(&mut self, i: usize, rng: &mut Rng) {
+        self.collect(i);
+        let client = &self.clients[i];
+        if client.wants_session {
+            self.open(i);
+        } else if client.session.is_none() {
+            self.feed(i, Event::Session(SessionState::Expired));
+        } else if !client.connected {
+            self.reconnect(i);
+        } else {
+            let has_calls = !client.calls.is_empty();
+            match rng.below(40) {
+                0 => self.suspend(i),
+                1 => self.expire(i),
+                2 => self.end_session(i),
+                3 | 4 if has_calls => drop(self.lose(i, rng.below(2) == 0)),
+                5 => {
+                    // The client thinks its session over; the tree keeps its nodes for a while.
+                    self.suspend(i);
+                    self.feed(i, Event::Session(SessionState::Expired));
+                }
+                _ if has_calls => drop(self.step(i)),
+                _ => self.time_out(i),
             }
         }
+    }
+
+    fn time_out(&mut self, i: usize) {
+        if let Some(at) = self.clients[i].subject.deadline() {
+            self.now = self.now.max(at);
+            self.clients[i].subject.timeout(self.now);
+            self.collect(i);
+        }
+    }
+
+    /// Ends all faults: everybody is connected, and sessions that nobody uses are over.
+    pub fn calm(&mut self) {
+        for i in 0..self.clients.len() {
+            self.collect(i);
+            let client = &self.clients[i];
+            if client.session.is_none() && !client.wants_session {
+                self.feed(i, Event::Session(SessionState::Expired));
+            } else if client.session.is_some() && !client.connected && !client.wants_session {
+                self.reconnect(i);
+            }
+        }
+        self.settle();
+        for session in 1..=self.sessions {
+            if self.clients.iter().all(|client| client.session != Some(session)) {
+                self.tree.close_session(session, &mut self.rng);
+            }
+        }
+        self.settle();
     }
 
     pub fn suspend(&mut self, i: usize) {
