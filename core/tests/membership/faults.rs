@@ -59,6 +59,14 @@ fn every_epoch_of_discovery_has_one_leader() {
             world.stir(i, &mut rng);
             if let Some(epoch) = world.clients[i].subject.component.leads() {
                 assert_eq!(*reigns.entry(epoch).or_insert(i), i, "seed {seed}: one leader an epoch");
+                let session = world.clients[i].session;
+                let owned = |path: &str| {
+                    let owner = world.tree.node(path).map(|(_, stat)| stat.ephemeral_owner);
+                    owner == session
+                };
+                // A paused leader knows nothing of the end of its session; the fence stops it.
+                let stands = world.tree.paths().any(owned);
+                assert!(session.is_none() || stands, "seed {seed}: leads without a candidate");
             }
         }
         world.calm();

@@ -145,6 +145,8 @@ pub struct Client<S> {
     connected: bool,
     book: WatchBook,
     since: i64,
+    /// Calls whose outcome the client does not know, and which may still be carried out.
+    late: Vec<(SessionId, Operation)>,
 }
 
 pub struct World<S> {
@@ -170,6 +172,7 @@ impl<S: Subject> World<S> {
             connected: false,
             book: WatchBook::default(),
             since: 0,
+            late: Vec::new(),
         };
         let clients = subjects.into_iter().map(client).collect();
         Self { now: Instant::default(), tree, clients, sessions: 0, rng: Rng::new(1) }
@@ -243,13 +246,22 @@ impl<S: Subject> World<S> {
     /// Loses the outcome of the client's oldest call, which was carried out or not.
     pub fn lose(&mut self, i: usize, carried_out: bool) -> Operation {
         let (call, operation) = self.clients[i].calls.pop_front().expect("a call");
+        let session = self.clients[i].session.expect("a session");
+        self.clients[i].late.push((session, operation.clone()));
         if carried_out {
-            let session = self.clients[i].session.expect("a session");
-            let _ = self.tree.apply(session, &operation);
-            self.deliver_watches();
+            self.carry_out_late(i);
         }
         self.feed(i, Event::Reply { call, result: Err(Error::Unknown) });
         operation
+    }
+
+    /// Carries out the latest of the calls whose outcome is lost.
+    fn carry_out_late(&mut self, i: usize) {
+        if let Some((session, operation)) = self.clients[i].late.pop() {
+            // Nobody hears how it ended.
+            let _ = self.tree.apply(session, &operation);
+            self.deliver_watches();
+        }
     }
 
     /// Carries out calls until one is next that `stop` wants to see.
@@ -307,7 +319,8 @@ impl<S: Subject> World<S> {
                 1 => self.expire(i),
                 2 => self.end_session(i),
                 3 | 4 if has_calls => drop(self.lose(i, rng.below(2) == 0)),
-                5 => {
+                5 | 6 => self.carry_out_late(i),
+                7 => {
                     // The client thinks its session over; the tree keeps its nodes for a while.
                     self.suspend(i);
                     self.feed(i, Event::Session(SessionState::Expired));
