@@ -90,12 +90,12 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Moves up to `max` items to `take`, in order. Returns how many; when none, the task is woken
-    /// by the next one.
+    /// Moves up to `max` items to `take`, in order. Returns how many; when there is none, the task is
+    /// woken by the next one; zero means that no sender is left either.
     pub fn poll_drain(&mut self, cx: &mut Context<'_>, max: usize, take: impl FnMut(T)) -> Poll<usize> {
         let mut state = self.0.lock();
         let count = state.queue.len().min(max);
-        if count == 0 {
+        if count == 0 && state.senders > 0 {
             match &mut state.receiver {
                 Some(waker) => waker.clone_from(cx.waker()),
                 none => *none = Some(cx.waker().clone()),
@@ -107,15 +107,14 @@ impl<T> Receiver<T> {
     }
 
     /// The next item; `None` when there is none and no sender is left.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let mut item = None;
+        self.poll_drain(cx, 1, |next| item = Some(next)).map(|_| item)
+    }
+
+    /// As [`Self::poll_next`].
     pub async fn next(&mut self) -> Option<T> {
-        poll_fn(|cx| {
-            let mut item = None;
-            match self.poll_drain(cx, 1, |next| item = Some(next)) {
-                Poll::Pending if self.0.lock().senders > 0 => Poll::Pending,
-                _ => Poll::Ready(item),
-            }
-        })
-        .await
+        poll_fn(|cx| self.poll_next(cx)).await
     }
 }
 
