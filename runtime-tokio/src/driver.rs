@@ -45,7 +45,8 @@ pub struct NodePorts<C, F> {
     pub on_event: F,
 }
 
-/// Drives the node until its event handler breaks, then gives its last frames a moment to leave.
+/// Drives the node until its event handler breaks or nobody is left to command it, then gives its last
+/// frames a moment to leave.
 pub async fn drive<N, F>(mut node: N, clock: Clock, ports: NodePorts<N::Command, F>)
 where
     N: Node,
@@ -110,8 +111,11 @@ impl<C, F> Turn<C, F> {
             let _ = port.events.poll_drain(cx, COORDINATION_EVENTS, take);
         }
         self.ports.transport.poll(cx, batch);
-        let _ = self.ports.commands.poll_drain(cx, COMMANDS, |command| batch.push(Input::Command(command)));
-        if batch.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+        let take = |command| batch.push(Input::Command(command));
+        if self.ports.commands.poll_drain(cx, COMMANDS, take) == Poll::Ready(0) {
+            self.stopped = true;
+        }
+        if batch.is_empty() && !self.stopped { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// Whether the input is of a link that the node has closed since the input was gathered.

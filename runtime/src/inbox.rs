@@ -6,6 +6,7 @@
 //! coordination session by the calls and watches that its node has open.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -13,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 struct State<T> {
     queue: VecDeque<T>,
     receiver: Option<Waker>,
+    senders: usize,
     closed: bool,
 }
 
@@ -32,7 +34,21 @@ pub struct Sender<T>(Arc<Shared<T>>);
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
+        self.0.lock().senders += 1;
         Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        let waker = {
+            let mut state = self.0.lock();
+            state.senders -= 1;
+            if state.senders == 0 { state.receiver.take() } else { None }
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 
@@ -42,7 +58,7 @@ pub struct Receiver<T>(Arc<Shared<T>>);
 
 /// A new inbox.
 pub fn inbox<T>() -> (Sender<T>, Receiver<T>) {
-    let state = State { queue: VecDeque::new(), receiver: None, closed: false };
+    let state = State { queue: VecDeque::new(), receiver: None, senders: 1, closed: false };
     let shared = Arc::new(Shared(Mutex::new(state)));
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
@@ -74,12 +90,12 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Moves up to `max` items to `take`, in order. Returns how many; when none, the task is woken
-    /// by the next one.
+    /// Moves up to `max` items to `take`, in order. Returns how many; when there is none, the task is
+    /// woken by the next one; zero means that no sender is left either.
     pub fn poll_drain(&mut self, cx: &mut Context<'_>, max: usize, take: impl FnMut(T)) -> Poll<usize> {
         let mut state = self.0.lock();
         let count = state.queue.len().min(max);
-        if count == 0 {
+        if count == 0 && state.senders > 0 {
             match &mut state.receiver {
                 Some(waker) => waker.clone_from(cx.waker()),
                 none => *none = Some(cx.waker().clone()),
@@ -90,16 +106,15 @@ impl<T> Receiver<T> {
         Poll::Ready(count)
     }
 
-    /// The next item.
-    pub async fn next(&mut self) -> T {
-        std::future::poll_fn(|cx| {
-            let mut item = None;
-            match self.poll_drain(cx, 1, |next| item = Some(next)) {
-                Poll::Ready(_) => Poll::Ready(item.expect("one was drained")),
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await
+    /// The next item; `None` when there is none and no sender is left.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let mut item = None;
+        self.poll_drain(cx, 1, |next| item = Some(next)).map(|_| item)
+    }
+
+    /// As [`Self::poll_next`].
+    pub async fn next(&mut self) -> Option<T> {
+        poll_fn(|cx| self.poll_next(cx)).await
     }
 }
 
@@ -118,6 +133,7 @@ impl<T> Drop for Receiver<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::future::FutureExt;
     use futures::task::noop_waker;
 
     #[test]
@@ -131,8 +147,20 @@ mod tests {
         assert_eq!(receiver.poll_drain(&mut cx, 2, |n| got.push(n)), Poll::Ready(2));
         assert_eq!(receiver.poll_drain(&mut cx, 2, |n| got.push(n)), Poll::Ready(1));
         assert_eq!(got, [1, 2, 3]);
+        sender.clone().send(4).unwrap();
+        assert_eq!(receiver.next().now_or_never(), Some(Some(4)));
+        assert_eq!(receiver.next().now_or_never(), None);
         drop(receiver);
         assert_eq!(sender.send(4), Err(4));
         assert!(sender.is_closed());
+    }
+
+    #[test]
+    fn the_last_sender_ends_the_items() {
+        let (sender, mut receiver) = inbox();
+        sender.send(1).unwrap();
+        drop(sender);
+        assert_eq!(receiver.next().now_or_never(), Some(Some(1)));
+        assert_eq!(receiver.next().now_or_never(), Some(None));
     }
 }

@@ -4,6 +4,7 @@
 pub mod address;
 pub mod batch;
 pub mod clock;
+pub mod completions;
 pub mod coordination;
 pub mod identity;
 pub mod inbox;

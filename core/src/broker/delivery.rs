@@ -90,11 +90,6 @@ impl Delivery {
         core::mem::take(&mut self.streams).into_keys()
     }
 
-    /// Number of streams.
-    pub fn len(&self) -> usize {
-        self.streams.len()
-    }
-
     /// Sends what is committed, on one stream.
     pub fn serve_one<E>(
         &mut self,

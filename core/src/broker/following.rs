@@ -46,16 +46,19 @@ impl Broker {
 
     /// Appends what is new of a frame that fits.
     fn take(&mut self, link: LinkId, replicate: Replicate) {
-        let Replicate { epoch, previous_offset, commit, mut entries, .. } = replicate;
-        let last_epoch = entries.last().map_or(0, |entry| entry.epoch);
-        if last_epoch > epoch || !entries.is_sorted_by_key(|entry| entry.epoch) {
+        let Replicate { epoch, previous_offset, previous_epoch, commit, mut entries, .. } = replicate;
+        let bounds = (entries.first().map(|entry| entry.epoch), entries.last().map(|entry| entry.epoch));
+        if bounds.0.is_some_and(|first| first < previous_epoch)
+            || bounds.1.is_some_and(|last| last > epoch)
+            || !entries.is_sorted_by_key(|entry| entry.epoch)
+        {
             return self.reject(link, Rejection::Unexpected);
         }
         let end = entries.last().map_or(previous_offset, Entry::end);
         let known = entries.iter().take_while(|entry| self.has(entry)).count();
         entries.drain(..known);
         let stores = !entries.is_empty();
-        if !self.make_way(&entries) {
+        if !self.make_way(link, &entries) {
             return;
         }
         if stores && !self.replica.append(entries, &mut self.io.out) {
@@ -77,15 +80,19 @@ impl Broker {
     }
 
     /// R6: what conflicts with the primary's log goes, from the first conflicting entry on.
-    fn make_way(&mut self, entries: &[Entry]) -> bool {
+    fn make_way(&mut self, link: LinkId, entries: &[Entry]) -> bool {
         let Some(from) = entries.first().map(|entry| entry.offset) else { return true };
-        if from < self.replica.log().end() {
-            if from < self.replica.commit() {
-                self.halt(Halt::CommittedConflict);
-                return false;
-            }
-            self.replica.truncate(from, &mut self.io.out);
+        let Some(mine) = self.replica.log().get(from) else { return true };
+        if mine.offset != from {
+            // Two logs that share a prefix share its boundaries: this is no broker's frame.
+            self.reject(link, Rejection::Unexpected);
+            return false;
         }
+        if from < self.replica.commit() {
+            self.halt(Halt::CommittedConflict);
+            return false;
+        }
+        self.replica.truncate(from, &mut self.io.out);
         true
     }
 

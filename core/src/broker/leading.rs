@@ -99,6 +99,10 @@ impl Broker {
     /// who waits for it.
     pub(super) fn advance_commit(&mut self, now: Instant) {
         let Role::Primary(primary) = &mut self.role else { return };
+        // R25: while the tree seems to have gone back, its in-sync set proves nothing.
+        if self.doubt.is_some() {
+            return;
+        }
         let Some((state, _)) = &self.registry.view().state else { return };
         let me = (&self.me.member, self.replica.durable_end());
         let to = primary.followers.committable(state, self.configuration.pending_member(), me);
