@@ -102,19 +102,25 @@ async fn publish(discovery: &str, count: u64, rate: u64, epoch: Instant) {
     let publisher = Publisher::connect(discovery, PublisherOptions::default()).await.expect("a primary");
     let topic = Topic::new("bench.path").expect("a topic");
     let template = bytes::Bytes::from(payload(0));
-    let start = tokio::time::Instant::now();
-    for n in 0..count {
-        if rate == 0 {
+    if rate == 0 {
+        for _ in 0..count {
             publisher.publish(&topic, template.clone()).await.expect("taken");
-            continue;
         }
-        let due = start + Duration::from_nanos(n * 1_000_000_000 / rate);
-        // The runtime's timer has a resolution of a millisecond: yield for the rest.
-        while tokio::time::Instant::now() < due {
-            tokio::task::yield_now().await;
-        }
-        publisher.publish(&topic, payload(nanos(epoch))).await.expect("taken");
+        return publisher.close(Duration::from_secs(60)).await.expect("acknowledged");
     }
+    // The runtime's timer has a resolution of a millisecond: a thread keeps the pace.
+    let (sender, paced) = futures::channel::oneshot::channel();
+    std::thread::spawn(move || {
+        let start = Instant::now();
+        for n in 0..count {
+            let due = start + Duration::from_nanos(n * 1_000_000_000 / rate);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let taken = publisher.publish(&topic, payload(nanos(epoch)));
+            futures::executor::block_on(taken).expect("taken");
+        }
+        sender.send(publisher).expect("main waits");
+    });
+    let publisher = paced.await.expect("paced");
     publisher.close(Duration::from_secs(60)).await.expect("acknowledged");
 }
 
