@@ -182,7 +182,8 @@ fn topics_take_turns_and_share_frames() {
     assert_eq!(client.sequences(), [[(1, 1)]]);
     client.ack(1);
     let frames = client.frames();
-    let topics: Vec<_> = frames.iter().flatten().map(|batch| batch.header.topic.as_str().to_owned()).collect();
+    let topics: Vec<_> =
+        frames.iter().flatten().map(|batch| batch.header.topic.as_str().to_owned()).collect();
     assert_eq!((frames.len(), topics), (1, vec!["a".into(), "b".into(), "c".into()]));
     client.harness.take_events();
     client.ack(3);
@@ -406,7 +407,9 @@ fn a_later_lineage_is_believed_from_the_primary() {
 fn a_later_lineage_in_a_route_alone_ends_no_session() {
     let mut client = in_the_middle();
     let to = History { lineage: 2, ..HISTORY };
-    client.harness.receive(client.discovery, &Message::Route(Route { history: Some(to), ..route(2, Some("b")) }));
+    client
+        .harness
+        .receive(client.discovery, &Message::Route(Route { history: Some(to), ..route(2, Some("b")) }));
     client.attached_to("b");
     assert_eq!(client.harness.take_events(), [Event::Disconnected { cause: Detachment::Rerouted }]);
     client.expect_open(HISTORY, 1);

@@ -67,7 +67,8 @@ impl Broker {
             }
             self.last = header.last_sequence();
             let log = self.log.entry(header.topic.as_str().to_owned()).or_default();
-            let records = Records::decode(header, batch.body.clone()).expect("a publisher sends valid batches");
+            let records =
+                Records::decode(header, batch.body.clone()).expect("a publisher sends valid batches");
             log.extend(records.map(|record| u64::from_be_bytes(record[..8].try_into().unwrap())));
         }
         Message::PublishAck(PublishAck {
