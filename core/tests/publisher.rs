@@ -15,7 +15,7 @@ use steadfast_core::message::{
 };
 use steadfast_core::publisher::{Boot, Command, Config, Error, Event, Publisher};
 use steadfast_core::time::Duration;
-use steadfast_core::trace::Detachment;
+use steadfast_core::trace::{Detachment, Trace};
 use steadfast_core::wire::records::Records;
 
 const ME: PublisherId = PublisherId(5);
@@ -161,6 +161,13 @@ fn load_makes_full_batches_up_to_the_window() {
     client.ack(13);
     assert_eq!(client.completed(), [(0..1, Ok(())), (1..13, Ok(()))], "coalesced");
     assert_eq!(client.sequences(), [[(14, 17)], [(18, 20)]], "everything, as nothing is in flight");
+}
+
+#[test]
+fn a_full_batch_takes_none_along_that_began_later() {
+    let mut client = Client::open(Config { batch_bytes: 4 * RECORD + 5, ..config() });
+    client.publish("t", 6);
+    assert_eq!(client.sequences(), [[(1, 1)], [(2, 5)]], "the sixth may become a full batch");
 }
 
 #[test]
@@ -350,6 +357,8 @@ fn foreign_and_impossible_acknowledgements_are_dropped() {
         client.hear(&Message::PublishAck(bad));
     }
     assert_eq!(client.completed(), []);
+    let rejected = client.harness.traces.iter().filter(|trace| matches!(trace, Trace::Rejected { .. }));
+    assert_eq!(rejected.count(), 4);
     client.ack(5);
     client.ack(1);
     assert_eq!(client.completed(), [(0..5, Ok(()))], "and it never goes back");
@@ -429,12 +438,13 @@ fn an_earlier_lineage_is_never_believed() {
 fn another_group_log_is_believed_after_a_fresh_answer() {
     let mut client = in_the_middle();
     client.harness.take_sent(client.discovery);
-    let to = History { group_id: GroupId(9), lineage: 1 };
+    let confirmed = History { group_id: GroupId(9), lineage: 1 };
+    let to = History { lineage: 2, ..confirmed };
     client.refuse(Refusal::LineageChanged { history: to });
     assert_eq!(client.harness.take_events(), [Event::Disconnected { cause: Detachment::Refused }]);
     let asked = client.harness.take_sent(client.discovery);
     assert!(matches!(asked[..], [Message::Lookup(lookup)] if lookup.fresh), "{asked:?}");
-    let fresh = Route { history: Some(to), fresh: true, ..route(1, Some("a")) };
+    let fresh = Route { history: Some(confirmed), fresh: true, ..route(1, Some("a")) };
     client.harness.receive(client.discovery, &Message::Route(fresh));
     client.attached_to("a");
     client.expect_open(HISTORY, 1);

@@ -229,6 +229,44 @@ fn the_same_process_in_a_higher_epoch_keeps_its_link() {
 }
 
 #[test]
+fn another_name_in_the_same_epoch_moves_nobody() {
+    let mut client = client();
+    let (discovery, _) = client.attach();
+    client.receive(discovery, &Message::Route(route(1, Some("b"))));
+    assert_eq!(detachments(&client), []);
+    assert!(client.dials.is_empty());
+}
+
+#[test]
+fn a_known_primary_is_not_dialled_at_once_for_being_named_again() {
+    let mut client = client();
+    let discovery = client.meet_discovery();
+    client.receive(discovery, &Message::Route(route(1, Some("a"))));
+    let (link, _) = client.dialled();
+    client.refused(link);
+    client.receive(discovery, &Message::Route(route(2, Some("a"))));
+    assert!(client.dials.is_empty());
+    assert_eq!(client.dialled().1, "a");
+}
+
+#[test]
+fn a_new_primary_does_not_inherit_the_backoff_of_the_old_one() {
+    let mut client = client();
+    let discovery = client.meet_discovery();
+    client.receive(discovery, &Message::Route(route(1, Some("a"))));
+    for _ in 0..5 {
+        let (link, _) = client.dialled();
+        client.refused(link);
+        client.receive(discovery, &Message::Route(route(1, Some("a"))));
+    }
+    client.receive(discovery, &Message::Route(route(2, Some("b"))));
+    let (link, _) = client.dialled();
+    client.refused(link);
+    client.advance(10);
+    assert_eq!(client.dials.pop_front().map(|dial| dial.1), Some(address("b")));
+}
+
+#[test]
 fn a_hint_counts_only_with_a_higher_epoch() {
     for (epoch, follows) in [(1, false), (2, true)] {
         let mut client = client();
@@ -269,6 +307,11 @@ fn another_group_log_is_followed_only_after_a_fresh_answer() {
     assert_eq!(detachments(&client), []);
     client.receive(discovery, &Message::Route(other.clone()));
     assert_eq!(lookups(&mut client, discovery), Vec::<bool>::new(), "the question stands");
+    client.receive(discovery, &Message::Route(route(1, Some("a"))));
+    client.lost(discovery);
+    let (discovery, _) = client.dialled();
+    client.up(discovery);
+    assert_eq!(lookups(&mut client, discovery), [true], "also with another replica");
     client.receive(discovery, &Message::Route(Route { fresh: true, epoch: 1, ..other }));
     assert_eq!(detachments(&client), [Detachment::Rerouted]);
     assert_eq!(client.dialled().1, "b");

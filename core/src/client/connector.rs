@@ -302,6 +302,12 @@ impl Connector {
         earliest(own, self.finder.deadline())
     }
 
+    /// What kept the one before from answering says nothing of this one.
+    fn dial_new<E>(&mut self, target: Target, cx: &mut Context<'_, E>) {
+        self.backoff.reset();
+        self.dial(target, cx);
+    }
+
     fn dial<E>(&mut self, target: Target, cx: &mut Context<'_, E>) {
         let link = self.dialler.next_link();
         let address = target.endpoint.address.clone();
@@ -343,14 +349,12 @@ impl Connector {
                 cx.out.link(LinkCommand::Close { link });
                 cx.out.trace(Trace::Detached { link, cause });
                 self.finder.search(cx);
-                self.backoff.reset();
-                self.dial(target, cx);
+                self.dial_new(target, cx);
                 Some(Notice::Detached(cause))
             }
             State::Idle | State::Waiting { .. } => {
                 if self.tried.as_ref() != Some(&target.endpoint) {
-                    self.backoff.reset();
-                    self.dial(target, cx);
+                    self.dial_new(target, cx);
                 } else if matches!(self.state, State::Idle) {
                     self.state = State::Waiting { until: cx.now + self.backoff.next(cx.rng) };
                 }
@@ -362,8 +366,7 @@ impl Connector {
             }
             State::Dialling { link, .. } => {
                 cx.out.link(LinkCommand::Close { link: *link });
-                self.backoff.reset();
-                self.dial(target, cx);
+                self.dial_new(target, cx);
                 None
             }
         }

@@ -240,14 +240,14 @@ impl Publisher {
     /// Sends what may be sent: everything that waits when nothing is in flight, else full batches and
     /// what began to wait before them.
     fn cut(&mut self) {
-        if self.session.phase != Phase::Open {
+        let idle = self.window.is_empty();
+        if self.session.phase != Phase::Open || !(idle || self.queue.has_full()) {
             return;
         }
-        let idle = self.window.is_empty();
         if idle {
             self.progress_at = self.shared.now;
         }
-        while (idle || self.queue.has_full()) && self.window.frames() < self.config.window_frames.max(1) {
+        while self.window.frames() < self.config.window_frames.max(1) {
             let frame = self.cut_frame(idle);
             if frame.is_empty() {
                 break;
@@ -334,8 +334,7 @@ impl Publisher {
     }
 
     fn close_if_drained(&mut self) {
-        let drained = self.queue.is_empty() && self.window.is_empty();
-        if self.closing == Closing::Draining && drained {
+        if self.closing == Closing::Draining && self.queue.is_empty() && self.window.is_empty() {
             self.closing = Closing::Done;
             self.connector.close(&mut self.shared.cx());
             if !matches!(self.session.phase, Phase::Fenced { .. }) {

@@ -49,6 +49,7 @@ pub async fn run(args: BenchArgs) -> Result<(), Failure> {
 }
 
 async fn measure(cluster: &mut Cluster, what: &Bench) -> Result<Value, Failure> {
+    cluster.connect().await?;
     cluster.start().await?;
     match what {
         Bench::Throughput(args) => throughput(cluster, args).await,

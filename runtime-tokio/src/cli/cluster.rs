@@ -64,13 +64,16 @@ impl Cluster {
         }
     }
 
-    /// Starts the plan's processes and waits until every broker is in sync.
+    /// Connects to the coordination service, or starts the embedded one.
     ///
     /// # Errors
-    /// When the coordination service is out of reach or a process does not start.
-    pub async fn start(&mut self) -> Result<(), Failure> {
+    /// When it is out of reach.
+    pub async fn connect(&mut self) -> Result<(), Failure> {
         let service = match &self.plan.service {
-            Some(service) => service.clone(),
+            Some(service) => {
+                service.probe(PATIENCE).await?;
+                service.clone()
+            }
             None => {
                 let (service, running) = Service::embed().await?;
                 self.embedded = Some(running);
@@ -79,6 +82,14 @@ impl Cluster {
         };
         self.watch_state(&service).await?;
         self.service = Some(service);
+        Ok(())
+    }
+
+    /// Starts the plan's processes and waits until every broker is in sync.
+    ///
+    /// # Errors
+    /// When a process does not start.
+    pub async fn start(&mut self) -> Result<(), Failure> {
         for n in 1..=self.plan.discovery {
             let mut process = self.start_node(&format!("discovery-{n}"), &["discovery"])?;
             let address = process.ready().await?;

@@ -80,6 +80,7 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
 }
 
 async fn play(cluster: &mut Cluster, mut display: Display) -> Result<(Results, Vec<Outcome>), Failure> {
+    cluster.connect().await?;
     display.event("starting 2 discovery replicas and 3 brokers");
     cluster.start().await?;
     display.event(&format!("publishing {} records a second to 2 subscribers", grouped(WORK.rate.into())));

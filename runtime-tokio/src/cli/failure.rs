@@ -39,8 +39,9 @@ impl fmt::Display for Failure {
 pub fn usage_line(error: &clap::Error) -> String {
     let rendered = error.render().to_string();
     let cause = one_line(rendered.split("\n\n").next().unwrap_or_default());
+    // Its other tips explain how to pass a flag's text as a value, which is never what was meant here.
     let tip = rendered.lines().find_map(|line| line.trim().strip_prefix("tip: "));
-    match tip {
+    match tip.filter(|tip| tip.contains("similar")) {
         Some(tip) => format!("{cause}; {tip}"),
         None => format!("{cause}; try --help"),
     }

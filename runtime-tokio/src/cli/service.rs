@@ -60,6 +60,22 @@ impl Service {
         }
     }
 
+    /// Checks that it is there.
+    ///
+    /// # Errors
+    /// When it does not answer in time.
+    pub async fn probe(&self, patience: Duration) -> Result<(), Failure> {
+        match self {
+            Self::ZooKeeper(_) => {
+                zookeeper::probe(&self.addresses(), patience, &spawner()).await.map_err(Failure::complete)
+            }
+            Self::Embedded(_) => {
+                self.open(patience).await?.close().await;
+                Ok(())
+            }
+        }
+    }
+
     /// Opens a session for this program's own reads.
     ///
     /// # Errors
@@ -70,15 +86,6 @@ impl Service {
             Self::Embedded(_) => format!("the coordination service at {}", self.addresses()),
         };
         Tree::open(self.coordination(SESSION_TIMEOUT).open(), &name, patience).await
-    }
-
-    /// Checks that it is there.
-    ///
-    /// # Errors
-    /// When it does not answer in time.
-    pub async fn probe(&self, patience: Duration) -> Result<(), Failure> {
-        self.open(patience).await?.close().await;
-        Ok(())
     }
 
     /// Removes a cluster. What an embedded service holds goes with its process anyway.

@@ -68,10 +68,15 @@ fn a_coordination_service_that_is_not_there_is_named() {
     let dead = dead_port();
     for service in ["--zookeeper", "--coordination"] {
         let common = [service, &dead, "--connect-timeout", "1s"];
-        fails(&[&["broker", "--name", "a"][..], &common].concat(), 1, &[&dead, "does not answer", "check"]);
-        fails(&[&["discovery"][..], &common].concat(), 1, &[&dead, "does not answer", "check"]);
+        let words = if service == "--zookeeper" {
+            ["no ZooKeeper server answered", "start ZooKeeper"]
+        } else {
+            ["does not answer", "check"]
+        };
+        fails(&[&["broker", "--name", "a"][..], &common].concat(), 1, &[&dead, words[0], words[1]]);
+        fails(&[&["discovery"][..], &common].concat(), 1, &[&dead, words[0], words[1]]);
     }
-    fails(&["demo", "--json", "--zookeeper", &dead], 1, &[&dead, "does not answer"]);
+    fails(&["demo", "--json", "--zookeeper", &dead], 1, &[&dead, "no ZooKeeper server answered"]);
 }
 
 #[test]

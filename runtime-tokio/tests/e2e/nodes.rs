@@ -225,11 +225,7 @@ impl Cluster {
         let names: Vec<_> = (1..=brokers).map(|n| format!("broker-{n}")).collect();
         let brokers: Vec<_> = names.iter().map(|name| start(name, &["broker", "--name", name])).collect();
         let cluster = Self { brokers, discovery, _service: service };
-        let everybody = format!("in_sync: [{}]", names.join(", "));
-        let count = names.len();
-        wait_until(&format!("every broker is in sync ({everybody})"), || {
-            cluster.brokers.iter().all(|broker| broker.in_sync() == count)
-        });
+        wait_until("every broker is in sync", || cluster.discovery.in_sync() == names.len());
         cluster
     }
 
@@ -253,7 +249,7 @@ impl Node {
         last.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
     }
 
-    /// How many brokers are in sync, as it last saw it.
+    /// How many brokers are in sync, as this discovery replica last saw it.
     fn in_sync(&self) -> usize {
         let text = self.process.err.text();
         let Some(rest) = text.rsplit_once("in_sync: [").map(|(_, rest)| rest) else { return 0 };
