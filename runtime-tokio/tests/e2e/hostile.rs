@@ -134,6 +134,13 @@ fn hostile_frames_disturb_nothing() {
     assert!(subscribed.status.success());
     assert!(subscribed.stdout == file, "what was published during the attack is not the file");
     assert_eq!(cluster.reigns(), 1, "nobody lost the lead");
+    for node in cluster.brokers.iter().chain([&cluster.discovery]) {
+        let log = node.process.err.text();
+        for reason in ["Malformed", "Version", "TooLarge", "Unexpected"] {
+            let rejected = format!("reason: {reason} ");
+            assert!(log.contains(&rejected), "{} has rejected nothing as {reason}", node.process.name);
+        }
+    }
     assert!(cluster.brokers.iter_mut().all(|node| node.process.is_running()));
     assert!(cluster.discovery.process.is_running());
 }

@@ -159,7 +159,7 @@ impl Node {
     /// Starts it and waits for its ready line.
     pub fn start(name: &str, args: &[&str]) -> Self {
         let mut command = steadfast(args);
-        command.args(["--log", "info"]);
+        command.args(["--log", "debug"]);
         let mut process = Running::start(name, command);
         let mut address = None;
         wait_until(&format!("{name} is ready"), || {
