@@ -82,9 +82,9 @@ async fn throughput(cluster: &mut Cluster, args: &ThroughputArgs) -> Result<Valu
     Ok(json!({
         "record_bytes": args.options.size,
         "acknowledged": published.acknowledged.len(),
-        "acknowledged_per_second": (published.acknowledged.len() as f64 / published.seconds).round(),
+        "acknowledged_per_second": per_second(published.acknowledged.len(), published.seconds),
         "delivered": delivered,
-        "delivered_per_second": (delivered as f64 / seconds).round(),
+        "delivered_per_second": per_second(delivered, seconds),
         "broker_peak_memory_mib": brokers.max(),
     }))
 }
@@ -172,6 +172,10 @@ fn complete(results: &Results) -> Result<(), Failure> {
             "please report it with the logs of a run with --logs DIR",
         )),
     }
+}
+
+fn per_second(records: u64, seconds: f64) -> u64 {
+    if seconds > 0.0 { (records as f64 / seconds) as u64 } else { 0 }
 }
 
 /// Sorts, and returns the middle.

@@ -1,6 +1,7 @@
 //! End to end: the real program, in processes of their own, over real ZeroMQ, on the embedded
 //! coordination service and on a real ZooKeeper ensemble.
 
+mod bench;
 mod command_line;
 mod demo;
 mod files;

@@ -1,0 +1,24 @@
+//! `steadfast bench` prints its figures. What they are is no test's business.
+
+use crate::nodes::{run, turn};
+use serde_json::Value;
+
+fn bench(args: &[&str]) -> Value {
+    let output = run(&[&["bench"][..], args, &["--json"]].concat());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn benchmarks_print_their_figures() {
+    let _turn = turn();
+    let throughput = bench(&["throughput", "--records", "100000"]);
+    assert_eq!((&throughput["acknowledged"], &throughput["delivered"]), (&100_000.into(), &100_000.into()));
+    assert!(throughput["acknowledged_per_second"].as_u64().unwrap() > 0);
+    let latency = bench(&["latency", "--time", "2s"]);
+    assert!(latency["p50_us"].as_u64().unwrap() <= latency["p99_us"].as_u64().unwrap());
+    let failover = bench(&["failover", "--rounds", "1"]);
+    assert!(failover["primary_killed_outage_median_ms"].as_f64().unwrap() > 0.0);
+    assert!(failover["backup_killed_publisher_stall_worst_ms"].as_f64().unwrap() > 0.0);
+}
