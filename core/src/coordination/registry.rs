@@ -31,6 +31,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+/// Most live nodes that are being read at a time.
+const READ_WINDOW: usize = 64;
+
 /// What is known of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupView {
@@ -106,6 +109,8 @@ enum Preparation {
 #[derive(Debug, Default)]
 struct Round {
     waiting: BTreeMap<CallId, Read>,
+    /// Live nodes still to be read.
+    unread: Vec<String>,
     seen: GroupView,
     /// A write of our own was adopted since the round began: it may show an older state.
     overtaken: bool,
@@ -317,6 +322,9 @@ impl Registry {
     }
 
     fn on_read<E>(&mut self, read: Read, result: &Result<Reply, Error>, cx: &mut Context<'_, E>) -> Update {
+        if matches!(read, Read::Live(_)) {
+            self.read_next(cx);
+        }
         match (read, result) {
             (Read::Sync, Ok(_)) | (Read::State | Read::Children | Read::Live(_), Err(Error::NoNode)) => {}
             (Read::State, Ok(Reply::Data { data, stat })) => self.on_state(data, stat, cx),
@@ -364,12 +372,21 @@ impl Registry {
                 round.seen.live.insert(name.to_string(), live.clone());
                 continue;
             }
-            let path = format!("{}/{name}", self.paths.live(self.group));
-            let call = cx.call(Operation::Get { path, watch: false });
-            round.waiting.insert(call, Read::Live(name.to_string()));
+            round.unread.push(name.to_string());
         }
         // Not when the replies come: an event in between makes a name stale again.
         self.stale.clear();
+        for _ in 0..READ_WINDOW {
+            self.read_next(cx);
+        }
+    }
+
+    fn read_next<E>(&mut self, cx: &mut Context<'_, E>) {
+        let Some(round) = &mut self.reading else { return };
+        let Some(name) = round.unread.pop() else { return };
+        let path = format!("{}/{name}", self.paths.live(self.group));
+        let call = cx.call(Operation::Get { path, watch: false });
+        round.waiting.insert(call, Read::Live(name));
     }
 
     fn on_live<E>(&mut self, name: String, data: &Bytes, stat: &Stat, cx: &mut Context<'_, E>) {
@@ -411,11 +428,10 @@ impl Registry {
             self.backoff.reset();
             return;
         };
-        if registered.is_some() {
+        if let Some(czxid) = registered {
             self.backoff.reset();
-            if own.traced != registered {
-                own.traced = registered;
-                cx.out.trace(Trace::Registered { czxid: registered.unwrap_or_default() });
+            if own.traced.replace(czxid) != registered {
+                cx.out.trace(Trace::Registered { czxid });
             }
         } else if own.in_flight.is_none() {
             let create = Create {
@@ -482,7 +498,9 @@ impl Registry {
 impl Round {
     fn involves(&self, name: &str) -> bool {
         let waited_for = |read: &Read| matches!(read, Read::Live(other) if other == name);
-        self.seen.live.contains_key(name) || self.waiting.values().any(waited_for)
+        self.seen.live.contains_key(name)
+            || self.waiting.values().any(waited_for)
+            || self.unread.iter().any(|other| other == name)
     }
 }
 
