@@ -1,5 +1,8 @@
 //! Bounds on everything that crosses the wire. A frame beyond one of them is rejected and counted.
 
+/// Largest offset, sequence number, epoch, lineage, incarnation, configuration number or credit.
+/// Far from the end of the type, so that sums of checked numbers never overflow.
+pub const MAX_NUMBER: u64 = 1 << 62;
 /// Longest topic or filter, in bytes.
 pub const MAX_TOPIC_LEN: usize = 255;
 /// Most tokens (dot-separated words) in a topic or filter.
@@ -34,3 +37,5 @@ pub const MAX_NODE_DATA_LEN: usize = 64 << 10;
 pub const MAX_MULTI_OPS: usize = 64;
 /// Most children listed in one coordination reply.
 pub const MAX_CHILDREN: usize = 4_096;
+/// Longest detail of a refusal, in bytes.
+pub const MAX_DETAIL_LEN: usize = 256;
