@@ -6,7 +6,7 @@
 //! knows how to end a run. The same seed gives the same history: every random draw is a pure function
 //! of (seed, purpose, entity, counter), see [`random`].
 
-
+pub mod check;
 pub mod coordination;
 pub mod fault;
 pub mod fingerprint;

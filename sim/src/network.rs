@@ -184,10 +184,8 @@ impl Network {
         };
         self.dialled += 1;
         let id = self.dialled;
-        let ends = [
-            End { process, open: true, link: Some(link) },
-            End { process: target, open: false, link: None },
-        ];
+        let ends =
+            [End { process, open: true, link: Some(link) }, End { process: target, open: false, link: None }];
         let pipes = [Pipe::default(), Pipe::default()];
         self.connections.insert(id, Connection { ends, pipes, established: false, broken: false });
         self.links.insert((process, link), (id, 0));
@@ -388,7 +386,10 @@ impl Network {
     }
 
     fn ends_where(&self, select: impl Fn(&[End; 2], usize) -> bool) -> Vec<(ConnectionId, usize)> {
-        let both = self.connections.iter().flat_map(|(&id, connection)| [(id, connection, 0), (id, connection, 1)]);
-        both.filter(|(_, connection, end)| select(&connection.ends, *end)).map(|(id, _, end)| (id, end)).collect()
+        let both =
+            self.connections.iter().flat_map(|(&id, connection)| [(id, connection, 0), (id, connection, 1)]);
+        both.filter(|(_, connection, end)| select(&connection.ends, *end))
+            .map(|(id, _, end)| (id, end))
+            .collect()
     }
 }

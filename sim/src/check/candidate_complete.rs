@@ -13,10 +13,8 @@ impl Check for CandidateComplete {
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
-        let relevant = matches!(
-            fact,
-            Fact::State(_) | Fact::Committed { .. } | Fact::Truncated { .. } | Fact::Wiped(_)
-        );
+        let relevant =
+            matches!(fact, Fact::State(_) | Fact::Committed { .. } | Fact::Truncated { .. } | Fact::Wiped(_));
         let Some(state) = ledger.states().last().filter(|_| relevant) else { return Ok(()) };
         let committed = &ledger.committed(state.history).log;
         let end = committed.end();

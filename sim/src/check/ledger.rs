@@ -194,7 +194,9 @@ impl Ledger {
         }
         let replica = self.replicas.get(member).filter(|replica| replica.history == history);
         let Some(replica) = replica.filter(|replica| replica.log.chain_at(commit).is_some()) else {
-            return Err(format!("{member:?} takes {commit} of {history:?} for committed and does not hold it"));
+            return Err(format!(
+                "{member:?} takes {commit} of {history:?} for committed and does not hold it"
+            ));
         };
         let committed = self.committed.entry(history).or_default();
         let end = committed.log.end();

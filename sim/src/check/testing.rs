@@ -4,10 +4,12 @@ use super::{Check, Fact, Ledger};
 use bytes::Bytes;
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::group::{GroupState, PrimaryId};
-use steadfast_core::id::{Epoch, Generation, GroupId, Incarnation, Member, NodeName, Nonce, Offset, PublisherId};
-use steadfast_core::log::{Batch, BatchHeader, Codec, Entry, EntryKind};
+use steadfast_core::id::{
+    Epoch, Generation, GroupId, Incarnation, Member, NodeName, Nonce, Offset, PublisherId,
+};
+use steadfast_core::log::{Entry, EntryKind};
 use steadfast_core::message::{History, Start};
-use steadfast_core::wire::records;
+use steadfast_core::wire::records::RecordsBuilder;
 
 /// The history of every story.
 pub const HISTORY: History = History { group_id: GroupId(7), lineage: 1 };
@@ -29,19 +31,12 @@ pub fn batch(epoch: Epoch, first_sequence: u64, count: u32) -> Draft {
 
 /// A batch.
 pub fn batch_on(topic: &str, epoch: Epoch, incarnation: u64, first_sequence: u64, count: u32) -> Draft {
-    let payloads: Vec<_> = (first_sequence..first_sequence + u64::from(count)).map(payload).collect();
-    let body = records::encode(&payloads);
-    let header = BatchHeader {
-        topic: Topic::new(topic).expect("a topic"),
-        publisher: PUBLISHER,
-        incarnation,
-        first_sequence,
-        count,
-        raw_length: body.len() as u32,
-        codec: Codec::None,
-        checksum: 0,
-    };
-    (epoch, EntryKind::Batch(Batch { header, body }))
+    let mut body = RecordsBuilder::default();
+    for sequence in first_sequence..first_sequence + u64::from(count) {
+        body.push(&payload(sequence));
+    }
+    let topic = Topic::new(topic).expect("a topic");
+    (epoch, EntryKind::Batch(body.seal(topic, PUBLISHER, incarnation, first_sequence)))
 }
 
 /// The payload of the record with this sequence number.
@@ -81,6 +76,14 @@ impl<C: Check> Story<C> {
     pub fn tell(&mut self, fact: &Fact<'_>) -> &mut Self {
         if self.verdict.is_ok() {
             self.ledger.take(fact).expect("a story that the ledger can follow");
+            self.verdict = self.check.check(&self.ledger, fact);
+        }
+        self
+    }
+
+    /// A fact that the checker judges by itself, whatever the ledger would make of it.
+    pub fn judge(&mut self, fact: &Fact<'_>) -> &mut Self {
+        if self.verdict.is_ok() {
             self.verdict = self.check.check(&self.ledger, fact);
         }
         self

@@ -223,7 +223,8 @@ impl Ensemble {
         let Some(id) = client.connection.take() else { return };
         let fate = self.draws.below(Purpose::LostRequest, process.entity(), id, 3);
         let Some(under_way) = self.connections.get(&id).map(|connection| connection.up.len()) else { return };
-        let keep = self.draws.below(Purpose::LostRequest, process.entity(), id << 1 | 1 << 63, under_way as u64 + 1);
+        let keep =
+            self.draws.below(Purpose::LostRequest, process.entity(), id << 1 | 1 << 63, under_way as u64 + 1);
         let late = Span::new(Duration::ZERO, self.config.session_timeout / 2);
         let delay = self.draw(Purpose::LostRequest, process, late);
         let Some(connection) = self.connections.get_mut(&id) else { return };

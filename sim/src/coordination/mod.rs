@@ -15,7 +15,9 @@ use server::Server;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use steadfast_core::coordination::tree::WatchBook;
-use steadfast_core::coordination::{CallId, Error, Event, Operation, Reply, Request, SessionId, WatchKind, Zxid};
+use steadfast_core::coordination::{
+    CallId, Error, Event, Operation, Reply, Request, SessionId, WatchKind, Zxid,
+};
 
 /// How the ensemble behaves.
 #[derive(Clone, Copy, Debug)]
@@ -212,7 +214,8 @@ impl Ensemble {
             }
             Up::Call(call, operation) => self.serve(now, id, call, &operation, effects),
             Up::Close => {
-                if let Some(session) = connection.session.filter(|&session| self.server.is_held(session, id)) {
+                if let Some(session) = connection.session.filter(|&session| self.server.is_held(session, id))
+                {
                     self.expire(now, session, effects);
                 }
             }
@@ -303,7 +306,8 @@ impl Ensemble {
     }
 
     fn tidy(&mut self, id: ConnectionId) {
-        if self.connections.get(&id).is_some_and(|connection| connection.dropped && connection.up.is_empty()) {
+        if self.connections.get(&id).is_some_and(|connection| connection.dropped && connection.up.is_empty())
+        {
             self.connections.remove(&id);
         }
     }
@@ -318,14 +322,7 @@ impl Ensemble {
         self.age(now, session, process, pings, effects);
     }
 
-    fn age(
-        &mut self,
-        now: u64,
-        session: SessionId,
-        process: ProcessId,
-        pings: bool,
-        effects: &mut Effects,
-    ) {
+    fn age(&mut self, now: u64, session: SessionId, process: ProcessId, pings: bool, effects: &mut Effects) {
         let tick = Span::new(Duration::ZERO, self.config.tick);
         let late = self.draw(Purpose::Expiry, process, tick);
         if let Some(version) = self.server.touch(session, pings) {

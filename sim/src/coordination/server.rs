@@ -85,14 +85,21 @@ impl Server {
 
     /// A client comes back on another connection, with the watches that it had and the last
     /// transaction that it has seen.
-    pub(super) fn reattach(&mut self, session: SessionId, to: ConnectionId, seen: Zxid, book: &WatchBook) -> bool {
+    pub(super) fn reattach(
+        &mut self,
+        session: SessionId,
+        to: ConnectionId,
+        seen: Zxid,
+        book: &WatchBook,
+    ) -> bool {
         let on_follower = self.places(to);
         let Some(held) = self.sessions.get_mut(&session) else { return false };
         held.connection = to;
         held.on_follower = on_follower;
         self.leader.detach(session);
         self.follower.detach(session);
-        let unheard = self.backlog.iter().any(|(_, write)| matches!(write, Write::Open(new) if *new == session));
+        let unheard =
+            self.backlog.iter().any(|(_, write)| matches!(write, Write::Open(new) if *new == session));
         if on_follower && (unheard || self.follower.zxid() < seen) {
             self.catch_up(u64::MAX);
         }
@@ -112,11 +119,19 @@ impl Server {
     }
 
     /// Carries out an operation of a session that lives.
-    pub(super) fn execute(&mut self, now: u64, session: SessionId, operation: &Operation) -> Result<Reply, Error> {
+    pub(super) fn execute(
+        &mut self,
+        now: u64,
+        session: SessionId,
+        operation: &Operation,
+    ) -> Result<Reply, Error> {
         let on_follower = self.sessions.get(&session).is_some_and(|held| held.on_follower);
         let is_read = matches!(
             operation,
-            Operation::Get { .. } | Operation::Exists { .. } | Operation::Children { .. } | Operation::Watch { .. }
+            Operation::Get { .. }
+                | Operation::Exists { .. }
+                | Operation::Children { .. }
+                | Operation::Watch { .. }
         );
         if is_read {
             let tree = if on_follower { &mut self.follower } else { &mut self.leader };
