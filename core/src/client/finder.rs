@@ -1,0 +1,228 @@
+//! The link to discovery: one replica at a time, one look-up in flight.
+
+use crate::client::pulse::{Beat, Pulse};
+use crate::coordination::Context;
+use crate::id::{Address, Group};
+use crate::limits::Timing;
+use crate::link::{Dialler, LinkCommand, LinkId, LinkStatus};
+use crate::message::{Lookup, Message, Route};
+use crate::rng::{Backoff, Rng};
+use crate::time::{Instant, earliest, is_due};
+use crate::wire;
+use alloc::vec::Vec;
+
+/// Asks the replicas of discovery, one after the other.
+#[derive(Clone, Debug)]
+pub(super) struct Finder {
+    replicas: Vec<Address>,
+    /// Index of the replica asked now, or next.
+    current: usize,
+    group: Group,
+    timing: Timing,
+    backoff: Backoff,
+    state: State,
+    lookup: Option<InFlight>,
+    /// An answer read with a sync is wanted.
+    want_fresh: bool,
+    /// When to ask again, while the primary is not found.
+    ask_at: Option<Instant>,
+    /// Since when the owner has been without a primary on the word of this replica.
+    searching_since: Option<Instant>,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Idle,
+    Waiting { until: Instant },
+    Dialling { link: LinkId, until: Instant },
+    Up { link: LinkId, pulse: Pulse },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    fresh: bool,
+    until: Instant,
+}
+
+/// Quiet time after which an otherwise idle replica is pinged, in suspicion timeouts, and again until
+/// it counts as silent.
+const IDLE_ROUNDS: u32 = 2;
+/// How long one replica's word is trusted while it leads to no primary, in suspicion timeouts. A
+/// replica that is cut off from the coordination service goes on naming a dead primary.
+const PATIENCE_ROUNDS: u32 = 4;
+
+impl Finder {
+    pub(super) fn new(replicas: Vec<Address>, group: Group, timing: Timing, rng: &mut Rng) -> Self {
+        let current = rng.below(replicas.len() as u64) as usize;
+        let backoff = Backoff::new(timing.backoff, timing.backoff_cap);
+        Self {
+            replicas,
+            current,
+            group,
+            timing,
+            backoff,
+            state: State::Idle,
+            lookup: None,
+            want_fresh: false,
+            ask_at: None,
+            searching_since: None,
+        }
+    }
+
+    pub(super) fn start<E>(&mut self, dialler: &mut Dialler, cx: &mut Context<'_, E>) {
+        self.searching_since = Some(cx.now);
+        self.dial(dialler, cx);
+    }
+
+    pub(super) fn owns(&self, link: LinkId) -> bool {
+        self.link() == Some(link)
+    }
+
+    fn link(&self) -> Option<LinkId> {
+        match self.state {
+            State::Idle | State::Waiting { .. } => None,
+            State::Dialling { link, .. } | State::Up { link, .. } => Some(link),
+        }
+    }
+
+    /// The owner has lost its primary: asks now, and again until [`Self::found`].
+    pub(super) fn search<E>(&mut self, cx: &mut Context<'_, E>) {
+        self.searching_since.get_or_insert(cx.now);
+        self.ask(cx);
+    }
+
+    /// The owner is attached to a primary.
+    pub(super) const fn found(&mut self) {
+        self.searching_since = None;
+        self.ask_at = None;
+    }
+
+    /// Asks for an answer that was read with a sync.
+    pub(super) fn ask_fresh<E>(&mut self, cx: &mut Context<'_, E>) {
+        self.want_fresh = true;
+        self.ask(cx);
+    }
+
+    /// One look-up in flight per group: what is wanted beyond it is asked when it is answered.
+    fn ask<E>(&mut self, cx: &mut Context<'_, E>) {
+        let State::Up { link, .. } = self.state else { return };
+        if self.lookup.is_some() {
+            return;
+        }
+        self.ask_at = None;
+        let fresh = self.want_fresh;
+        self.lookup = Some(InFlight { fresh, until: cx.now + self.timing.suspicion });
+        let lookup = Lookup { group: self.group, watch: true, fresh };
+        cx.out.transmit(link, wire::encode(&Message::Lookup(lookup)));
+    }
+
+    pub(super) fn handle_link<E>(&mut self, status: LinkStatus, cx: &mut Context<'_, E>) {
+        match (status, &self.state) {
+            (LinkStatus::Up, State::Dialling { link, .. }) => {
+                let interval = self.timing.suspicion;
+                let pulse = Pulse::new(cx.now, interval, interval * IDLE_ROUNDS);
+                self.state = State::Up { link: *link, pulse };
+                self.searching_since = self.searching_since.map(|_| cx.now);
+                self.ask(cx);
+            }
+            (LinkStatus::Refused | LinkStatus::Lost, _) => self.move_on(cx),
+            (LinkStatus::Up, _) => {}
+        }
+    }
+
+    /// Any decoded frame is a sign of life; a route answers the look-up it fits.
+    pub(super) fn handle_message<E>(&mut self, route: Option<&Route>, cx: &mut Context<'_, E>) {
+        let State::Up { pulse, .. } = &mut self.state else { return };
+        pulse.heard(cx.now);
+        let Some(route) = route else { return };
+        self.backoff.reset();
+        if self.lookup.is_some_and(|lookup| route.fresh || !lookup.fresh) {
+            self.lookup = None;
+        }
+        self.want_fresh &= !route.fresh;
+        if self.want_fresh {
+            self.ask(cx);
+        }
+        if self.searching_since.is_some() {
+            let after = route.retry_after.clamp(self.timing.heartbeat, self.timing.backoff_cap);
+            self.ask_at = Some(cx.now + after + cx.rng.jitter(self.timing.heartbeat));
+        }
+    }
+
+    pub(super) fn handle_timeout<E>(&mut self, dialler: &mut Dialler, cx: &mut Context<'_, E>) {
+        match &mut self.state {
+            State::Idle => {}
+            State::Waiting { until } => {
+                if *until <= cx.now {
+                    self.dial(dialler, cx);
+                }
+            }
+            State::Dialling { until, .. } => {
+                if *until <= cx.now {
+                    self.close_and_move_on(cx);
+                }
+            }
+            State::Up { link, pulse } => {
+                let (link, beat) = (*link, pulse.check(cx.now));
+                let unanswered = is_due(self.lookup.map(|lookup| lookup.until), cx.now);
+                if beat == Beat::Silent || unanswered || is_due(self.distrust_at(), cx.now) {
+                    self.close_and_move_on(cx);
+                } else if beat == Beat::Ping {
+                    cx.out.transmit(link, wire::encode(&Message::Ping { token: 0 }));
+                }
+                if is_due(self.ask_at, cx.now) {
+                    self.ask_at = None;
+                    self.ask(cx);
+                }
+            }
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Idle => None,
+            State::Waiting { until } | State::Dialling { until, .. } => Some(*until),
+            State::Up { pulse, .. } => {
+                let lookup = self.lookup.map(|lookup| lookup.until);
+                let asking = earliest(lookup, self.ask_at);
+                earliest(earliest(Some(pulse.deadline()), asking), self.distrust_at())
+            }
+        }
+    }
+
+    pub(super) fn close<E>(&mut self, cx: &mut Context<'_, E>) {
+        self.drop_link(cx);
+        self.state = State::Idle;
+    }
+
+    fn distrust_at(&self) -> Option<Instant> {
+        let since = self.searching_since.filter(|_| self.replicas.len() > 1)?;
+        Some(since + self.timing.suspicion * PATIENCE_ROUNDS)
+    }
+
+    fn dial<E>(&mut self, dialler: &mut Dialler, cx: &mut Context<'_, E>) {
+        let Some(address) = self.replicas.get(self.current).cloned() else { return };
+        let link = dialler.next_link();
+        cx.out.link(LinkCommand::Dial { link, address });
+        self.state = State::Dialling { link, until: cx.now + self.timing.suspicion * 2 };
+    }
+
+    fn drop_link<E>(&mut self, cx: &mut Context<'_, E>) {
+        if let Some(link) = self.link() {
+            cx.out.link(LinkCommand::Close { link });
+        }
+    }
+
+    fn close_and_move_on<E>(&mut self, cx: &mut Context<'_, E>) {
+        self.drop_link(cx);
+        self.move_on(cx);
+    }
+
+    /// The next replica, after a while. A look-up in flight is asked there again.
+    fn move_on<E>(&mut self, cx: &mut Context<'_, E>) {
+        self.current = (self.current + 1) % self.replicas.len().max(1);
+        self.lookup = None;
+        self.ask_at = None;
+        self.state = State::Waiting { until: cx.now + self.backoff.next(cx.rng) };
+    }
+}
