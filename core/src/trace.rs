@@ -6,6 +6,7 @@ use crate::group::Change;
 use crate::id::{Endpoint, Epoch, Incarnation, Lineage, Member, NodeName, Offset, PublisherId};
 use crate::link::LinkId;
 use crate::message::History;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -21,6 +22,13 @@ pub enum Trace {
     },
     /// The coordination session has changed.
     Session(SessionState),
+    /// Data of a node of the coordination tree makes no sense: the node counts as absent.
+    BadNode {
+        /// Which node.
+        path: String,
+        /// What is wrong with it.
+        reason: Rejection,
+    },
     /// The broker's live node is registered in the current session.
     Registered {
         /// Its creation transaction.
