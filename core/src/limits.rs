@@ -4,18 +4,36 @@ use crate::time::Duration;
 
 pub use steadfast_proto::limits::*;
 
-/// Most entries handled by one input before the rest waits for the next.
-pub const MAX_ENTRIES_PER_STEP: usize = MAX_FRAME_ENTRIES;
 /// Bodies below this size are copied when they are kept: they would pin a larger receive buffer (R36).
 pub const COPY_BODY_BELOW: usize = 1 << 10;
+
+/// Most publishers' sessions of a group.
+pub const MAX_SESSIONS: usize = 100_000;
+/// Most streams that a broker serves.
+pub const MAX_STREAMS: usize = 20_000;
+/// Most entries that are looked at for one stream in one step; the rest waits for the next.
+pub const MAX_SCAN: usize = 4_096;
+/// Most body bytes in one frame that a broker sends; one batch may exceed it.
+pub const SEND_FRAME_BYTES: usize = 256 << 10;
+/// Most body bytes sent to a backup and not yet acknowledged; one frame may exceed it.
+pub const REPLICATION_WINDOW_BYTES: u64 = 4 << 20;
+/// Most frames sent to a backup and not yet acknowledged.
+pub const REPLICATION_WINDOW_FRAMES: usize = 256;
+/// How long a clean shutdown may wait for the coordination service.
+pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Timings for failure detection and recovery. Liveness depends on them, safety never does (R21).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// Between signs of life on a link that has nothing else to say.
     pub heartbeat: Duration,
-    /// Silence after which a backup suspects its primary, and a client looks elsewhere.
+    /// Silence after which a backup suspects its primary.
     pub suspicion: Duration,
+    /// Between signs of life of a primary to a client. Longer than between brokers: there are many
+    /// clients, and they learn of a failover from discovery.
+    pub client_heartbeat: Duration,
+    /// Silence after which a client looks elsewhere.
+    pub client_suspicion: Duration,
     /// Silence of an in-sync member after which the primary drops it. Not below the session timeout (R12).
     pub lag: Duration,
     /// Isolation after which a primary falls silent (R20).
@@ -31,6 +49,8 @@ impl Default for Timing {
         Self {
             heartbeat: Duration::from_millis(50),
             suspicion: Duration::from_millis(250),
+            client_heartbeat: Duration::from_millis(150),
+            client_suspicion: Duration::from_millis(600),
             lag: Duration::from_millis(2_500),
             step_down: Duration::from_millis(2_500),
             backoff: Duration::from_millis(10),

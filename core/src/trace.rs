@@ -233,6 +233,8 @@ pub enum Halt {
     TreeWentBack,
     /// The tree holds another group under the same name (R26).
     OtherGroup,
+    /// The primary's log contradicts what this broker knows to be committed (R6).
+    CommittedConflict,
 }
 
 /// A limit of a primary.

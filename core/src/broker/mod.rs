@@ -1,1 +1,410 @@
-//! To come.
+//! A broker: one replica of a group's log, backup or primary.
+//!
+//! The node holds the control flow; what it knows is in components: [`replica`] (log, sessions,
+//! commit), [`backup`] and [`primary`] (what each role knows of the others), [`configuration`] (the
+//! one change of the group's state that may be under way), [`candidacy`] (when to try for the lead).
+
+pub mod backup;
+pub mod candidacy;
+pub mod configuration;
+pub mod delivery;
+pub mod durability;
+pub mod followers;
+mod following;
+mod leading;
+pub mod primary;
+pub mod probes;
+mod publishing;
+pub mod replica;
+mod roles;
+pub mod sessions;
+mod streaming;
+
+use crate::coordination::registry::{Registry, Update};
+use crate::coordination::{self, CallIds, Context, Paths, Request, SessionState};
+use crate::group::{LiveNode, PrimaryId};
+use crate::id::{Address, BrokerIdentity, Endpoint, Epoch, Generation, Group, Incarnation, Member, NodeName};
+use crate::limits::{SHUTDOWN_DEADLINE, Timing};
+use crate::link::{Dialler, Frame, LinkId, LinkStatus};
+use crate::message::{Message, Refusal};
+use crate::node::{Input, Node, Outbox, Output};
+use crate::rng::{Backoff, Rng};
+use crate::storage;
+use crate::time::{Instant, earliest};
+use crate::trace::{Halt, Rejection, Trace};
+use crate::wire;
+use alloc::string::String;
+use backup::Backup;
+use candidacy::Candidacy;
+use configuration::{Configuration, Resolution};
+use primary::Primary;
+use replica::Replica;
+
+/// What a group does when no member that was in sync can exist any more (R24, R27).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnTotalLoss {
+    /// Waits for an operator: nothing is published until then.
+    Wait,
+    /// Begins anew in a new lineage; publishers and subscribers are told.
+    #[default]
+    Reset,
+}
+
+/// How a broker behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Failure detection and recovery.
+    pub timing: Timing,
+    /// Memory for the log, in bytes. A full log refuses batches.
+    pub log_bytes: u64,
+    /// Body bytes that may wait for in-sync members. Beyond it batches are refused.
+    pub uncommitted_bytes: u64,
+    /// What to do when all data is lost.
+    pub on_total_loss: OnTotalLoss,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            timing: Timing::default(),
+            log_bytes: 1 << 30,
+            uncommitted_bytes: 32 << 20,
+            on_total_loss: OnTotalLoss::default(),
+        }
+    }
+}
+
+/// Everything a broker starts from.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// Seeds the node's random numbers.
+    pub seed: u64,
+    /// The broker's name, kept over restarts.
+    pub node: NodeName,
+    /// What its storage holds: new with every process while the log is in memory (R22).
+    pub generation: Generation,
+    /// New with every process.
+    pub incarnation: Incarnation,
+    /// Where others reach it.
+    pub address: Address,
+    /// Which group it belongs to.
+    pub group: Group,
+    /// Where the cluster stands in the coordination tree.
+    pub root: String,
+    /// How it behaves.
+    pub config: Config,
+}
+
+/// What an operator asks of a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Leave the group and stop.
+    Shutdown,
+}
+
+/// What a broker tells its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It has left and does nothing more.
+    Stopped,
+    /// It has found a contradiction that no broker may resolve by itself, and does nothing more.
+    Halted(Halt),
+}
+
+/// What the broker is to its group.
+#[derive(Debug)]
+enum Role {
+    Backup(Backup),
+    Primary(Primary),
+    Stopped,
+}
+
+/// The node's shared parts, as components need them.
+#[derive(Debug)]
+struct Io {
+    rng: Rng,
+    calls: CallIds,
+    out: Outbox<Event>,
+}
+
+impl Io {
+    const fn context(&mut self, now: Instant) -> Context<'_, Event> {
+        Context { now, rng: &mut self.rng, calls: &mut self.calls, out: &mut self.out }
+    }
+}
+
+/// A broker.
+#[derive(Debug)]
+pub struct Broker {
+    me: PrimaryId,
+    address: Address,
+    config: Config,
+    io: Io,
+    dialler: Dialler,
+    registry: Registry,
+    configuration: Configuration,
+    candidacy: Candidacy,
+    replica: Replica,
+    role: Role,
+    /// Highest epoch that this process led and gave up.
+    resigned: Epoch,
+    /// The tree seems to have gone back: the read round that will tell (R25).
+    doubt: Option<u64>,
+    /// When a shutdown ends at the latest.
+    shutdown: Option<Instant>,
+    last_input: Instant,
+    /// When the coordination service was lost; `None` while connected.
+    alone_since: Option<Instant>,
+}
+
+impl Broker {
+    /// A broker that knows nothing yet.
+    pub fn new(now: Instant, boot: Boot) -> Self {
+        let Boot { seed, node, generation, incarnation, address, group, root, config } = boot;
+        let me = PrimaryId { member: Member { node, generation }, incarnation };
+        let paths = Paths::new(root);
+        let timing = &config.timing;
+        let backoff = Backoff::new(timing.backoff, timing.backoff_cap);
+        let live = LiveNode { id: me.clone(), address: address.clone() };
+        let mut io = Io { rng: Rng::new(seed), calls: CallIds::default(), out: Outbox::default() };
+        io.out.coordinate(Request::OpenSession);
+        Self {
+            configuration: Configuration::new(paths.state(group), backoff.clone()),
+            candidacy: Candidacy::new(backoff),
+            registry: Registry::new(paths, group, Some(live), timing),
+            role: Role::Backup(Backup::new(now, (0, None), timing)),
+            me,
+            address,
+            config,
+            io,
+            dialler: Dialler::default(),
+            replica: Replica::default(),
+            resigned: 0,
+            doubt: None,
+            shutdown: None,
+            last_input: now,
+            alone_since: Some(now),
+        }
+    }
+
+    /// Its copy of the group's data.
+    pub const fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// Its process.
+    pub const fn id(&self) -> &PrimaryId {
+        &self.me
+    }
+
+    /// The epoch in which it acts as primary.
+    pub const fn leads(&self) -> Option<Epoch> {
+        match &self.role {
+            Role::Primary(primary) => Some(primary.epoch()),
+            Role::Backup(_) | Role::Stopped => None,
+        }
+    }
+
+    /// What it knows of the group.
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    fn identity(&self) -> BrokerIdentity {
+        BrokerIdentity {
+            member: self.me.member.clone(),
+            incarnation: self.me.incarnation,
+            czxid: self.registry.registered().unwrap_or(0),
+        }
+    }
+
+    fn send(&mut self, link: LinkId, message: &Message) {
+        self.io.out.transmit(link, wire::encode(message));
+    }
+
+    fn refuse(&mut self, link: LinkId, reason: Refusal) {
+        self.send(link, &Message::Refusal { stream: 0, reason });
+    }
+
+    fn reject(&mut self, link: LinkId, reason: Rejection) {
+        self.io.out.trace(Trace::Rejected { link, reason });
+    }
+
+    /// The primary by the latest view, unless it is this process.
+    fn primary_hint(&self) -> Option<Endpoint> {
+        let view = self.registry.view();
+        let primary = view.state.as_ref()?.0.primary.as_ref().filter(|primary| **primary != self.me)?;
+        let live = view.live.values().find(|live| live.node.id == *primary)?;
+        Some(Endpoint {
+            node: primary.member.node.clone(),
+            incarnation: primary.incarnation,
+            address: live.node.address.clone(),
+        })
+    }
+
+    fn not_primary(&self) -> Refusal {
+        let epoch = self.registry.view().state.as_ref().map_or(0, |(state, _)| state.epoch);
+        Refusal::NotPrimary { primary: self.primary_hint(), epoch }
+    }
+
+    fn received(&mut self, now: Instant, link: LinkId, frame: Frame) {
+        match wire::decode(frame) {
+            Ok(message) => self.handle_message(now, link, message),
+            Err(reason) => self.reject(link, reason),
+        }
+    }
+
+    fn handle_message(&mut self, now: Instant, link: LinkId, message: Message) {
+        match message {
+            Message::Hello(hello) => self.handle_hello(now, link, hello),
+            Message::Replicate(replicate) => self.handle_replicate(now, link, replicate),
+            Message::ReplicateAck(ack) => self.handle_ack(now, link, &ack),
+            Message::ReplicateNack(nack) => self.handle_nack(now, link, &nack),
+            Message::OpenSession(request) => self.handle_open_session(now, link, &request),
+            Message::Publish(publish) => self.handle_publish(now, link, publish),
+            Message::OpenStream(request) => self.handle_open_stream(now, link, request),
+            Message::Credit { stream, limit } => self.handle_credit(now, link, stream, limit),
+            Message::CloseStream { stream } => self.handle_close_stream(link, stream),
+            Message::Ping { token } => self.handle_ping(link, token),
+            Message::Refusal { reason, .. } => self.handle_refusal(now, link, &reason),
+            Message::Pong { .. } => {}
+            _ => self.reject(link, Rejection::Unexpected),
+        }
+    }
+
+    fn handle_link(&mut self, now: Instant, link: LinkId, status: LinkStatus) {
+        match &mut self.role {
+            Role::Backup(backup) => {
+                if let Some(link) = backup.handle_link(now, (link, status), &mut self.io.rng) {
+                    self.say_hello(link);
+                }
+            }
+            Role::Primary(primary) => primary.handle_link(now, (link, status), &mut self.io.out),
+            Role::Stopped => {}
+        }
+    }
+
+    fn handle_coordination(&mut self, now: Instant, event: &coordination::Event) {
+        match event {
+            coordination::Event::Session(SessionState::Connected(_)) => self.alone_since = None,
+            coordination::Event::Session(state) => {
+                self.alone_since.get_or_insert(now);
+                if *state == SessionState::Expired {
+                    self.io.out.coordinate(Request::OpenSession);
+                }
+            }
+            coordination::Event::Reply { .. } | coordination::Event::Watch { .. } => {}
+        }
+        let mut cx = self.io.context(now);
+        let update = self.registry.handle_event(event, &mut cx);
+        if let coordination::Event::Reply { call, result } = event
+            && let Some(resolution) = self.configuration.handle_reply(*call, result, &mut cx)
+        {
+            self.handle_resolution(now, resolution);
+        }
+        if update == Update::Changed {
+            let mut cx = self.io.context(now);
+            if let Some(resolution) = self.configuration.handle_view(self.registry.view(), &mut cx) {
+                self.handle_resolution(now, resolution);
+            }
+            self.follow_view(now);
+        }
+    }
+
+    fn handle_resolution(&mut self, now: Instant, resolution: Resolution) {
+        match resolution {
+            Resolution::Applied(state, version) => {
+                self.registry.adopt(state, version);
+                self.follow_view(now);
+            }
+            Resolution::Superseded => self.candidacy.withdraw(),
+            Resolution::Conflict => {
+                self.registry.refresh(&mut self.io.context(now));
+            }
+        }
+    }
+
+    fn handle_storage(&mut self, now: Instant, event: storage::Event) {
+        let storage::Event::Done(ticket) = event;
+        self.replica.stored(ticket);
+        match self.role {
+            Role::Backup(_) => self.acknowledge(),
+            Role::Primary(_) => self.advance_commit(now),
+            Role::Stopped => {}
+        }
+    }
+
+    /// A process that was paused knows nothing of the others' silence: everyone gets a fresh term.
+    fn notice_pause(&mut self, now: Instant) {
+        if now.since(self.last_input) > self.config.timing.suspicion {
+            match &mut self.role {
+                Role::Backup(backup) => backup.forgive(now),
+                Role::Primary(primary) => primary.forgive(now),
+                Role::Stopped => {}
+            }
+        }
+        self.last_input = now;
+    }
+
+    /// Whatever time and the latest input have made possible.
+    fn advance(&mut self, now: Instant) {
+        self.registry.handle_timeout(&mut self.io.context(now));
+        self.configuration.handle_timeout(&mut self.io.context(now));
+        match self.role {
+            Role::Backup(_) => self.advance_backup(now),
+            Role::Primary(_) => self.advance_primary(now),
+            Role::Stopped => {}
+        }
+        self.advance_shutdown(now);
+    }
+
+    fn stop(&mut self, event: Event) {
+        self.leave_role();
+        self.role = Role::Stopped;
+        self.io.out.coordinate(Request::CloseSession);
+        self.io.out.event(event);
+    }
+}
+
+impl Node for Broker {
+    type Command = Command;
+    type Event = Event;
+
+    fn handle_input(&mut self, now: Instant, input: Input<Command>) {
+        if matches!(self.role, Role::Stopped) {
+            return;
+        }
+        self.notice_pause(now);
+        match input {
+            Input::Command(Command::Shutdown) => self.shutdown = Some(now + SHUTDOWN_DEADLINE),
+            Input::Received { link, frame } => self.received(now, link, frame),
+            Input::Link { link, status } => self.handle_link(now, link, status),
+            Input::Coordination(event) => self.handle_coordination(now, &event),
+            Input::Storage(event) => self.handle_storage(now, event),
+            Input::Timeout => {}
+        }
+        self.advance(now);
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Event>> {
+        self.io.out.pop()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let timing = &self.config.timing;
+        let role = match &self.role {
+            Role::Backup(backup) => earliest(backup.deadline(timing), self.candidacy.deadline()),
+            Role::Primary(primary) => Some(primary.deadline()),
+            Role::Stopped => return None,
+        };
+        let shared = earliest(self.registry.deadline(), self.configuration.deadline());
+        // A regular tick: a longer gap between two inputs means that the process was not running.
+        let tick = Some(self.last_input + timing.heartbeat);
+        earliest(earliest(role, shared), earliest(self.shutdown, tick))
+    }
+}

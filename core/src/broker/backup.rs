@@ -1,0 +1,199 @@
+//! A backup's connection to its primary, and its judgement whether the primary is alive.
+
+use crate::group::PrimaryId;
+use crate::id::{Address, Epoch, Offset};
+use crate::limits::Timing;
+use crate::link::{Dialler, LinkCommand, LinkId, LinkStatus};
+use crate::node::Outbox;
+use crate::rng::{Backoff, Rng};
+use crate::time::{Instant, earliest, is_due};
+use crate::trace::Suspicion;
+
+/// Refused connections that prove the death of a process, with no frame between (R32).
+const REFUSALS_FOR_PROOF: u32 = 2;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Connection {
+    /// Not connected; dial at this time.
+    Idle(Option<Instant>),
+    Dialling(LinkId),
+    Up(LinkId),
+}
+
+/// What a backup knows of the primary that it follows.
+#[derive(Debug)]
+pub struct Backup {
+    /// Whom it follows, in which epoch; `None` while there is no primary.
+    primary: Option<PrimaryId>,
+    /// Where the primary listens; `None` while it is not live.
+    address: Option<Address>,
+    epoch: Epoch,
+    connection: Connection,
+    /// Where the primary's frames come from: acknowledgements go there.
+    source: Option<LinkId>,
+    backoff: Backoff,
+    /// Consecutive refusals, with no frame between.
+    refusals: u32,
+    /// When the primary was last heard, or when following began.
+    heard: Instant,
+    suspicion: Option<Suspicion>,
+    /// R7: end of the prefix that fits the primary's log, in this epoch.
+    verified: Offset,
+}
+
+impl Backup {
+    /// Follows this primary, or waits for one.
+    pub fn new(now: Instant, (epoch, primary): (Epoch, Option<PrimaryId>), timing: &Timing) -> Self {
+        Self {
+            primary,
+            address: None,
+            epoch,
+            connection: Connection::Idle(Some(now)),
+            source: None,
+            backoff: Backoff::new(timing.backoff, timing.backoff_cap),
+            refusals: 0,
+            heard: now,
+            suspicion: None,
+            verified: 0,
+        }
+    }
+
+    /// The epoch that it follows.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The primary that it follows.
+    pub const fn primary(&self) -> Option<&PrimaryId> {
+        self.primary.as_ref()
+    }
+
+    /// Where the primary listens, by the latest view.
+    pub fn locate(&mut self, address: Option<Address>) {
+        self.address = address;
+    }
+
+    /// Why the primary is suspected, if it is.
+    pub const fn suspicion(&self) -> Option<Suspicion> {
+        self.suspicion
+    }
+
+    /// End of the verified prefix.
+    pub const fn verified(&self) -> Offset {
+        self.verified
+    }
+
+    /// The link to the primary, if it is up.
+    pub const fn link(&self) -> Option<LinkId> {
+        match self.connection {
+            Connection::Up(link) => Some(link),
+            Connection::Idle(_) | Connection::Dialling(_) => None,
+        }
+    }
+
+    /// The link that the primary's latest frame came on.
+    pub const fn source(&self) -> Option<LinkId> {
+        self.source
+    }
+
+    /// The primary of this or a later epoch has sent entries or a heartbeat.
+    pub fn hear(&mut self, now: Instant, epoch: Epoch, link: LinkId) {
+        if epoch > self.epoch {
+            self.epoch = epoch;
+            self.verified = 0;
+        }
+        self.source = Some(link);
+        self.heard = now;
+        self.refusals = 0;
+        self.backoff.reset();
+        self.suspicion = None;
+    }
+
+    /// R7: the prefix up to here fits the log of this epoch's primary.
+    pub fn verify(&mut self, end: Offset) {
+        self.verified = self.verified.max(end);
+    }
+
+    /// Begins to wait for the primary anew: this process itself was not running.
+    pub fn forgive(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    /// Notes why the primary is suspected; the first reason stays. Returns whether it is new.
+    pub fn suspect(&mut self, cause: Suspicion) -> bool {
+        let new = self.suspicion.is_none();
+        self.suspicion.get_or_insert(cause);
+        new
+    }
+
+    /// A status of a link. Returns `Some(link)` when the link to the primary has come up.
+    pub fn handle_link(
+        &mut self,
+        now: Instant,
+        (link, status): (LinkId, LinkStatus),
+        rng: &mut Rng,
+    ) -> Option<LinkId> {
+        match (self.connection, status) {
+            (Connection::Dialling(dialled), LinkStatus::Up) if dialled == link => {
+                self.connection = Connection::Up(link);
+                return Some(link);
+            }
+            (Connection::Dialling(dialled), LinkStatus::Refused) if dialled == link => {
+                self.refusals += 1;
+            }
+            (Connection::Dialling(other) | Connection::Up(other), LinkStatus::Lost) if other == link => {}
+            _ => return None,
+        }
+        self.connection = Connection::Idle(Some(now + self.backoff.next(rng)));
+        None
+    }
+
+    /// Hangs up and dials again after a pause.
+    pub fn redial<E>(&mut self, now: Instant, rng: &mut Rng, out: &mut Outbox<E>) {
+        self.hang_up(out);
+        self.connection = Connection::Idle(Some(now + self.backoff.next(rng)));
+    }
+
+    /// Closes the connection for good.
+    pub fn hang_up<E>(&mut self, out: &mut Outbox<E>) {
+        if let Connection::Dialling(link) | Connection::Up(link) = self.connection {
+            out.link(LinkCommand::Close { link });
+        }
+        self.connection = Connection::Idle(None);
+    }
+
+    /// When to dial, or when silence becomes suspicious.
+    pub fn deadline(&self, timing: &Timing) -> Option<Instant> {
+        let dial = match self.connection {
+            Connection::Idle(at) => at.filter(|_| self.address.is_some()),
+            Connection::Dialling(_) | Connection::Up(_) => None,
+        };
+        let silence = self.primary.is_some() && self.suspicion.is_none();
+        earliest(dial, silence.then(|| self.heard + timing.suspicion))
+    }
+
+    /// Dials when it is time, and says whether there is a new reason to suspect the primary.
+    pub fn handle_timeout<E>(
+        &mut self,
+        now: Instant,
+        (timing, dialler): (&Timing, &mut Dialler),
+        out: &mut Outbox<E>,
+    ) -> Option<Suspicion> {
+        self.primary.as_ref()?;
+        if let (Connection::Idle(at), Some(address)) = (self.connection, &self.address)
+            && is_due(at, now)
+        {
+            let link = dialler.next_link();
+            out.link(LinkCommand::Dial { link, address: address.clone() });
+            self.connection = Connection::Dialling(link);
+        }
+        let cause = if self.refusals >= REFUSALS_FOR_PROOF {
+            Suspicion::Refused
+        } else if self.heard + timing.suspicion <= now {
+            Suspicion::Silence
+        } else {
+            return None;
+        };
+        self.suspect(cause).then_some(cause)
+    }
+}

@@ -1,0 +1,102 @@
+//! When a broker tries for the lead, or declares that all data is lost. Safe at any time (R2): the
+//! waiting here only keeps several candidates from writing at once.
+
+use crate::group::Change;
+use crate::rng::{Backoff, Rng};
+use crate::time::{Duration, Instant};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Waits for its turn.
+    Waiting(Instant),
+    /// Its turn has come: waits for this read round.
+    Reading(u64),
+}
+
+/// An intention to change the group's state, while its reason lasts.
+#[derive(Debug)]
+pub struct Candidacy {
+    goal: Option<(Change, Stage)>,
+    backoff: Backoff,
+    attempts: u32,
+}
+
+/// What a candidate does now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing yet.
+    Wait,
+    /// Ask for a read round and report it with [`Candidacy::reading`].
+    Read,
+    /// The round has come and the reason still holds: write.
+    Write,
+}
+
+impl Candidacy {
+    /// No intention.
+    pub const fn new(backoff: Backoff) -> Self {
+        Self { goal: None, backoff, attempts: 0 }
+    }
+
+    /// There is a reason for this change. A new intention waits for `delay`, and after failed attempts
+    /// for a random while more.
+    pub fn pursue(
+        &mut self,
+        now: Instant,
+        (change, delay): (Change, Duration),
+        round: u64,
+        rng: &mut Rng,
+    ) -> Step {
+        match self.goal {
+            Some((goal, Stage::Waiting(at))) if goal == change => match at <= now {
+                true => Step::Read,
+                false => Step::Wait,
+            },
+            Some((goal, Stage::Reading(ticket))) if goal == change => match ticket <= round {
+                true => Step::Write,
+                false => Step::Wait,
+            },
+            _ => {
+                let again = if self.attempts > 0 { self.backoff.next(rng) } else { Duration::ZERO };
+                self.goal = Some((change, Stage::Waiting(now + delay + again)));
+                match delay + again {
+                    Duration::ZERO => Step::Read,
+                    _ => Step::Wait,
+                }
+            }
+        }
+    }
+
+    /// The read round that was asked for.
+    pub fn reading(&mut self, ticket: u64) {
+        if let Some((_, stage)) = &mut self.goal {
+            *stage = Stage::Reading(ticket);
+        }
+    }
+
+    /// The change was written: the next intention is another attempt.
+    pub fn attempted(&mut self) {
+        self.goal = None;
+        self.attempts = self.attempts.saturating_add(1);
+    }
+
+    /// The reason is gone.
+    pub const fn withdraw(&mut self) {
+        self.goal = None;
+    }
+
+    /// A primary is at work: the next attempt is a first one.
+    pub const fn settle(&mut self) {
+        self.goal = None;
+        self.attempts = 0;
+        self.backoff.reset();
+    }
+
+    /// When its turn comes.
+    pub const fn deadline(&self) -> Option<Instant> {
+        match self.goal {
+            Some((_, Stage::Waiting(at))) => Some(at),
+            _ => None,
+        }
+    }
+}

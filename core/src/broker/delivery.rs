@@ -1,0 +1,210 @@
+//! Streams to subscribers: committed batches that match, as far as credit goes (R10, R30).
+
+use super::replica::Replica;
+use crate::filter::{Filter, Topic};
+use crate::id::{Epoch, Offset};
+use crate::limits::{
+    MAX_BATCH_LEN, MAX_FRAME_ENTRIES, MAX_FRAME_LEN, MAX_SCAN, MAX_STREAMS, SEND_FRAME_BYTES,
+};
+use crate::link::LinkId;
+use crate::log::{Entry, EntryKind};
+use crate::message::{Deliver, Message, OpenStream};
+use crate::node::Outbox;
+use crate::time::{Duration, Instant, earliest};
+use crate::wire;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+const _: () = assert!(SEND_FRAME_BYTES + MAX_BATCH_LEN <= MAX_FRAME_LEN, "one batch may exceed the target");
+
+/// One subscriber's stream.
+#[derive(Debug)]
+struct Stream {
+    filters: Vec<Filter>,
+    /// Everything below was looked at.
+    scanned: Offset,
+    /// `upto` of the last frame.
+    told: Offset,
+    /// Body bytes sent since the stream was opened.
+    sent: u64,
+    /// Body bytes that may be sent.
+    credit: u64,
+    spoke: Instant,
+}
+
+/// All streams of a primary.
+#[derive(Debug)]
+pub struct Delivery {
+    streams: BTreeMap<(LinkId, u64), Stream>,
+    heartbeat: Duration,
+    /// Since when a stream has had more to send than one step allows.
+    backlog: Option<Instant>,
+    /// When silent streams are looked for.
+    check_at: Instant,
+}
+
+impl Delivery {
+    /// No streams yet; each will hear something every `heartbeat`.
+    pub fn new(heartbeat: Duration) -> Self {
+        Self { streams: BTreeMap::new(), heartbeat, backlog: None, check_at: Instant::default() }
+    }
+
+    /// Whether another stream can be taken.
+    pub fn has_room(&self) -> bool {
+        self.streams.len() < MAX_STREAMS
+    }
+
+    /// Adds a stream that starts at `from`. One of the same number on the link is replaced.
+    pub fn open(&mut self, now: Instant, link: LinkId, request: OpenStream, from: Offset) {
+        let stream = Stream {
+            filters: request.filters,
+            scanned: from,
+            told: from,
+            sent: 0,
+            credit: request.credit,
+            spoke: now,
+        };
+        self.streams.insert((link, request.stream), stream);
+    }
+
+    /// Raises a stream's credit. Absolute, so that a repeated or late grant does no harm.
+    pub fn grant(&mut self, link: LinkId, stream: u64, limit: u64) {
+        if let Some(stream) = self.streams.get_mut(&(link, stream)) {
+            stream.credit = stream.credit.max(limit);
+        }
+    }
+
+    /// Ends a stream.
+    pub fn close(&mut self, link: LinkId, stream: u64) {
+        self.streams.remove(&(link, stream));
+    }
+
+    /// Ends all streams of a link.
+    pub fn drop_link(&mut self, link: LinkId) {
+        self.streams.retain(|(other, _), _| *other != link);
+    }
+
+    /// Ends all streams and returns their links and numbers.
+    pub fn drain(&mut self) -> impl Iterator<Item = (LinkId, u64)> {
+        self.backlog = None;
+        core::mem::take(&mut self.streams).into_keys()
+    }
+
+
+    /// Sends what is committed, on one stream.
+    pub fn serve_one<E>(
+        &mut self,
+        now: Instant,
+        key: (LinkId, u64),
+        (replica, epoch): (&Replica, Epoch),
+        out: &mut Outbox<E>,
+    ) {
+        if let Some(stream) = self.streams.get_mut(&key) {
+            let more = stream.serve(now, key, (replica, epoch), out);
+            self.backlog = self.backlog.or(more.then_some(now));
+        }
+    }
+
+    /// Sends what is committed, on every stream.
+    pub fn serve_all<E>(&mut self, now: Instant, (replica, epoch): (&Replica, Epoch), out: &mut Outbox<E>) {
+        self.backlog = None;
+        for (key, stream) in &mut self.streams {
+            let more = stream.serve(now, *key, (replica, epoch), out);
+            self.backlog = self.backlog.or(more.then_some(now));
+        }
+    }
+
+    /// When there is more to send, or silent streams are looked for.
+    pub fn deadline(&self) -> Option<Instant> {
+        let check = (!self.streams.is_empty()).then_some(self.check_at);
+        earliest(self.backlog, check)
+    }
+
+    /// Goes on with a backlog, and says something on streams that were silent for half a heartbeat.
+    pub fn handle_timeout<E>(
+        &mut self,
+        now: Instant,
+        (replica, epoch): (&Replica, Epoch),
+        out: &mut Outbox<E>,
+    ) {
+        if self.backlog.is_some() {
+            self.serve_all(now, (replica, epoch), out);
+        }
+        if now < self.check_at {
+            return;
+        }
+        self.check_at = now + self.heartbeat / 2;
+        for (key, stream) in &mut self.streams {
+            if stream.spoke + self.heartbeat / 2 <= now {
+                stream.send(now, *key, (replica, epoch), Vec::new(), out);
+            }
+        }
+    }
+}
+
+impl Stream {
+    /// Sends frames until nothing is left, credit is used up or the step's share is done. Returns
+    /// whether there is more that could be sent at once.
+    fn serve<E>(
+        &mut self,
+        now: Instant,
+        key: (LinkId, u64),
+        (replica, epoch): (&Replica, Epoch),
+        out: &mut Outbox<E>,
+    ) -> bool {
+        let mut looked_at = 0;
+        while self.scanned < replica.commit() && self.sent < self.credit {
+            if looked_at >= MAX_SCAN {
+                return true;
+            }
+            let (entries, steps) = self.scan(replica);
+            looked_at += steps;
+            if !entries.is_empty() {
+                self.send(now, key, (replica, epoch), entries, out);
+            }
+        }
+        false
+    }
+
+    /// Collects matching batches for one frame. Credit is overshot by at most one batch (R30).
+    fn scan(&mut self, replica: &Replica) -> (Vec<Entry>, usize) {
+        let (mut entries, mut bytes, mut steps) = (Vec::new(), 0, 0);
+        for entry in replica.log().iter_from(self.scanned) {
+            let full = bytes >= SEND_FRAME_BYTES || entries.len() == MAX_FRAME_ENTRIES;
+            // R10: nothing at or above the commit offset is shown to anyone.
+            if entry.end() > replica.commit() || full || steps == MAX_SCAN || self.sent >= self.credit {
+                break;
+            }
+            steps += 1;
+            self.scanned = entry.end();
+            if let EntryKind::Batch(batch) = &entry.kind
+                && self.wants(&batch.header.topic)
+            {
+                bytes += batch.body.len();
+                self.sent += batch.body.len() as u64;
+                entries.push(entry.clone());
+            }
+        }
+        (entries, steps.max(1))
+    }
+
+    fn wants(&self, topic: &Topic) -> bool {
+        self.filters.iter().any(|filter| filter.matches(topic))
+    }
+
+    /// R30: every frame says up to where everything that matches is covered.
+    fn send<E>(
+        &mut self,
+        now: Instant,
+        (link, stream): (LinkId, u64),
+        (replica, epoch): (&Replica, Epoch),
+        entries: Vec<Entry>,
+        out: &mut Outbox<E>,
+    ) {
+        let upto = replica.position(self.scanned);
+        let deliver = Deliver { stream, history: replica.history(), epoch, from: self.told, upto, entries };
+        out.transmit(link, wire::encode(&Message::Deliver(deliver)));
+        self.told = self.scanned;
+        self.spoke = now;
+    }
+}

@@ -1,0 +1,146 @@
+//! The backup's part of replication.
+
+use super::{Broker, Role};
+use crate::id::Offset;
+use crate::link::LinkId;
+use crate::log::Entry;
+use crate::message::{Hello, Message, Refusal, Replicate, ReplicateAck, ReplicateNack};
+use crate::time::Instant;
+use crate::trace::{Halt, Rejection};
+
+impl Broker {
+    /// The link to the primary is up: ask for the log.
+    pub(super) fn say_hello(&mut self, link: LinkId) {
+        let hello = Hello {
+            sender: self.identity(),
+            history: self.replica.history(),
+            epoch: self.replica.floor(),
+            log: self.replica.log().summary(),
+        };
+        self.send(link, &Message::Hello(hello));
+    }
+
+    /// R5: entries count only from the newest epoch known, and only where they fit.
+    pub(super) fn handle_replicate(&mut self, now: Instant, link: LinkId, replicate: Replicate) {
+        if replicate.history != self.replica.history() {
+            return self.handle_other_history(now, link, &replicate);
+        }
+        if replicate.epoch < self.replica.floor() {
+            return self.send_nack(link);
+        }
+        match self.leads() {
+            Some(epoch) if epoch < replicate.epoch => self.resign(now),
+            // One epoch has one primary: this is no broker's frame.
+            Some(_) => return self.reject(link, Rejection::Unexpected),
+            None => {}
+        }
+        let Role::Backup(backup) = &mut self.role else { return };
+        backup.hear(now, replicate.epoch, link);
+        self.candidacy.settle();
+        self.replica.raise_floor(replicate.epoch);
+        if self.replica.log().epoch_before(replicate.previous_offset) != Some(replicate.previous_epoch) {
+            return self.send_nack(link);
+        }
+        self.take(link, replicate);
+    }
+
+    /// Appends what is new of a frame that fits.
+    fn take(&mut self, link: LinkId, replicate: Replicate) {
+        let Replicate { epoch, previous_offset, previous_epoch, commit, mut entries, .. } = replicate;
+        let bounds = (entries.first().map(|entry| entry.epoch), entries.last().map(|entry| entry.epoch));
+        if bounds.0.is_some_and(|first| first < previous_epoch)
+            || bounds.1.is_some_and(|last| last > epoch)
+            || !entries.is_sorted_by_key(|entry| entry.epoch)
+        {
+            return self.reject(link, Rejection::Unexpected);
+        }
+        let end = entries.last().map_or(previous_offset, Entry::end);
+        let known = entries.iter().take_while(|entry| self.has(entry)).count();
+        entries.drain(..known);
+        let stores = !entries.is_empty();
+        if !self.make_way(link, &entries) {
+            return;
+        }
+        if stores && !self.replica.append(entries, &mut self.io.out) {
+            return self.reject(link, Rejection::Unexpected);
+        }
+        let Role::Backup(backup) = &mut self.role else { return };
+        backup.verify(end);
+        self.replica.advance_commit(commit.min(backup.verified()));
+        if !stores {
+            self.acknowledge();
+        }
+    }
+
+    /// Whether the log holds this entry: the same offset and epoch mean the same entry (I4).
+    fn has(&self, entry: &Entry) -> bool {
+        self.replica.log().get(entry.offset).is_some_and(|mine| {
+            mine.offset == entry.offset && mine.epoch == entry.epoch && mine.end() == entry.end()
+        })
+    }
+
+    /// R6: what conflicts with the primary's log goes, from the first conflicting entry on.
+    fn make_way(&mut self, link: LinkId, entries: &[Entry]) -> bool {
+        let Some(from) = entries.first().map(|entry| entry.offset) else { return true };
+        let Some(mine) = self.replica.log().get(from) else { return true };
+        if mine.offset != from {
+            // Two logs that share a prefix share its boundaries: this is no broker's frame.
+            self.reject(link, Rejection::Unexpected);
+            return false;
+        }
+        if from < self.replica.commit() {
+            self.halt(Halt::CommittedConflict);
+            return false;
+        }
+        self.replica.truncate(from, &mut self.io.out);
+        true
+    }
+
+    /// R7: says up to where the log is verified in this epoch and durable.
+    pub(super) fn acknowledge(&mut self) {
+        let Role::Backup(backup) = &self.role else { return };
+        let Some(link) = backup.source() else { return };
+        let matched: Offset = backup.verified().min(self.replica.durable_end());
+        let ack = ReplicateAck {
+            sender: self.identity(),
+            history: self.replica.history(),
+            epoch: backup.epoch(),
+            matched,
+        };
+        self.send(link, &Message::ReplicateAck(ack));
+    }
+
+    /// The sender's history is another's: whoever is behind has to read the tree.
+    fn handle_other_history(&mut self, now: Instant, link: LinkId, replicate: &Replicate) {
+        let mine = self.replica.history();
+        self.reject(link, Rejection::WrongHistory);
+        if replicate.history.group_id == mine.group_id && replicate.history.lineage < mine.lineage {
+            self.send_nack(link);
+        } else {
+            self.registry.refresh(&mut self.io.context(now));
+        }
+    }
+
+    fn send_nack(&mut self, link: LinkId) {
+        let nack = ReplicateNack {
+            sender: self.identity(),
+            history: self.replica.history(),
+            floor: self.replica.floor(),
+            log: self.replica.log().summary(),
+        };
+        self.send(link, &Message::ReplicateNack(nack));
+    }
+
+    /// The primary has refused this backup: read the tree and try again after a pause.
+    pub(super) fn handle_refusal(&mut self, now: Instant, link: LinkId, reason: &Refusal) {
+        match &mut self.role {
+            Role::Backup(backup) if backup.link() == Some(link) => {
+                backup.redial(now, &mut self.io.rng, &mut self.io.out);
+                if !matches!(reason, Refusal::Electing { .. }) {
+                    self.registry.refresh(&mut self.io.context(now));
+                }
+            }
+            _ => self.reject(link, Rejection::Unexpected),
+        }
+    }
+}

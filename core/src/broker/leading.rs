@@ -1,0 +1,267 @@
+//! The primary's part of replication: followers, the commit offset, the in-sync set.
+
+use super::followers::Follower;
+use super::roles::supersedes;
+use super::{Broker, Role};
+use crate::coordination::registry::Live;
+use crate::group::{Change, GroupState};
+use crate::id::{Address, Member, Nonce, PublisherId};
+use crate::link::LinkId;
+use crate::log::EntryKind;
+use crate::message::{Hello, Refusal, ReplicateAck, ReplicateNack};
+use crate::time::Instant;
+use crate::trace::{Rejection, Suspicion, Trace};
+use alloc::collections::{BTreeMap, BTreeSet};
+
+impl Broker {
+    /// A backup asks for the log: send it from where its log and this one part (R16).
+    pub(super) fn handle_hello(&mut self, now: Instant, link: LinkId, hello: Hello) {
+        let Some(epoch) = self.leads() else {
+            let reason = self.not_primary();
+            return self.refuse(link, reason);
+        };
+        if hello.history != self.replica.history() {
+            self.registry.refresh(&mut self.io.context(now));
+            return self.refuse(link, Refusal::LineageChanged { history: self.replica.history() });
+        }
+        if hello.epoch > epoch {
+            return self.resign(now);
+        }
+        // Only a registered process can ever be taken in: strangers take no memory here.
+        let sender = &hello.sender;
+        let registered = |live: &Live| {
+            live.node.id.member == sender.member && live.node.id.incarnation == sender.incarnation
+        };
+        if !self.registry.view().live.values().any(registered) {
+            self.registry.refresh(&mut self.io.context(now));
+            let retry_after = self.config.timing.heartbeat;
+            return self.refuse(link, Refusal::Electing { retry_after });
+        }
+        let common = self.replica.log().common_end(&hello.log);
+        let member = hello.sender.member.clone();
+        self.io.out.trace(Trace::FollowerAttached { member, common });
+        let identity = self.identity();
+        let Role::Primary(primary) = &mut self.role else { return };
+        primary.probes.heard(&hello.sender.member, &mut self.io.out);
+        let from = (&self.replica, &primary.sender(identity));
+        primary.followers.attach(now, hello.sender, (link, common), from, &mut self.io.out);
+    }
+
+    /// R8: counts only if it is of this epoch and from a member's current process.
+    pub(super) fn handle_ack(&mut self, now: Instant, link: LinkId, ack: &ReplicateAck) {
+        let Some(epoch) = self.leads() else { return };
+        if ack.history != self.replica.history() || ack.epoch < epoch {
+            return self.reject(link, Rejection::WrongHistory);
+        }
+        if ack.epoch > epoch {
+            return self.resign(now);
+        }
+        let identity = self.identity();
+        let Role::Primary(primary) = &mut self.role else { return };
+        let member = &ack.sender.member;
+        let known = primary.followers.get(member).map(|follower| follower.identity().incarnation);
+        if known != Some(ack.sender.incarnation) {
+            let (node, incarnation) = (member.node.clone(), ack.sender.incarnation);
+            return self.io.out.trace(Trace::StaleProcess { node, incarnation });
+        }
+        primary.probes.heard(member, &mut self.io.out);
+        let from = (&self.replica, &primary.sender(identity));
+        primary.followers.acknowledge(now, (member, ack.matched), from, &mut self.io.out);
+        self.advance_commit(now);
+    }
+
+    /// A backup refuses: there is a higher epoch (R11), or its log parts elsewhere from this one.
+    pub(super) fn handle_nack(&mut self, now: Instant, link: LinkId, nack: &ReplicateNack) {
+        let Some(epoch) = self.leads() else { return };
+        let mine = self.replica.history();
+        if nack.history.group_id != mine.group_id || nack.history.lineage < mine.lineage {
+            return self.reject(link, Rejection::WrongHistory);
+        }
+        if nack.history.lineage > mine.lineage || nack.floor > epoch {
+            return self.resign(now);
+        }
+        let common = self.replica.log().common_end(&nack.log);
+        let identity = self.identity();
+        let Role::Primary(primary) = &mut self.role else { return };
+        let from = (&self.replica, &primary.sender(identity));
+        primary.followers.rewind(now, (&nack.sender.member, common), from, &mut self.io.out);
+    }
+
+    /// Sends new entries to everyone.
+    pub(super) fn replicate(&mut self, now: Instant) {
+        let identity = self.identity();
+        let Role::Primary(primary) = &mut self.role else { return };
+        let from = (&self.replica, &primary.sender(identity));
+        primary.followers.send_entries(now, from, &mut self.io.out);
+    }
+
+    /// R9: moves the commit offset to what every member that counts has verified, and tells everyone
+    /// who waits for it.
+    pub(super) fn advance_commit(&mut self, now: Instant) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        // R25: while the tree seems to have gone back, its in-sync set proves nothing.
+        if self.doubt.is_some() {
+            return;
+        }
+        let Some((state, _)) = &self.registry.view().state else { return };
+        let me = (&self.me.member, self.replica.durable_end());
+        let to = primary.followers.committable(state, self.configuration.pending_member(), me);
+        if to <= self.replica.commit() {
+            return;
+        }
+        let committed = self.replica.log().iter_from(self.replica.commit());
+        let publishers: BTreeSet<PublisherId> = committed
+            .take_while(|entry| entry.end() <= to)
+            .filter_map(|entry| match &entry.kind {
+                EntryKind::Batch(batch) => Some(batch.header.publisher),
+                EntryKind::EpochStart | EntryKind::SessionOpen { .. } => None,
+            })
+            .collect();
+        self.replica.advance_commit(to);
+        // R4: what depends on the commit offset waits for the epoch's first record.
+        let commit = self.replica.commit();
+        if commit <= primary.start() {
+            return;
+        }
+        if !primary.serving {
+            primary.serving = true;
+            self.io.out.trace(Trace::EpochCommitted { epoch: primary.epoch(), commit });
+        }
+        self.answer_committed(publishers);
+        let Role::Primary(primary) = &mut self.role else { return };
+        let from = (&self.replica, primary.epoch());
+        primary.delivery.serve_all(now, from, &mut self.io.out);
+    }
+
+    pub(super) fn advance_primary(&mut self, now: Instant) {
+        self.judge_isolation(now);
+        self.send_heartbeats(now);
+        self.change_in_sync_set(now);
+        let Role::Primary(primary) = &mut self.role else { return };
+        if !primary.silent {
+            let from = (&self.replica, primary.epoch());
+            primary.delivery.handle_timeout(now, from, &mut self.io.out);
+        }
+    }
+
+    fn send_heartbeats(&mut self, now: Instant) {
+        let (identity, timing) = (self.identity(), &self.config.timing);
+        let Role::Primary(primary) = &mut self.role else { return };
+        if !primary.heartbeat_due(now, timing) {
+            return;
+        }
+        let half = Instant::from_nanos(now.as_nanos().saturating_sub(timing.heartbeat.as_nanos() as u64 / 2));
+        let from = (&self.replica, &primary.sender(identity));
+        primary.followers.send_heartbeats((now, half), from, &mut self.io.out);
+        // Those that are neither registered nor counted are forgotten.
+        let view = self.registry.view();
+        let counted =
+            |member: &Member| view.state.as_ref().is_some_and(|(state, _)| state.in_sync.contains(member));
+        let live = |member: &Member| view.live.values().any(|live| live.node.id.member == *member);
+        primary.followers.retain(|member| counted(member) || live(member));
+    }
+
+    /// R20: for too long neither the coordination service nor every other in-sync member has
+    /// answered. The primary then says nothing, so that clients look elsewhere; it has not stepped down.
+    fn judge_isolation(&mut self, now: Instant) {
+        let step_down = self.config.timing.step_down;
+        let alone = self.alone_since.is_some_and(|since| since + step_down <= now);
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some((state, _)) = &self.registry.view().state else { return };
+        let unheard = |member: &&Member| {
+            let heard = primary.followers.get(member).map_or(primary.since(), |other| other.heard());
+            heard + step_down <= now
+        };
+        let others = || state.in_sync.iter().filter(|member| **member != self.me.member);
+        let silent = alone && others().any(|member| unheard(&member));
+        if silent != primary.silent {
+            primary.silent = silent;
+            self.io.out.trace(if silent { Trace::FellSilent } else { Trace::SpokeAgain });
+        }
+    }
+
+    /// Drops members that do not keep up (R12) and takes in those that have caught up (R13): one
+    /// conditional write at a time (R14).
+    fn change_in_sync_set(&mut self, now: Instant) {
+        let Some((state, version)) = self.registry.view().state.clone() else { return };
+        self.probe_silent_members(now, &state);
+        let writable = self.registry.session().is_some() && self.shutdown.is_none();
+        if self.configuration.is_busy() || !writable {
+            return;
+        }
+        let lagging = self.lagging_member(now, &state);
+        let change = match lagging {
+            Some((member, cause)) => {
+                self.io.out.trace(Trace::Suspected { node: member.node.clone(), cause });
+                Some((Change::Shrink, member))
+            }
+            None => self.eligible_member(&state).map(|member| (Change::Expand, member)),
+        };
+        let Some((change, member)) = change else { return };
+        let nonce = Nonce(self.io.rng.next_u128());
+        let next = match change {
+            Change::Shrink => state.shrink(&member, nonce),
+            _ => state.expand(&member, nonce),
+        };
+        // R13: from here on the member counts, before the write is sent.
+        self.configuration.propose(change, member, (next, version), &mut self.io.context(now));
+    }
+
+    /// R12: an in-sync member whose live node is gone, whose process is proved dead, or that has not
+    /// moved for the lag threshold.
+    fn lagging_member(&self, now: Instant, state: &GroupState) -> Option<(Member, Suspicion)> {
+        let Role::Primary(primary) = &self.role else { return None };
+        let others = state.in_sync.iter().filter(|member| **member != self.me.member);
+        let causes = others.filter_map(|member| {
+            let live = &self.registry.view().live;
+            let own = live.values().find(|live| live.node.id.member == *member);
+            let progressed =
+                primary.followers.get(member).map_or(primary.since(), |other| other.progressed());
+            let cause = match own {
+                None => Suspicion::NotLive,
+                Some(own) if live.values().any(|live| supersedes(live, own)) => Suspicion::Replaced,
+                _ if primary.probes.proves_death(member) => Suspicion::Refused,
+                _ if progressed + self.config.timing.lag <= now => Suspicion::Silence,
+                Some(_) => return None,
+            };
+            Some((member.clone(), cause))
+        });
+        causes.into_iter().next()
+    }
+
+    /// R13: acknowledged in this epoch, beyond the epoch's first record, up to the commit offset, and
+    /// its process is live.
+    fn eligible_member(&self, state: &GroupState) -> Option<Member> {
+        let Role::Primary(primary) = &self.role else { return None };
+        let live = |member: &Member, follower: &Follower| {
+            self.registry.view().live.values().any(|live| {
+                let id = &live.node.id;
+                id.member == *member && id.incarnation == follower.identity().incarnation
+            })
+        };
+        let mut eligible = primary.followers.iter().filter(|(member, follower)| {
+            let caught_up = follower
+                .matched()
+                .is_some_and(|matched| matched > primary.start() && matched >= self.replica.commit());
+            follower.is_attached() && caught_up && !state.in_sync.contains(member) && live(member, follower)
+        });
+        eligible.next().map(|(member, _)| member.clone())
+    }
+
+    fn probe_silent_members(&mut self, now: Instant, state: &GroupState) {
+        let patience = self.config.timing.heartbeat * 2;
+        let Role::Primary(primary) = &mut self.role else { return };
+        let followers = &primary.followers;
+        let silent = |member: &Member| {
+            followers.get(member).is_none_or(|other| !other.is_attached() || other.heard() + patience <= now)
+        };
+        let others = state.in_sync.iter().filter(|member| **member != self.me.member && silent(member));
+        let doors: BTreeMap<&Member, &Address> = others
+            .filter_map(|member| {
+                let mut live = self.registry.view().live.values();
+                Some((member, &live.find(|live| live.node.id.member == *member)?.node.address))
+            })
+            .collect();
+        primary.probes.knock(now, &doors, &mut self.dialler, &mut self.io.out);
+    }
+}

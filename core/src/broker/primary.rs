@@ -1,0 +1,118 @@
+//! What a primary knows in its epoch: its followers, its clients, and how alone it is.
+
+use super::delivery::Delivery;
+use super::followers::{Followers, Sender};
+use super::probes::Probes;
+use crate::id::{BrokerIdentity, Epoch, Offset, PublisherId};
+use crate::limits::Timing;
+use crate::link::{LinkId, LinkStatus};
+use crate::node::Outbox;
+use crate::time::{Instant, earliest};
+use alloc::collections::{BTreeMap, VecDeque};
+
+/// A publisher that waits for its session to be committed.
+#[derive(Clone, Copy, Debug)]
+pub struct PendingOpen {
+    /// Where the session begins in the log; the answer waits until this is committed.
+    pub offset: Offset,
+    /// Who asked.
+    pub link: LinkId,
+    /// Whose session.
+    pub publisher: PublisherId,
+}
+
+/// The primary's part of a broker, from promotion to step-down.
+#[derive(Debug)]
+pub struct Primary {
+    epoch: Epoch,
+    /// Offset of the epoch's first record.
+    start: Offset,
+    since: Instant,
+    heartbeat_at: Instant,
+    /// That the epoch's first record is committed was noticed.
+    pub(super) serving: bool,
+    /// R20: cut off from everyone, it says nothing.
+    pub(super) silent: bool,
+    pub(super) followers: Followers,
+    pub(super) probes: Probes,
+    pub(super) delivery: Delivery,
+    /// Where each publisher's acknowledgements go.
+    pub(super) publishers: BTreeMap<PublisherId, LinkId>,
+    pub(super) opens: VecDeque<PendingOpen>,
+}
+
+impl Primary {
+    /// Begins an epoch whose first record is at `start`. R4: nothing of an earlier one is remembered.
+    pub fn new(now: Instant, (epoch, start): (Epoch, Offset), timing: &Timing) -> Self {
+        Self {
+            epoch,
+            start,
+            since: now,
+            heartbeat_at: now,
+            serving: false,
+            silent: false,
+            followers: Followers::default(),
+            probes: Probes::new(timing),
+            delivery: Delivery::new(timing.client_heartbeat),
+            publishers: BTreeMap::new(),
+            opens: VecDeque::new(),
+        }
+    }
+
+    /// Its epoch.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Offset of its epoch's first record.
+    pub const fn start(&self) -> Offset {
+        self.start
+    }
+
+    /// Since when absent members are waited for.
+    pub const fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// What it puts on frames to followers.
+    pub const fn sender(&self, identity: BrokerIdentity) -> Sender {
+        Sender { identity, epoch: self.epoch }
+    }
+
+    /// Everyone gets a fresh term: this process itself was not running.
+    pub fn forgive(&mut self, now: Instant) {
+        self.since = now;
+        self.followers.forgive(now);
+    }
+
+    /// A link's status: a follower or client is gone, or a probe has an answer.
+    pub fn handle_link<E>(
+        &mut self,
+        now: Instant,
+        (link, status): (LinkId, LinkStatus),
+        out: &mut Outbox<E>,
+    ) {
+        self.probes.handle_link(now, (link, status), out);
+        if status != LinkStatus::Up {
+            self.followers.detach(link);
+            self.delivery.drop_link(link);
+            self.publishers.retain(|_, other| *other != link);
+            self.opens.retain(|open| open.link != link);
+        }
+    }
+
+    /// Whether heartbeats are due; if so, when the next ones are is noted.
+    pub fn heartbeat_due(&mut self, now: Instant, timing: &Timing) -> bool {
+        let due = self.heartbeat_at <= now;
+        if due {
+            self.heartbeat_at = now + timing.heartbeat;
+        }
+        due
+    }
+
+    /// When it has to do something. Everything that waits for silence is looked at with each heartbeat.
+    pub fn deadline(&self) -> Instant {
+        let others = earliest(self.probes.deadline(), self.delivery.deadline());
+        others.map_or(self.heartbeat_at, |other| other.min(self.heartbeat_at))
+    }
+}

@@ -1,0 +1,231 @@
+//! Publishers at the primary: sessions, batches, acknowledgements (R28, R29).
+
+use super::primary::PendingOpen;
+use super::{Broker, Role};
+use crate::id::{Offset, PublisherId, Sequence};
+use crate::limits::MAX_SESSIONS;
+use crate::link::LinkId;
+use crate::log::{Batch, Entry, EntryKind};
+use crate::message::{History, Message, OpenSession, Publish, PublishAck, Refusal, SessionOpened};
+use crate::time::{Duration, Instant};
+use crate::trace::{Limit, Trace};
+use alloc::collections::BTreeSet;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// When a publisher tries again after a limit was reached: commits free memory soon.
+const RETRY_SOON: Duration = Duration::from_millis(20);
+/// When it tries again after a limit that only retention or an operator can lift.
+const RETRY_LATER: Duration = Duration::from_millis(500);
+
+impl Broker {
+    /// Begins or resumes a session. The answer waits until the session is committed.
+    pub(super) fn handle_open_session(&mut self, now: Instant, link: LinkId, request: &OpenSession) {
+        if let Some(reason) = self.unfit(request.history) {
+            return self.refuse(link, reason);
+        }
+        let publisher = request.publisher;
+        let session = self.replica.sessions().overlay().get(publisher).copied();
+        let known = session.filter(|session| match request.incarnation {
+            // The same nonce is the same request, come again.
+            0 => session.nonce == request.nonce,
+            incarnation => session.incarnation == incarnation,
+        });
+        if known.is_some() {
+            return self.await_commit(link, publisher);
+        }
+        match session {
+            None if request.incarnation > 0 => {
+                self.refuse(link, Refusal::UnknownSession { publisher });
+            }
+            Some(session) if request.incarnation > 0 => {
+                let incarnation = session.incarnation;
+                self.refuse(link, Refusal::Fenced { publisher, incarnation });
+            }
+            None if self.replica.sessions().overlay().len() >= MAX_SESSIONS => {
+                self.refuse_busy(link, publisher, (1, RETRY_LATER), Limit::Sessions);
+            }
+            _ => {
+                let incarnation = session.map_or(0, |session| session.incarnation) + 1;
+                let nonce = request.nonce;
+                self.append(now, vec![EntryKind::SessionOpen { publisher, incarnation, nonce }]);
+                self.await_commit(link, publisher);
+            }
+        }
+    }
+
+    /// Takes the batches that continue the session, and refuses what does not fit.
+    pub(super) fn handle_publish(&mut self, now: Instant, link: LinkId, publish: Publish) {
+        if let Some(reason) = self.unfit(publish.history) {
+            return self.refuse(link, reason);
+        }
+        let Some(header) = publish.batches.first().map(|batch| batch.header.clone()) else { return };
+        let publisher = header.publisher;
+        let session = self.replica.sessions().overlay().get(publisher).copied();
+        let Some(session) = session.filter(|session| session.incarnation >= header.incarnation) else {
+            return self.refuse(link, Refusal::UnknownSession { publisher });
+        };
+        if session.incarnation > header.incarnation {
+            let incarnation = session.incarnation;
+            return self.refuse(link, Refusal::Fenced { publisher, incarnation });
+        }
+        let Role::Primary(primary) = &mut self.role else { return };
+        primary.publishers.insert(publisher, link);
+        let before = publish.batches.len();
+        let fresh = fresh(publish.batches, session.last_sequence);
+        let repeated = fresh.len() < before;
+        if let Some(batch) = fresh.first()
+            && batch.header.first_sequence != session.last_sequence + 1
+        {
+            return self.refuse(link, Refusal::Gap { publisher, expect: session.last_sequence + 1 });
+        }
+        if !fresh.is_empty() {
+            self.take_batches(now, link, publisher, fresh);
+        }
+        if repeated {
+            // A duplicate is acknowledged only as far as it is committed (R10): from the base fold.
+            self.acknowledge_publisher(publisher);
+        }
+    }
+
+    /// Appends as many batches as the limits allow and refuses the others with `Busy` (R36).
+    fn take_batches(&mut self, now: Instant, link: LinkId, publisher: PublisherId, batches: Vec<Batch>) {
+        let mut log_bytes = self.replica.log().bytes();
+        let mut uncommitted = self.replica.uncommitted_bytes();
+        let mut refused: Option<(Sequence, Limit)> = None;
+        let mut taken = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let limit = if log_bytes >= self.config.log_bytes {
+                Limit::LogBytes
+            } else if uncommitted >= self.config.uncommitted_bytes {
+                Limit::UncommittedBytes
+            } else {
+                log_bytes += batch.body.len() as u64;
+                uncommitted += batch.body.len() as u64;
+                taken.push(EntryKind::Batch(batch));
+                continue;
+            };
+            refused = Some((batch.header.first_sequence, limit));
+            break;
+        }
+        if !taken.is_empty() {
+            self.append(now, taken);
+        }
+        if let Some((expect, limit)) = refused {
+            let retry_after = if limit == Limit::LogBytes { RETRY_LATER } else { RETRY_SOON };
+            self.refuse_busy(link, publisher, (expect, retry_after), limit);
+        }
+    }
+
+    /// Stamps offsets and the epoch on new entries, appends and replicates them.
+    fn append(&mut self, now: Instant, kinds: Vec<EntryKind>) {
+        let Some(epoch) = self.leads() else { return };
+        let mut offset: Offset = self.replica.log().end();
+        let stamp = |kind| {
+            let entry = Entry { offset, epoch, kind };
+            offset = entry.end();
+            entry
+        };
+        let entries: Vec<Entry> = kinds.into_iter().map(stamp).collect();
+        let all = self.replica.append(entries, &mut self.io.out);
+        assert!(all, "R28: only entries that continue their session are stamped");
+        self.replicate(now);
+    }
+
+    /// Why a publisher's request cannot be carried out here and now, whatever it is.
+    fn unfit(&self, history: History) -> Option<Refusal> {
+        let Role::Primary(primary) = &self.role else { return Some(self.not_primary()) };
+        if primary.silent || self.shutdown.is_some() {
+            return Some(Refusal::NotPrimary { primary: None, epoch: 0 });
+        }
+        if history != self.replica.history() {
+            return Some(Refusal::LineageChanged { history: self.replica.history() });
+        }
+        (!primary.serving).then_some(Refusal::Electing { retry_after: RETRY_SOON })
+    }
+
+    fn refuse_busy(
+        &mut self,
+        link: LinkId,
+        publisher: PublisherId,
+        (expect, retry_after): (Sequence, Duration),
+        limit: Limit,
+    ) {
+        self.io.out.trace(Trace::Busy { limit });
+        self.refuse(link, Refusal::Busy { publisher, expect, retry_after });
+    }
+
+    /// Answers as soon as the publisher's session, as it is in the log now, is committed.
+    fn await_commit(&mut self, link: LinkId, publisher: PublisherId) {
+        let same = {
+            let sessions = self.replica.sessions();
+            let incarnation = |session: &super::sessions::Session| session.incarnation;
+            sessions.base().get(publisher).map(incarnation)
+                == sessions.overlay().get(publisher).map(incarnation)
+        };
+        let offset = self.replica.log().end().saturating_sub(1);
+        let Role::Primary(primary) = &mut self.role else { return };
+        primary.publishers.insert(publisher, link);
+        match same {
+            true => self.answer_open(link, publisher),
+            false => {
+                // One question, one answer: an earlier one of the same publisher is forgotten.
+                primary.opens.retain(|open| open.publisher != publisher);
+                primary.opens.push_back(PendingOpen { offset, link, publisher });
+            }
+        }
+    }
+
+    fn answer_open(&mut self, link: LinkId, publisher: PublisherId) {
+        let (Some(session), Some(epoch)) =
+            (self.replica.sessions().base().get(publisher).copied(), self.leads())
+        else {
+            return;
+        };
+        let opened = SessionOpened {
+            history: self.replica.history(),
+            epoch,
+            publisher,
+            incarnation: session.incarnation,
+            last_sequence: session.last_sequence,
+        };
+        self.io.out.trace(Trace::SessionOpened { publisher, incarnation: session.incarnation });
+        self.send(link, &Message::SessionOpened(opened));
+    }
+
+    /// The commit offset has moved: answers whoever waited for it.
+    pub(super) fn answer_committed(&mut self, publishers: BTreeSet<PublisherId>) {
+        let commit = self.replica.commit();
+        let Role::Primary(primary) = &mut self.role else { return };
+        let mut ready = Vec::new();
+        while let Some(open) = primary.opens.pop_front_if(|open| open.offset < commit) {
+            ready.push(open);
+        }
+        for open in ready {
+            self.answer_open(open.link, open.publisher);
+        }
+        for publisher in publishers {
+            self.acknowledge_publisher(publisher);
+        }
+    }
+
+    /// R10: cumulative, from the fold of the committed prefix.
+    fn acknowledge_publisher(&mut self, publisher: PublisherId) {
+        let Role::Primary(primary) = &self.role else { return };
+        let Some(link) = primary.publishers.get(&publisher).copied() else { return };
+        let Some(session) = self.replica.sessions().base().get(publisher) else { return };
+        let ack = PublishAck {
+            history: self.replica.history(),
+            epoch: primary.epoch(),
+            publisher,
+            incarnation: session.incarnation,
+            last_sequence: session.last_sequence,
+        };
+        self.send(link, &Message::PublishAck(ack));
+    }
+}
+
+/// The batches that are not wholly known already. One that is known in part stays, and is a gap.
+fn fresh(batches: Vec<Batch>, last: Sequence) -> Vec<Batch> {
+    batches.into_iter().skip_while(|batch| batch.header.last_sequence() <= last).collect()
+}

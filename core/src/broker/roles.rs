@@ -1,0 +1,261 @@
+//! How a broker changes its role: only by what the coordination tree says.
+
+use super::backup::Backup;
+use super::candidacy::Step;
+use super::primary::Primary;
+use super::{Broker, Event, OnTotalLoss, Role};
+use crate::coordination::registry::Live;
+use crate::group::{Change, GroupState};
+use crate::id::{Epoch, Member, Nonce};
+use crate::log::{Entry, EntryKind};
+use crate::message::{History, Message};
+use crate::time::{Duration, Instant};
+use crate::trace::{Halt, Suspicion, Trace};
+use alloc::vec;
+
+impl Broker {
+    /// The group's state or its live nodes, as known, have changed.
+    pub(super) fn follow_view(&mut self, now: Instant) {
+        let Some((state, _)) = self.registry.view().state.clone() else { return };
+        if matches!(self.role, Role::Stopped) || !self.fits(now, &state) {
+            return;
+        }
+        // R5: part of the floor is the epoch last read from the tree.
+        self.replica.raise_floor(state.epoch);
+        let lead = state.is_led_by(&self.me) && state.epoch > self.resigned;
+        match &self.role {
+            Role::Primary(primary) if lead && primary.epoch() == state.epoch => self.advance_commit(now),
+            _ if lead => self.become_primary(now, state.epoch),
+            Role::Primary(_) => {
+                self.step_down(now);
+                self.follow(now, &state);
+            }
+            Role::Backup(_) | Role::Stopped => self.follow(now, &state),
+        }
+    }
+
+    /// Whether the tree's state and the log can belong together; if not, begins anew or halts.
+    fn fits(&mut self, now: Instant, state: &GroupState) -> bool {
+        let mine = self.replica.history();
+        if mine == History::default() {
+            self.replica.wipe(state.history, &mut self.io.out);
+        } else if state.history.group_id != mine.group_id {
+            // R26: no order holds between two groups.
+            return self.halt_if_still_so(now, Halt::OtherGroup);
+        } else if state.history.lineage > mine.lineage {
+            // R27: the group began anew; log and sessions go together.
+            self.step_down(now);
+            self.replica.wipe(state.history, &mut self.io.out);
+        } else if state.history.lineage < mine.lineage || state.epoch < self.replica.log().last_epoch() {
+            return self.halt_if_still_so(now, Halt::TreeWentBack);
+        }
+        self.doubt = None;
+        true
+    }
+
+    /// R25: only a read that began after the contradiction was noticed proves it.
+    fn halt_if_still_so(&mut self, now: Instant, reason: Halt) -> bool {
+        match self.doubt {
+            Some(ticket) if ticket <= self.registry.round() => self.halt(reason),
+            Some(_) => {}
+            None => self.doubt = Some(self.registry.refresh(&mut self.io.context(now))),
+        }
+        false
+    }
+
+    pub(super) fn halt(&mut self, reason: Halt) {
+        self.io.out.trace(Trace::Halted { reason });
+        self.stop(Event::Halted(reason));
+    }
+
+    /// R4: the log stays as it is, a first record begins the epoch, nothing of others is remembered.
+    fn become_primary(&mut self, now: Instant, epoch: Epoch) {
+        self.leave_role();
+        self.candidacy.settle();
+        let start = self.replica.log().end();
+        self.io.out.trace(Trace::BecamePrimary { epoch, start });
+        self.role = Role::Primary(Primary::new(now, (epoch, start), &self.config.timing));
+        let entry = Entry { offset: start, epoch, kind: EntryKind::EpochStart };
+        self.replica.append(vec![entry], &mut self.io.out);
+    }
+
+    /// Follows the primary that the tree names, or waits for one.
+    fn follow(&mut self, now: Instant, state: &GroupState) {
+        let primary = state.primary.clone().filter(|primary| *primary != self.me);
+        let Role::Backup(backup) = &mut self.role else { return };
+        if backup.epoch() != state.epoch || backup.primary() != primary.as_ref() {
+            // A primary was heard before the tree named it: its epoch is followed already.
+            if backup.epoch() > state.epoch {
+                return;
+            }
+            backup.hang_up(&mut self.io.out);
+            let node = primary.as_ref().map(|primary| primary.member.node.clone());
+            self.io.out.trace(Trace::BecameBackup { epoch: state.epoch, primary: node });
+            self.candidacy.withdraw();
+            *backup = Backup::new(now, (state.epoch, primary), &self.config.timing);
+        }
+        self.watch_primary();
+    }
+
+    /// R2, R32: the primary's live node is gone, or a later process of its node is live.
+    fn watch_primary(&mut self) {
+        let Role::Backup(backup) = &mut self.role else { return };
+        let Some(primary) = backup.primary().cloned() else { return };
+        let live = &self.registry.view().live;
+        let own = live.values().find(|live| live.node.id == primary);
+        backup.locate(own.map(|live| live.node.address.clone()));
+        let cause = match own {
+            None => Suspicion::NotLive,
+            Some(own) if live.values().any(|live| supersedes(live, own)) => Suspicion::Replaced,
+            Some(_) => return,
+        };
+        if backup.suspect(cause) {
+            self.io.out.trace(Trace::Suspected { node: primary.member.node, cause });
+        }
+    }
+
+    /// R11: a higher epoch exists. The tree will say whose.
+    pub(super) fn resign(&mut self, now: Instant) {
+        self.step_down(now);
+        self.registry.refresh(&mut self.io.context(now));
+    }
+
+    /// Ends the role of primary, if it has it, and waits to be told whom to follow.
+    pub(super) fn step_down(&mut self, now: Instant) {
+        let Some(epoch) = self.leads() else { return };
+        self.leave_role();
+        self.resigned = epoch;
+        self.io.out.trace(Trace::SteppedDown { epoch });
+        self.role = Role::Backup(Backup::new(now, (epoch, None), &self.config.timing));
+    }
+
+    /// Lets go of links and clients. R10: answers that are due to clients are dropped with the role.
+    pub(super) fn leave_role(&mut self) {
+        let reason = self.not_primary();
+        match &mut self.role {
+            Role::Backup(backup) => backup.hang_up(&mut self.io.out),
+            Role::Primary(primary) => {
+                primary.probes.clear(&mut self.io.out);
+                let streams: alloc::vec::Vec<_> = primary.delivery.drain().collect();
+                let publishers = core::mem::take(&mut primary.publishers);
+                for (link, stream) in streams {
+                    self.send(link, &Message::Refusal { stream, reason: reason.clone() });
+                }
+                for link in publishers.into_values() {
+                    self.refuse(link, reason.clone());
+                }
+            }
+            Role::Stopped => {}
+        }
+    }
+
+    pub(super) fn advance_backup(&mut self, now: Instant) {
+        let Role::Backup(backup) = &mut self.role else { return };
+        let ports = (&self.config.timing, &mut self.dialler);
+        if let Some(cause) = backup.handle_timeout(now, ports, &mut self.io.out)
+            && let Some(primary) = backup.primary()
+        {
+            self.io.out.trace(Trace::Suspected { node: primary.member.node.clone(), cause });
+        }
+        self.advance_candidacy(now);
+    }
+
+    /// Takes the next step towards the lead, while there is a reason.
+    fn advance_candidacy(&mut self, now: Instant) {
+        if self.configuration.is_busy() {
+            return self.candidacy.withdraw();
+        }
+        let Some((change, delay)) = self.ambition() else { return self.candidacy.withdraw() };
+        let round = self.registry.round();
+        match self.candidacy.pursue(now, (change, delay), round, &mut self.io.rng) {
+            Step::Wait => {}
+            Step::Read => {
+                let ticket = self.registry.refresh(&mut self.io.context(now));
+                self.candidacy.reading(ticket);
+            }
+            Step::Write => self.stand(now, change),
+        }
+    }
+
+    /// Why this broker should change the group's state, and after which delay.
+    fn ambition(&self) -> Option<(Change, Duration)> {
+        let Role::Backup(backup) = &self.role else { return None };
+        // R2: the candidate's own live node belongs to its current session.
+        self.registry.session().and(self.registry.registered())?;
+        let (state, _) = self.registry.view().state.as_ref()?;
+        let timing = &self.config.timing;
+        if self.shutdown.is_some() || self.doubt.is_some() || state.epoch < backup.epoch() {
+            return None;
+        }
+        if state.may_lead(&self.me.member) {
+            let vacant = backup.primary().is_none();
+            let wanted = vacant || backup.suspicion().is_some();
+            return wanted.then(|| (Change::Promote, timing.heartbeat * 2 * self.rank(state)));
+        }
+        let reset = self.config.on_total_loss == OnTotalLoss::Reset && self.all_data_is_lost(state);
+        reset.then(|| (Change::Reset, timing.lag + timing.heartbeat * 2 * self.rank(state)))
+    }
+
+    /// The broker's place among those who might do the same: they take turns.
+    fn rank(&self, state: &GroupState) -> u32 {
+        let deposed = state.primary.as_ref().map(|primary| &primary.member);
+        let candidates = state.in_sync.iter().filter(|member| Some(*member) != deposed);
+        let place = match candidates.clone().any(|member| *member == self.me.member) {
+            true => candidates.take_while(|member| **member != self.me.member).count(),
+            false => {
+                let czxid = self.registry.registered().unwrap_or(i64::MAX);
+                self.registry.view().live.values().filter(|live| live.czxid < czxid).count()
+            }
+        };
+        u32::try_from(place).unwrap_or(u32::MAX)
+    }
+
+    /// R27b: every in-sync node is live with another storage, and none with the one that counts.
+    fn all_data_is_lost(&self, state: &GroupState) -> bool {
+        let live = || self.registry.view().live.values().map(|live| &live.node.id.member);
+        let lost = |member: &Member| {
+            live().any(|other| other.node == member.node) && live().all(|other| other != member)
+        };
+        !state.in_sync.is_empty() && state.in_sync.iter().all(lost)
+    }
+
+    /// R1, R2: one conditional write at the version just read.
+    fn stand(&mut self, now: Instant, change: Change) {
+        let Some((state, version)) = self.registry.view().state.clone() else { return };
+        let nonce = Nonce(self.io.rng.next_u128());
+        let next = match change {
+            Change::Promote => state.promote(&self.me, nonce),
+            _ => state.give_up(nonce),
+        };
+        self.candidacy.attempted();
+        let subject = self.me.member.clone();
+        let mut cx = self.io.context(now);
+        self.configuration.propose(change, subject, (next, version), &mut cx);
+    }
+
+    /// Leaves when nothing is lost by it, or declares what is lost (R27a), or gives up waiting.
+    pub(super) fn advance_shutdown(&mut self, now: Instant) {
+        let Some(deadline) = self.shutdown else { return };
+        let state = self.registry.view().state.as_ref().map(|(state, _)| state);
+        let last =
+            state.is_some_and(|state| state.is_led_by(&self.me) && state.in_sync == [self.me.member.clone()]);
+        if matches!(self.role, Role::Stopped) {
+            return;
+        }
+        if deadline <= now || !last || self.leads().is_none() {
+            return self.stop(Event::Stopped);
+        }
+        let settled = self.replica.commit() == self.replica.log().end();
+        if settled && !self.configuration.is_busy() && self.registry.session().is_some() {
+            self.stand(now, Change::GiveUp);
+        }
+    }
+}
+
+/// R32: of two processes of one node the one registered later lives.
+pub(super) fn supersedes(later: &Live, than: &Live) -> bool {
+    let (later_id, id) = (&later.node.id, &than.node.id);
+    later_id.member.node == id.member.node
+        && later_id.incarnation != id.incarnation
+        && later.czxid > than.czxid
+}

@@ -1,0 +1,106 @@
+//! Publishers' sessions: a fold of the log, kept twice. The base is the fold of the committed prefix,
+//! the overlay that of the whole log (R28). Acknowledgements come from the base, the decision what
+//! to append comes from the overlay.
+
+use crate::id::{Nonce, PublisherId, Sequence};
+use crate::log::{Entry, EntryKind, Log};
+use alloc::collections::BTreeMap;
+
+/// One publisher's session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Which of the publisher's sessions, from 1.
+    pub incarnation: u64,
+    /// The request that opened it.
+    pub nonce: Nonce,
+    /// The last record's number; 0 when there is none.
+    pub last_sequence: Sequence,
+}
+
+/// The fold of a prefix of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionTable(BTreeMap<PublisherId, Session>);
+
+impl SessionTable {
+    /// The publisher's session.
+    pub fn get(&self, publisher: PublisherId) -> Option<&Session> {
+        self.0.get(&publisher)
+    }
+
+    /// Number of sessions.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the entry continues this fold: a batch its session, a session its publisher's last.
+    pub fn admits(&self, entry: &Entry) -> bool {
+        match &entry.kind {
+            EntryKind::EpochStart => true,
+            EntryKind::SessionOpen { publisher, incarnation, .. } => {
+                *incarnation == self.get(*publisher).map_or(0, |session| session.incarnation) + 1
+            }
+            EntryKind::Batch(batch) => self.get(batch.header.publisher).is_some_and(|session| {
+                session.incarnation == batch.header.incarnation
+                    && session.last_sequence + 1 == batch.header.first_sequence
+            }),
+        }
+    }
+
+    /// Folds one more entry in.
+    fn apply(&mut self, entry: &Entry) {
+        match &entry.kind {
+            EntryKind::EpochStart => {}
+            EntryKind::SessionOpen { publisher, incarnation, nonce } => {
+                let session = Session { incarnation: *incarnation, nonce: *nonce, last_sequence: 0 };
+                self.0.insert(*publisher, session);
+            }
+            EntryKind::Batch(batch) => {
+                let session = self.0.get_mut(&batch.header.publisher);
+                session.expect("only admitted entries are appended").last_sequence =
+                    batch.header.last_sequence();
+            }
+        }
+    }
+}
+
+/// Both folds.
+#[derive(Clone, Debug, Default)]
+pub struct Sessions {
+    base: SessionTable,
+    overlay: SessionTable,
+}
+
+impl Sessions {
+    /// The fold of the committed prefix.
+    pub const fn base(&self) -> &SessionTable {
+        &self.base
+    }
+
+    /// The fold of the whole log.
+    pub const fn overlay(&self) -> &SessionTable {
+        &self.overlay
+    }
+
+    /// An entry was appended.
+    pub fn appended(&mut self, entry: &Entry) {
+        self.overlay.apply(entry);
+    }
+
+    /// An entry was committed.
+    pub fn committed(&mut self, entry: &Entry) {
+        self.base.apply(entry);
+    }
+
+    /// The log was cut: the overlay is folded anew from the commit offset on.
+    pub fn truncated(&mut self, log: &Log, commit: u64) {
+        self.overlay = self.base.clone();
+        for entry in log.iter_from(commit) {
+            self.overlay.apply(entry);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Subscribers at the primary, and what any peer may ask.
+
+use super::{Broker, Role};
+use crate::id::Offset;
+use crate::link::LinkId;
+use crate::message::{Message, OpenStream, Refusal, Start, StreamOpened};
+use crate::time::Instant;
+use crate::trace::{Limit, Trace};
+
+impl Broker {
+    /// Opens a stream at the place asked for.
+    pub(super) fn handle_open_stream(&mut self, now: Instant, link: LinkId, request: OpenStream) {
+        let stream = request.stream;
+        let from = match self.stream_start(&request) {
+            Ok(from) => from,
+            Err(reason) => return self.send(link, &Message::Refusal { stream, reason }),
+        };
+        let Role::Primary(primary) = &mut self.role else { return };
+        let opened = StreamOpened {
+            stream,
+            history: self.replica.history(),
+            epoch: primary.epoch(),
+            start: self.replica.position(from),
+        };
+        self.io.out.trace(Trace::StreamOpened { link, from });
+        primary.delivery.open(now, link, request, from);
+        let from = (&self.replica, primary.epoch());
+        self.io.out.transmit(link, crate::wire::encode(&Message::StreamOpened(opened)));
+        primary.delivery.serve_one(now, (link, stream), from, &mut self.io.out);
+    }
+
+    /// Where the stream starts, or why it cannot.
+    fn stream_start(&mut self, request: &OpenStream) -> Result<Offset, Refusal> {
+        let retry_after = self.config.timing.heartbeat;
+        let Role::Primary(primary) = &self.role else { return Err(self.not_primary()) };
+        if primary.silent || self.shutdown.is_some() {
+            return Err(Refusal::NotPrimary { primary: None, epoch: 0 });
+        }
+        let history = self.replica.history();
+        if request.history != history {
+            return Err(Refusal::LineageChanged { history });
+        }
+        // R4: the commit offset means nothing before the epoch's first record is committed.
+        if !primary.serving {
+            return Err(Refusal::Electing { retry_after });
+        }
+        if !primary.delivery.has_room() {
+            self.io.out.trace(Trace::Busy { limit: Limit::Streams });
+            let publisher = crate::id::PublisherId::default();
+            return Err(Refusal::Busy { publisher, expect: 0, retry_after });
+        }
+        let log = self.replica.log();
+        match request.start {
+            Start::Earliest => Ok(log.start()),
+            Start::Latest => Ok(self.replica.commit()),
+            Start::At(position) if position.lineage != history.lineage => {
+                Err(Refusal::LineageChanged { history })
+            }
+            Start::At(position) if position.offset < log.start() => Ok(log.start()),
+            Start::At(position) => match log.epoch_before(position.offset) {
+                Some(epoch) if epoch == position.epoch => Ok(position.offset),
+                found => Err(Refusal::Diverged { common: found.map_or(log.end(), |_| log.start()) }),
+            },
+        }
+    }
+
+    /// More may be sent on a stream.
+    pub(super) fn handle_credit(&mut self, now: Instant, link: LinkId, stream: u64, limit: u64) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        primary.delivery.grant(link, stream, limit);
+        let from = (&self.replica, primary.epoch());
+        primary.delivery.serve_one(now, (link, stream), from, &mut self.io.out);
+    }
+
+    pub(super) fn handle_close_stream(&mut self, link: LinkId, stream: u64) {
+        if let Role::Primary(primary) = &mut self.role {
+            primary.delivery.close(link, stream);
+        }
+    }
+
+    /// R20: a primary that is cut off does not answer.
+    pub(super) fn handle_ping(&mut self, link: LinkId, token: u64) {
+        let silent = matches!(&self.role, Role::Primary(primary) if primary.silent);
+        if !silent {
+            self.send(link, &Message::Pong { token });
+        }
+    }
+}
