@@ -6,12 +6,17 @@
 //! knows how to end a run. The same seed gives the same history: every random draw is a pure function
 //! of (seed, purpose, entity, counter), see [`random`].
 
+pub mod actor;
 pub mod check;
+pub mod cluster;
 pub mod coordination;
 pub mod fault;
 pub mod fingerprint;
+pub mod nemesis;
 pub mod network;
+pub mod observer;
 pub mod pipe;
 pub mod queue;
 pub mod random;
+pub mod render;
 pub mod world;

@@ -232,9 +232,14 @@ impl Network {
         effects
     }
 
-    /// Holds back packets from one process to another.
-    pub fn cut(&mut self, from: ProcessId, to: ProcessId) {
-        self.cuts.insert((from, to));
+    /// Holds back packets from one process to another. Says no when they are already.
+    pub fn cut(&mut self, from: ProcessId, to: ProcessId) -> bool {
+        self.cuts.insert((from, to))
+    }
+
+    /// Whether packets from one process to another are held back.
+    pub fn is_cut(&self, from: ProcessId, to: ProcessId) -> bool {
+        self.cuts.contains(&(from, to))
     }
 
     /// Lets packets flow again, those held back included.

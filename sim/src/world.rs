@@ -7,6 +7,7 @@ use crate::fingerprint::Fingerprint;
 use crate::network::{self, Arrival, Host, Network, ProcessId};
 use crate::queue::Queue;
 use crate::random::{Draws, Purpose, Span};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
@@ -240,9 +241,15 @@ where
         &mut self.network
     }
 
-    /// The coordination ensemble.
-    pub const fn ensemble(&self) -> &Ensemble {
-        &self.ensemble
+    /// From now on every change of this node of the coordination tree is kept for
+    /// [`World::take_changes`].
+    pub fn record_changes(&mut self, path: &str) {
+        self.ensemble.record_changes(path);
+    }
+
+    /// The data that the recorded node was given since the last call; `None`: it was deleted.
+    pub fn take_changes(&mut self) -> Vec<Option<Bytes>> {
+        self.ensemble.take_changes()
     }
 
     /// A fault will strike at this time.
@@ -330,11 +337,11 @@ where
             Fault::Restart(process) => return self.start(process),
             Fault::Pause(process) => self.pause(process)?,
             Fault::Resume(process) => self.resume(process)?,
-            Fault::Cut(from, to) => {
-                self.network.cut(from, to);
-                from
-            }
+            Fault::Cut(from, to) => self.network.cut(from, to).then_some(from)?,
             Fault::Heal(from, to) => {
+                if !self.network.is_cut(from, to) {
+                    return None;
+                }
                 let effects = self.network.heal(now, from, to);
                 self.absorb(effects);
                 from
@@ -346,6 +353,7 @@ where
             }
             Fault::CutToCoordination(process) => self.coordinate(process, Ensemble::cut_to),
             Fault::CutFromCoordination(process) => self.coordinate(process, Ensemble::cut_from),
+            Fault::HealCoordination(process) if !self.ensemble.is_cut(process) => return None,
             Fault::HealCoordination(process) => self.coordinate(process, Ensemble::heal),
             Fault::DropCoordination(process) => self.coordinate(process, Ensemble::drop_connection),
         };

@@ -155,14 +155,14 @@ impl Ensemble {
         }
     }
 
-    /// The data of a node of the tree, as the ensemble's leader has it.
-    pub fn data(&self, path: &str) -> Option<bytes::Bytes> {
-        self.server.data(path)
+    /// From now on every change of this node is kept for [`Ensemble::take_changes`].
+    pub fn record_changes(&mut self, path: &str) {
+        self.server.recorded = path.to_owned();
     }
 
-    /// Number of changes that the tree has seen: where it has not moved, nothing has changed.
-    pub const fn zxid(&self) -> Zxid {
-        self.server.zxid()
+    /// The data that the recorded node was given since the last call; `None`: it was deleted.
+    pub fn take_changes(&mut self) -> Vec<Option<bytes::Bytes>> {
+        std::mem::take(&mut self.server.changes)
     }
 
     fn draw(&mut self, purpose: Purpose, process: ProcessId, span: Span) -> u64 {
@@ -433,6 +433,11 @@ impl Ensemble {
             effects.later.push((at, Happening::Silence(process, client.quiet)));
         }
         effects
+    }
+
+    /// Whether a way between the process and the ensemble is cut.
+    pub fn is_cut(&self, process: ProcessId) -> bool {
+        self.clients.get(&process).is_some_and(|client| client.cut_to || client.cut_from)
     }
 
     /// Both ways are open again, and what was held back arrives.

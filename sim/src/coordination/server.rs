@@ -39,6 +39,11 @@ pub(super) struct Server {
     written: u64,
     sessions: BTreeMap<SessionId, Session>,
     opened: SessionId,
+    /// The node whose changes are kept.
+    pub(super) recorded: String,
+    /// Its data after each change; `None` where it was deleted.
+    pub(super) changes: Vec<Option<Bytes>>,
+    changed_by: Option<Zxid>,
 }
 
 impl Server {
@@ -53,15 +58,10 @@ impl Server {
             written: 0,
             sessions: BTreeMap::new(),
             opened: 0,
+            recorded: String::new(),
+            changes: Vec::new(),
+            changed_by: None,
         }
-    }
-
-    pub(super) fn data(&self, path: &str) -> Option<Bytes> {
-        self.leader.node(path).map(|(data, _)| data)
-    }
-
-    pub(super) const fn zxid(&self) -> Zxid {
-        self.leader.zxid()
     }
 
     /// When the follower applies the next write.
@@ -140,11 +140,21 @@ impl Server {
         let result = self.leader.apply(session, operation);
         if result.is_ok() {
             self.write(now, Write::Apply(session, operation.clone()));
+            self.record();
         }
         if on_follower {
             self.catch_up(u64::MAX);
         }
         result
+    }
+
+    fn record(&mut self) {
+        let node = self.leader.node(&self.recorded);
+        let changed_by = node.as_ref().map(|(_, stat)| stat.mzxid);
+        if changed_by != self.changed_by {
+            self.changed_by = changed_by;
+            self.changes.push(node.map(|(data, _)| data));
+        }
     }
 
     /// Ends a session.
