@@ -68,7 +68,8 @@ pub enum Message {
         /// How long the session outlives its last sign of life.
         timeout: Duration,
     },
-    /// Coordination service to client. `None`: the session has expired.
+    /// Coordination service to client. `None`: the session has expired or was closed, or there is no
+    /// room for a new one.
     CoordinationOpened {
         /// The session and the timeout that holds.
         session: Option<(SessionCredentials, Duration)>,

@@ -124,7 +124,7 @@ pub enum Trace {
         /// Why.
         reason: Halt,
     },
-    /// A primary refused work at a limit.
+    /// A primary, or the coordination service, refused work at a limit.
     Busy {
         /// Which limit.
         limit: Limit,
@@ -237,14 +237,14 @@ pub enum Halt {
     CommittedConflict,
 }
 
-/// A limit of a primary.
+/// A limit of a primary or of the coordination service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Limit {
     /// The log is full.
     LogBytes,
     /// Too much waits for in-sync members.
     UncommittedBytes,
-    /// Too many publishers' sessions.
+    /// Too many sessions.
     Sessions,
     /// Too many streams.
     Streams,

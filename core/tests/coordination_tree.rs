@@ -1,5 +1,6 @@
-//! The in-memory tree does what a ZooKeeper server 3.8 does. Every expectation here was seen on a real
-//! one, but for the limits.
+//! The in-memory tree does what a ZooKeeper server 3.8 does. Where its manual leaves a doubt (sequence
+//! numbers, the order of errors, watches that meet, multi, watching again) the expectation is what a
+//! real 3.8.0 server did.
 
 use bytes::Bytes;
 use std::collections::BTreeSet;

@@ -90,7 +90,6 @@ impl Delivery {
         core::mem::take(&mut self.streams).into_keys()
     }
 
-
     /// Sends what is committed, on one stream.
     pub fn serve_one<E>(
         &mut self,

@@ -290,15 +290,8 @@ impl Broker {
     }
 
     fn handle_coordination(&mut self, now: Instant, event: &coordination::Event) {
-        match event {
-            coordination::Event::Session(SessionState::Connected(_)) => self.alone_since = None,
-            coordination::Event::Session(state) => {
-                self.alone_since.get_or_insert(now);
-                if *state == SessionState::Expired {
-                    self.io.out.coordinate(Request::OpenSession);
-                }
-            }
-            coordination::Event::Reply { .. } | coordination::Event::Watch { .. } => {}
+        if let coordination::Event::Session(state) = event {
+            self.handle_session(now, *state);
         }
         let mut cx = self.io.context(now);
         let update = self.registry.handle_event(event, &mut cx);
@@ -313,6 +306,20 @@ impl Broker {
                 self.handle_resolution(now, resolution);
             }
             self.follow_view(now);
+        }
+    }
+
+    fn handle_session(&mut self, now: Instant, state: SessionState) {
+        self.io.out.trace(Trace::Session(state));
+        match state {
+            SessionState::Connected(_) => self.alone_since = None,
+            SessionState::Suspended => {
+                self.alone_since.get_or_insert(now);
+            }
+            SessionState::Expired => {
+                self.alone_since.get_or_insert(now);
+                self.io.out.coordinate(Request::OpenSession);
+            }
         }
     }
 

@@ -226,10 +226,27 @@ impl Tree {
                 self.transact(session, |tree, transaction| tree.multi(transaction, operations))
             }
             Operation::Sync { .. } => Ok(Reply::Done),
-            Operation::Get { .. }
-            | Operation::Exists { .. }
-            | Operation::Children { .. }
-            | Operation::Watch { .. } => self.read(session, operation),
+            Operation::Get { path, watch } => {
+                let node = self.nodes.get(path).ok_or(Error::NoNode)?;
+                let reply = Reply::Data { data: node.data.clone(), stat: node.stat() };
+                self.leave_one_shot(session, *watch, Subject::Data, path)?;
+                Ok(reply)
+            }
+            Operation::Exists { path, watch } => {
+                self.leave_one_shot(session, *watch, Subject::Data, path)?;
+                Ok(Reply::Stat(self.nodes.get(path).map(Znode::stat)))
+            }
+            Operation::Children { path, watch } => {
+                let node = self.nodes.get(path).ok_or(Error::NoNode)?;
+                let reply = Reply::Children(node.children.iter().cloned().collect());
+                self.leave_one_shot(session, *watch, Subject::Children, path)?;
+                Ok(reply)
+            }
+            Operation::Watch { path, recursive } => {
+                self.has_room_for_watches(session, 2)?;
+                self.add_persistent(session, path, *recursive);
+                Ok(Reply::Done)
+            }
         }
     }
 
@@ -254,35 +271,18 @@ impl Tree {
         self.nodes.keys().map(String::as_str)
     }
 
-    /// Reads, and leaves the watch that was asked for.
-    fn read(&mut self, session: SessionId, operation: &Operation) -> Result<Reply, Error> {
-        let (reply, watch) = match operation {
-            Operation::Get { path, watch } => {
-                let node = self.nodes.get(path).ok_or(Error::NoNode)?;
-                let reply = Reply::Data { data: node.data.clone(), stat: node.stat() };
-                (reply, watch.then_some((path, Subject::Data)))
-            }
-            Operation::Exists { path, watch } => {
-                let reply = Reply::Stat(self.nodes.get(path).map(Znode::stat));
-                (reply, watch.then_some((path, Subject::Data)))
-            }
-            Operation::Children { path, watch } => {
-                let node = self.nodes.get(path).ok_or(Error::NoNode)?;
-                let reply = Reply::Children(node.children.iter().cloned().collect());
-                (reply, watch.then_some((path, Subject::Children)))
-            }
-            Operation::Watch { path, recursive } => {
-                self.has_room_for_watches(session, 2)?;
-                self.add_persistent(session, path, *recursive);
-                (Reply::Done, None)
-            }
-            _ => unreachable!("apply sends reads only"),
-        };
-        if let Some((path, subject)) = watch {
+    fn leave_one_shot(
+        &mut self,
+        session: SessionId,
+        wanted: bool,
+        subject: Subject,
+        path: &str,
+    ) -> Result<(), Error> {
+        if wanted {
             self.has_room_for_watches(session, 1)?;
             self.watches.add(session, subject, path, Mode::Once);
         }
-        Ok(reply)
+        Ok(())
     }
 
     fn has_room_for_watches(&self, session: SessionId, more: usize) -> Result<(), Error> {

@@ -17,9 +17,10 @@ pub(super) fn decode_path(path: String) -> Result<String, Rejection> {
     bounded(path, MAX_PATH_LEN)
 }
 
-fn decode_data(data: Bytes) -> Result<Bytes, Rejection> {
+/// Copied: a tree and its caches keep the data for long, and it would pin the whole receive buffer.
+fn decode_data(data: &[u8]) -> Result<Bytes, Rejection> {
     at_most(data.len(), MAX_NODE_DATA_LEN)?;
-    Ok(data)
+    Ok(Bytes::copy_from_slice(data))
 }
 
 // ------------------------------------------------------------------------------------ operations
@@ -103,7 +104,7 @@ fn decode_create(create: proto::TreeCreate) -> Result<Create, Rejection> {
         proto::CreateMode::PersistentSequential => CreateMode::PersistentSequential,
         proto::CreateMode::EphemeralSequential => CreateMode::EphemeralSequential,
     };
-    Ok(Create { path: decode_path(create.path)?, data: decode_data(create.data)?, mode })
+    Ok(Create { path: decode_path(create.path)?, data: decode_data(&create.data)?, mode })
 }
 
 fn encode_set(set: &Set) -> proto::TreeSet {
@@ -111,7 +112,7 @@ fn encode_set(set: &Set) -> proto::TreeSet {
 }
 
 fn decode_set(set: proto::TreeSet) -> Result<Set, Rejection> {
-    Ok(Set { path: decode_path(set.path)?, data: decode_data(set.data)?, version: set.version })
+    Ok(Set { path: decode_path(set.path)?, data: decode_data(&set.data)?, version: set.version })
 }
 
 fn encode_delete(delete: &Delete) -> proto::TreeDelete {
@@ -178,7 +179,7 @@ fn decode_result(result: proto::TreeResult) -> Result<Reply, Rejection> {
             Reply::Created { path: decode_path(created.path)?, stat: created.stat.as_ref().map(decode_stat) }
         }
         Kind::Data(data) => {
-            Reply::Data { stat: decode_stat(&required(data.stat)?), data: decode_data(data.data)? }
+            Reply::Data { stat: decode_stat(&required(data.stat)?), data: decode_data(&data.data)? }
         }
         Kind::Exists(exists) => Reply::Stat(exists.stat.as_ref().map(decode_stat)),
         Kind::Children(children) => Reply::Children(decode_names(children.names)?),

@@ -113,7 +113,7 @@ impl Tree {
         let parent_pzxid = parent.pzxid;
         let zxid = transaction.zxid;
         let owner = if is_ephemeral(create.mode) { transaction.session } else { 0 };
-        let data = create.data.clone();
+        let data = kept(&create.data);
         let node = Znode { data, czxid: zxid, mzxid: zxid, pzxid: zxid, owner, ..Znode::default() };
         let stat = node.stat();
         self.insert(&path, node);
@@ -134,7 +134,7 @@ impl Tree {
         }
         transaction.undo.push(Undo::Set {
             path: set.path.clone(),
-            data: core::mem::replace(&mut node.data, set.data.clone()),
+            data: core::mem::replace(&mut node.data, kept(&set.data)),
             mzxid: node.mzxid,
             version: node.version,
         });
@@ -221,6 +221,11 @@ impl Tree {
     pub(super) fn parent_mut(&mut self, path: &str) -> &mut Znode {
         self.nodes.get_mut(split(path).0).expect("every node but the root has a parent")
     }
+}
+
+/// A copy: what came in a frame would pin its receive buffer for as long as the node lives (R36).
+fn kept(data: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(data)
 }
 
 /// As in ZooKeeper, -1 stands for any version.

@@ -1,0 +1,9 @@
+//! The wire codec, from outside: golden bytes, round trips, refusals and hostile input.
+
+mod golden;
+mod hostile;
+mod records;
+mod rejections;
+mod round_trip;
+mod samples;
+mod strategies;
