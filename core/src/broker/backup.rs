@@ -17,7 +17,8 @@ enum Connection {
     /// Not connected; dial at this time.
     Idle(Option<Instant>),
     Dialling(LinkId),
-    Up(LinkId),
+    /// Up since this time.
+    Up(LinkId, Instant),
 }
 
 /// What a backup knows of the primary that it follows.
@@ -86,7 +87,7 @@ impl Backup {
     /// The link to the primary, if it is up.
     pub const fn link(&self) -> Option<LinkId> {
         match self.connection {
-            Connection::Up(link) => Some(link),
+            Connection::Up(link, _) => Some(link),
             Connection::Idle(_) | Connection::Dialling(_) => None,
         }
     }
@@ -135,13 +136,13 @@ impl Backup {
     ) -> Option<LinkId> {
         match (self.connection, status) {
             (Connection::Dialling(dialled), LinkStatus::Up) if dialled == link => {
-                self.connection = Connection::Up(link);
+                self.connection = Connection::Up(link, now);
                 return Some(link);
             }
             (Connection::Dialling(dialled), LinkStatus::Refused) if dialled == link => {
                 self.refusals += 1;
             }
-            (Connection::Dialling(other) | Connection::Up(other), LinkStatus::Lost) if other == link => {}
+            (Connection::Dialling(other) | Connection::Up(other, _), LinkStatus::Lost) if other == link => {}
             _ => return None,
         }
         self.connection = Connection::Idle(Some(now + self.backoff.next(rng)));
@@ -156,7 +157,7 @@ impl Backup {
 
     /// Closes the connection for good.
     pub fn hang_up<E>(&mut self, out: &mut Outbox<E>) {
-        if let Connection::Dialling(link) | Connection::Up(link) = self.connection {
+        if let Connection::Dialling(link) | Connection::Up(link, _) = self.connection {
             out.link(LinkCommand::Close { link });
         }
         self.connection = Connection::Idle(None);
@@ -166,20 +167,27 @@ impl Backup {
     pub fn deadline(&self, timing: &Timing) -> Option<Instant> {
         let dial = match self.connection {
             Connection::Idle(at) => at.filter(|_| self.address.is_some()),
-            Connection::Dialling(_) | Connection::Up(_) => None,
+            Connection::Dialling(_) => None,
+            Connection::Up(_, since) => Some(self.heard.max(since) + timing.suspicion),
         };
         let silence = self.primary.is_some() && self.suspicion.is_none();
         earliest(dial, silence.then(|| self.heard + timing.suspicion))
     }
 
-    /// Dials when it is time, and says whether there is a new reason to suspect the primary.
+    /// Dials when it is time, and says whether there is a new reason to suspect the primary. A link
+    /// that stays silent is given up: the primary may have forgotten who is at its other end.
     pub fn handle_timeout<E>(
         &mut self,
         now: Instant,
-        (timing, dialler): (&Timing, &mut Dialler),
+        (timing, dialler, rng): (&Timing, &mut Dialler, &mut Rng),
         out: &mut Outbox<E>,
     ) -> Option<Suspicion> {
         self.primary.as_ref()?;
+        if let Connection::Up(_, since) = self.connection
+            && self.heard.max(since) + timing.suspicion <= now
+        {
+            self.redial(now, rng, out);
+        }
         if let (Connection::Idle(at), Some(address)) = (self.connection, &self.address)
             && is_due(at, now)
         {

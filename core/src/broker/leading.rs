@@ -195,7 +195,7 @@ impl Broker {
                 self.io.out.trace(Trace::Suspected { node: member.node.clone(), cause });
                 Some((Change::Shrink, member))
             }
-            None => self.eligible_member(&state).map(|member| (Change::Expand, member)),
+            None => self.eligible_member(now, &state).map(|member| (Change::Expand, member)),
         };
         let Some((change, member)) = change else { return };
         let nonce = Nonce(self.io.rng.next_u128());
@@ -207,31 +207,29 @@ impl Broker {
         self.configuration.propose(change, member, (next, version), &mut self.io.context(now));
     }
 
-    /// R12: an in-sync member whose live node is gone, whose process is proved dead, or that has not
-    /// moved for the lag threshold.
-    fn lagging_member(&self, now: Instant, state: &GroupState) -> Option<(Member, Suspicion)> {
+    /// R12: why a member does not count as alive: its live node is gone, its process is proved dead, or
+    /// it has not moved for the lag threshold.
+    fn doubt_about(&self, now: Instant, member: &Member) -> Option<Suspicion> {
         let Role::Primary(primary) = &self.role else { return None };
-        let others = state.in_sync.iter().filter(|member| **member != self.me.member);
-        let causes = others.filter_map(|member| {
-            let live = &self.registry.view().live;
-            let own = live.values().find(|live| live.node.id.member == *member);
-            let progressed =
-                primary.followers.get(member).map_or(primary.since(), |other| other.progressed());
-            let cause = match own {
-                None => Suspicion::NotLive,
-                Some(own) if live.values().any(|live| supersedes(live, own)) => Suspicion::Replaced,
-                _ if primary.probes.proves_death(member) => Suspicion::Refused,
-                _ if progressed + self.config.timing.lag <= now => Suspicion::Silence,
-                Some(_) => return None,
-            };
-            Some((member.clone(), cause))
-        });
-        causes.into_iter().next()
+        let live = &self.registry.view().live;
+        let progressed = primary.followers.get(member).map_or(primary.since(), |other| other.progressed());
+        match live.values().find(|live| live.node.id.member == *member) {
+            None => Some(Suspicion::NotLive),
+            Some(own) if live.values().any(|live| supersedes(live, own)) => Some(Suspicion::Replaced),
+            _ if primary.probes.proves_death(member) => Some(Suspicion::Refused),
+            _ if progressed + self.config.timing.lag <= now => Some(Suspicion::Silence),
+            Some(_) => None,
+        }
+    }
+
+    fn lagging_member(&self, now: Instant, state: &GroupState) -> Option<(Member, Suspicion)> {
+        let mut others = state.in_sync.iter().filter(|member| **member != self.me.member);
+        others.find_map(|member| Some((member.clone(), self.doubt_about(now, member)?)))
     }
 
     /// R13: acknowledged in this epoch, beyond the epoch's first record, up to the commit offset, and
-    /// its process is live.
-    fn eligible_member(&self, state: &GroupState) -> Option<Member> {
+    /// its process is live. What would drop it again at once keeps it out.
+    fn eligible_member(&self, now: Instant, state: &GroupState) -> Option<Member> {
         let Role::Primary(primary) = &self.role else { return None };
         let live = |member: &Member, follower: &Follower| {
             self.registry.view().live.values().any(|live| {
@@ -243,7 +241,11 @@ impl Broker {
             let caught_up = follower
                 .matched()
                 .is_some_and(|matched| matched > primary.start() && matched >= self.replica.commit());
-            follower.is_attached() && caught_up && !state.in_sync.contains(member) && live(member, follower)
+            follower.is_attached()
+                && caught_up
+                && !state.in_sync.contains(member)
+                && live(member, follower)
+                && self.doubt_about(now, member).is_none()
         });
         eligible.next().map(|(member, _)| member.clone())
     }

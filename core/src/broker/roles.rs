@@ -151,7 +151,7 @@ impl Broker {
 
     pub(super) fn advance_backup(&mut self, now: Instant) {
         let Role::Backup(backup) = &mut self.role else { return };
-        let ports = (&self.config.timing, &mut self.dialler);
+        let ports = (&self.config.timing, &mut self.dialler, &mut self.io.rng);
         if let Some(cause) = backup.handle_timeout(now, ports, &mut self.io.out)
             && let Some(primary) = backup.primary()
         {
