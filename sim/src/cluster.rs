@@ -363,10 +363,14 @@ impl Cluster {
         Failure { at: self.world.now(), step: self.world.steps(), violation }
     }
 
-    /// Whether every broker is in sync, and every client has been served.
+    /// Whether every broker's process is in sync and nobody else is, and every client has been served.
     pub fn is_settled(&self) -> bool {
-        let in_sync = self.state().map_or(0, |state| state.in_sync.len());
-        in_sync == self.brokers.len()
+        let in_sync = |state: &GroupState| {
+            let mut brokers = self.brokers.iter().map(|&process| self.broker(process));
+            state.in_sync.len() == self.brokers.len()
+                && brokers.all(|broker| broker.is_some_and(|b| state.in_sync.contains(&b.id().member)))
+        };
+        self.state().is_some_and(in_sync)
             && self.primary().is_some()
             && self.publishers.iter().all(|&process| self.published(process).is_settled())
             && self.subscribers.iter().all(|(process, filter)| self.has_everything(*process, filter))

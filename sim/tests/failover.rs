@@ -26,9 +26,12 @@ enum Trouble {
     CutOffFromCoordination,
     CutOffFromBoth,
     BackupCrash,
+    BackupPowerLoss,
+    BackupPause,
+    BackupCutOff,
 }
 
-const TROUBLES: [Trouble; 8] = [
+const TROUBLES: [Trouble; 11] = [
     Trouble::Crash,
     Trouble::CrashAndRestart,
     Trouble::PowerLoss,
@@ -37,6 +40,9 @@ const TROUBLES: [Trouble; 8] = [
     Trouble::CutOffFromCoordination,
     Trouble::CutOffFromBoth,
     Trouble::BackupCrash,
+    Trouble::BackupPowerLoss,
+    Trouble::BackupPause,
+    Trouble::BackupCutOff,
 ];
 
 fn cut_off_from_peers(cluster: &Cluster, primary: ProcessId) -> Vec<Fault> {
@@ -50,6 +56,8 @@ fn cut_off_from_coordination(primary: ProcessId) -> Vec<Fault> {
 
 impl Trouble {
     fn faults(self, cluster: &Cluster, primary: ProcessId) -> Vec<Fault> {
+        let mut backups = cluster.brokers().iter().copied().filter(|&broker| broker != primary);
+        let backup = backups.next().expect("three brokers");
         match self {
             Self::Crash => vec![Fault::Crash(primary)],
             Self::CrashAndRestart => vec![Fault::Crash(primary), Fault::Restart(primary)],
@@ -60,16 +68,21 @@ impl Trouble {
             Self::CutOffFromBoth => {
                 [cut_off_from_peers(cluster, primary), cut_off_from_coordination(primary)].concat()
             }
-            Self::BackupCrash => {
-                let backup = cluster.brokers().iter().copied().find(|&broker| broker != primary);
-                vec![Fault::Crash(backup.expect("three brokers"))]
-            }
+            Self::BackupCrash => vec![Fault::Crash(backup)],
+            Self::BackupPowerLoss => vec![Fault::PowerLoss(backup), Fault::Restart(backup)],
+            Self::BackupPause => vec![Fault::Pause(backup)],
+            Self::BackupCutOff => vec![Fault::Cut(primary, backup), Fault::Cut(backup, primary)],
         }
     }
 
-    /// Whether the group must be served by another broker before the fault is put right.
-    fn deposes(self) -> bool {
-        !matches!(self, Self::BackupCrash)
+    /// Whether the group must have another primary before the fault is put right. A backup that is cut
+    /// off from the primary only may win or lose: both are right.
+    fn deposes(self) -> Option<bool> {
+        match self {
+            Self::BackupCutOff => None,
+            Self::BackupCrash | Self::BackupPowerLoss | Self::BackupPause => Some(false),
+            _ => Some(true),
+        }
     }
 }
 
@@ -107,8 +120,9 @@ fn run(cluster: &mut Cluster, primary: ProcessId, trouble: Trouble, step: u64) -
     publish(cluster);
     let epoch = cluster.state().map_or(0, |state| state.epoch);
     cluster.run_for(OUTAGE)?;
-    let state = cluster.state().expect("the group exists").clone();
-    assert_eq!(state.epoch > epoch, trouble.deposes(), "{trouble:?}: {state:?}");
+    let state = cluster.state().expect("the group exists");
+    let deposed = state.epoch > epoch;
+    assert_eq!(deposed, trouble.deposes().unwrap_or(deposed), "{trouble:?}: {state:?}");
     publish(cluster);
     cluster.settle(RECOVERY)?;
     everything_arrived(cluster);
@@ -187,6 +201,21 @@ fn the_primary_is_cut_off_from_everything_at_every_step() {
 #[test]
 fn a_backup_crashes_at_every_step() {
     at_every_step(Trouble::BackupCrash);
+}
+
+#[test]
+fn a_backup_loses_power_and_restarts_at_every_step() {
+    at_every_step(Trouble::BackupPowerLoss);
+}
+
+#[test]
+fn a_backup_is_paused_at_every_step() {
+    at_every_step(Trouble::BackupPause);
+}
+
+#[test]
+fn a_backup_is_cut_off_from_the_primary_at_every_step() {
+    at_every_step(Trouble::BackupCutOff);
 }
 
 #[test]

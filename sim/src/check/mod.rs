@@ -12,6 +12,7 @@ pub mod exactly_once_in_log;
 pub mod floor_monotone;
 pub mod ledger;
 pub mod log_matching;
+pub mod no_flapping;
 pub mod no_premature_visibility;
 pub mod one_primary_per_epoch;
 pub mod route_monotone;
@@ -225,6 +226,7 @@ impl Default for Checks {
             Box::<exactly_once_in_log::ExactlyOnceInLog>::default(),
             Box::<sub_prefix::SubPrefix>::default(),
             Box::<config_intent::ConfigIntent>::default(),
+            Box::<no_flapping::NoFlapping>::default(),
             Box::<route_monotone::RouteMonotone>::default(),
         ];
         Self { ledger: Ledger::default(), checks }
