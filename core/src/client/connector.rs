@@ -6,7 +6,7 @@ use crate::client::routes::{Routes, Target, Verdict};
 use crate::coordination::Context;
 use crate::id::{Address, Endpoint, Epoch, Group, GroupId};
 use crate::limits::Timing;
-use crate::link::{Dialler, LinkCommand, LinkId, LinkStatus};
+use crate::link::{Dialler, Frame, LinkCommand, LinkId, LinkStatus};
 use crate::message::{History, Message, Route};
 use crate::rng::{Backoff, Rng};
 use crate::time::{Instant, earliest};
@@ -94,6 +94,14 @@ impl Connector {
         }
     }
 
+    /// The link to the primary; `None` while detached.
+    pub const fn link(&self) -> Option<LinkId> {
+        match self.state {
+            State::Up { link, .. } => Some(link),
+            _ => None,
+        }
+    }
+
     /// Sends a frame to the primary; drops it while detached.
     pub fn send<E>(&self, message: &Message, cx: &mut Context<'_, E>) {
         if let State::Up { link, .. } = &self.state {
@@ -115,8 +123,9 @@ impl Connector {
             return other.lineage > own.lineage;
         }
         let confirmed = self.routes.confirms(other);
-        if !confirmed {
-            self.finder.ask_fresh(cx);
+        match confirmed {
+            true => self.routes.raise(other),
+            false => self.finder.ask_fresh(cx),
         }
         confirmed
     }
@@ -177,12 +186,7 @@ impl Connector {
     }
 
     /// A frame has arrived. What the primary says beyond pings and pongs is for the owner.
-    pub fn handle_frame<E>(
-        &mut self,
-        link: LinkId,
-        frame: crate::link::Frame,
-        cx: &mut Context<'_, E>,
-    ) -> Option<Notice> {
+    pub fn handle_frame<E>(&mut self, link: LinkId, frame: Frame, cx: &mut Context<'_, E>) -> Option<Notice> {
         let from_discovery = self.finder.owns(link);
         let from_primary = matches!(&self.state, State::Up { link: own, .. } if *own == link);
         if !from_discovery && !from_primary {
@@ -298,6 +302,12 @@ impl Connector {
         earliest(own, self.finder.deadline())
     }
 
+    /// What kept the one before from answering says nothing of this one.
+    fn dial_new<E>(&mut self, target: Target, cx: &mut Context<'_, E>) {
+        self.backoff.reset();
+        self.dial(target, cx);
+    }
+
     fn dial<E>(&mut self, target: Target, cx: &mut Context<'_, E>) {
         let link = self.dialler.next_link();
         let address = target.endpoint.address.clone();
@@ -339,14 +349,12 @@ impl Connector {
                 cx.out.link(LinkCommand::Close { link });
                 cx.out.trace(Trace::Detached { link, cause });
                 self.finder.search(cx);
-                self.backoff.reset();
-                self.dial(target, cx);
+                self.dial_new(target, cx);
                 Some(Notice::Detached(cause))
             }
             State::Idle | State::Waiting { .. } => {
                 if self.tried.as_ref() != Some(&target.endpoint) {
-                    self.backoff.reset();
-                    self.dial(target, cx);
+                    self.dial_new(target, cx);
                 } else if matches!(self.state, State::Idle) {
                     self.state = State::Waiting { until: cx.now + self.backoff.next(cx.rng) };
                 }
@@ -358,8 +366,7 @@ impl Connector {
             }
             State::Dialling { link, .. } => {
                 cx.out.link(LinkCommand::Close { link: *link });
-                self.backoff.reset();
-                self.dial(target, cx);
+                self.dial_new(target, cx);
                 None
             }
         }

@@ -60,7 +60,9 @@ impl Routes {
         let known = self.known.as_ref()?;
         let group_id = known.history.group_id;
         match (&self.hint, &known.primary) {
-            (Some((epoch, endpoint)), _) => Some(Target { group_id, epoch: *epoch, endpoint: endpoint.clone() }),
+            (Some((epoch, endpoint)), _) => {
+                Some(Target { group_id, epoch: *epoch, endpoint: endpoint.clone() })
+            }
             (None, Some(endpoint)) => {
                 Some(Target { group_id, epoch: known.epoch, endpoint: endpoint.clone() })
             }

@@ -1,1 +1,416 @@
-//! To come.
+//! The publisher: records in, acknowledgements out, exactly once and in order through every change
+//! of primary.
+//!
+//! - Records wait in one open batch per topic. Nothing in flight: whatever waits is sent at once.
+//!   Otherwise a batch leaves when it is full and the window has room, or when the window has been
+//!   acknowledged. So a lone record travels alone and load makes large batches, without a timer.
+//! - A batch takes its sequence numbers when it is cut, and never changes afterwards (R28). What is
+//!   not acknowledged is sent again, in order, to whoever is primary, until it is acknowledged.
+//! - A session ends with its group's lineage, or when the primary does not know it (R29): what was
+//!   sent and not acknowledged is then [`Error::Unknown`] and never sent again; what was not sent goes
+//!   on in a new session. Only a broker's word ends a session: a route alone may be wrong.
+
+mod error;
+mod queue;
+mod session;
+mod window;
+
+pub use error::Error;
+
+use crate::client::{Connector, Notice, Shared};
+use crate::filter::Topic;
+use crate::id::{Address, Endpoint, Epoch, Group, Nonce, PublisherId, Sequence};
+use crate::limits::{MAX_BATCH_LEN, MAX_FRAME_ENTRIES, MAX_RECORD_LEN, Timing};
+use crate::log::{Batch, BatchHeader, Codec};
+use crate::message::{History, Message, Publish};
+use crate::node::{Input, Node, Output};
+use crate::time::{Duration, Instant, earliest, is_due};
+use crate::trace::Detachment;
+use crate::wire::records;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::ops::Range;
+use queue::{Queue, Tickets, Unnumbered};
+use window::Window;
+
+/// Everything that a publisher starts with.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// For jitter and for the nonces of later sessions.
+    pub seed: u64,
+    /// Who publishes. No other living process may use it.
+    pub publisher: PublisherId,
+    /// Random: tells this process's first session from every other.
+    pub nonce: Nonce,
+    /// Where discovery listens; at least one address.
+    pub discovery: Vec<Address>,
+    /// Which group.
+    pub group: Group,
+    /// Settings.
+    pub config: Config,
+}
+
+/// Settings of a publisher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Timings.
+    pub timing: Timing,
+    /// A batch of this many bytes is full. At most [`MAX_BATCH_LEN`].
+    pub batch_bytes: usize,
+    /// Body bytes in flight. One batch may always be.
+    pub window_bytes: usize,
+    /// Frames in flight. Under load a frame is one full batch.
+    pub window_frames: u64,
+    /// Bytes that wait to be sent; beyond it a record is refused with [`Error::QueueFull`].
+    pub queue_bytes: usize,
+    /// Records that wait to be sent; beyond it a record is refused with [`Error::QueueFull`].
+    pub queue_records: usize,
+    /// After this long without progress, on a link that lives, everything in flight is sent again.
+    pub ack_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            timing: Timing::default(),
+            batch_bytes: 64 << 10,
+            window_bytes: 4 << 20,
+            window_frames: 8,
+            queue_bytes: 16 << 20,
+            queue_records: 1 << 20,
+            ack_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What the application asks of a publisher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Publish a record. Every ticket comes back in exactly one [`Event::Completed`].
+    Publish {
+        /// The application's number for the record: ascending by 1.
+        ticket: u64,
+        /// On which topic.
+        topic: Topic,
+        /// At most [`MAX_RECORD_LEN`] bytes.
+        payload: Bytes,
+    },
+    /// Take no more records, and close when every record has been completed.
+    Close,
+}
+
+/// What a publisher tells the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// What became of records: `Ok` means committed.
+    Completed {
+        /// Whose tickets. Ranges of one acknowledgement ascend and do not touch.
+        tickets: Range<u64>,
+        /// How it ended.
+        result: Result<(), Error>,
+    },
+    /// A session is open with a primary.
+    Connected {
+        /// Which process.
+        endpoint: Endpoint,
+        /// In which epoch.
+        epoch: Epoch,
+    },
+    /// The primary is lost or given up. Another is looked for; nothing is lost by this.
+    Disconnected {
+        /// Why.
+        cause: Detachment,
+    },
+    /// The cluster gave up the data of a lineage in which this publisher had a session: records that
+    /// it acknowledged may be lost (R29).
+    LineageChanged {
+        /// The history that was given up.
+        from: History,
+        /// The history that holds now.
+        to: History,
+    },
+    /// Closed. Nothing more comes but refusals.
+    Closed,
+}
+
+/// The publisher's side of a session.
+#[derive(Clone, Debug)]
+struct Session {
+    /// The history that it belongs to; `None` until discovery has named one.
+    history: Option<History>,
+    /// The same in every attempt to open it.
+    nonce: Nonce,
+    /// 0 until a primary has opened it.
+    incarnation: u64,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No link.
+    Detached,
+    /// Asked to open; asks again at this time.
+    Opening { retry_at: Instant },
+    /// Batches may be sent.
+    Open,
+    /// Open, but the primary asked for a pause; goes on at this time from this number.
+    Paused { until: Instant, from: Sequence },
+    /// Another process has the identity. For good.
+    Fenced { incarnation: u64 },
+}
+
+/// How far closing has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    No,
+    Draining,
+    Done,
+}
+
+/// The node.
+#[derive(Debug)]
+pub struct Publisher {
+    id: PublisherId,
+    config: Config,
+    shared: Shared<Event>,
+    connector: Connector,
+    session: Session,
+    queue: Queue,
+    window: Window,
+    /// When the window last moved or was last sent again.
+    progress_at: Instant,
+    /// The gap that was answered last: the same gap is reported once for every frame behind it.
+    answered_gap: Option<Sequence>,
+    /// Whether [`Event::Connected`] was the last word on the connection.
+    connected: bool,
+    closing: Closing,
+}
+
+impl Publisher {
+    /// Starts: looks for the group's primary.
+    ///
+    /// # Panics
+    /// When there is no address of discovery.
+    pub fn new(now: Instant, boot: Boot) -> Self {
+        let mut shared = Shared::new(now, boot.seed);
+        let config = Config { batch_bytes: boot.config.batch_bytes.clamp(1, MAX_BATCH_LEN), ..boot.config };
+        let timing = config.timing.clone();
+        let mut connector = Connector::new(boot.discovery, boot.group, timing, &mut shared.rng);
+        connector.start(&mut shared.cx());
+        Self {
+            id: boot.publisher,
+            queue: Queue::new(config.batch_bytes),
+            config,
+            shared,
+            connector,
+            session: Session { history: None, nonce: boot.nonce, incarnation: 0, phase: Phase::Detached },
+            window: Window::after(0),
+            progress_at: now,
+            answered_gap: None,
+            connected: false,
+            closing: Closing::No,
+        }
+    }
+
+    fn publish(&mut self, ticket: u64, topic: Topic, payload: &[u8]) {
+        if let Some(error) = self.refusal(payload.len()) {
+            self.shared.out.event(Event::Completed { tickets: ticket..ticket + 1, result: Err(error) });
+            return;
+        }
+        self.queue.push(topic, payload, ticket);
+        self.cut();
+    }
+
+    fn refusal(&self, len: usize) -> Option<Error> {
+        if let Phase::Fenced { incarnation } = self.session.phase {
+            return Some(Error::Fenced { incarnation });
+        }
+        if self.closing != Closing::No {
+            return Some(Error::Closed);
+        }
+        if len > MAX_RECORD_LEN {
+            return Some(Error::TooLarge { len });
+        }
+        let config = &self.config;
+        let full =
+            self.queue.records() >= config.queue_records || self.queue.bytes() + len > config.queue_bytes;
+        full.then_some(Error::QueueFull)
+    }
+
+    /// Sends what may be sent: everything that waits when nothing is in flight, else full batches and
+    /// what began to wait before them.
+    fn cut(&mut self) {
+        let idle = self.window.is_empty();
+        if self.session.phase != Phase::Open || !(idle || self.queue.has_full()) {
+            return;
+        }
+        if idle {
+            self.progress_at = self.shared.now;
+        }
+        while self.window.frames() < self.config.window_frames.max(1) {
+            let frame = self.cut_frame(idle);
+            if frame.is_empty() {
+                break;
+            }
+            self.window.next_frame();
+            self.transmit(frame);
+        }
+    }
+
+    /// Numbers batches for one frame, until it has the bytes of a full batch.
+    fn cut_frame(&mut self, idle: bool) -> Vec<Batch> {
+        let (mut frame, mut bytes) = (Vec::new(), 0);
+        while bytes < self.config.batch_bytes && frame.len() < MAX_FRAME_ENTRIES {
+            let Some(len) = self.queue.next_len() else { break };
+            let room = self.window.is_empty() || self.window.bytes() + len <= self.config.window_bytes;
+            if !room || !(idle || self.queue.has_full()) {
+                break;
+            }
+            let Some(unnumbered) = self.queue.pop() else { break };
+            bytes += len;
+            frame.push(self.number(unnumbered));
+        }
+        frame
+    }
+
+    /// R28: a batch takes the next sequence numbers, and is not changed afterwards.
+    fn number(&mut self, unnumbered: Unnumbered) -> Batch {
+        let Unnumbered { topic, body, count, tickets } = unnumbered;
+        let header = BatchHeader {
+            topic,
+            publisher: self.id,
+            incarnation: self.session.incarnation,
+            first_sequence: self.window.next(),
+            count,
+            raw_length: u32::try_from(body.len()).expect("a batch's length is bounded"),
+            codec: Codec::None,
+            checksum: records::checksum(&body),
+        };
+        let batch = Batch { header, body };
+        self.window.push(batch.clone(), tickets);
+        batch
+    }
+
+    fn transmit(&mut self, batches: Vec<Batch>) {
+        let history = self.session.history.expect("an open session has a history");
+        self.connector.send(&Message::Publish(Publish { history, batches }), &mut self.shared.cx());
+    }
+
+    /// Sends what is in flight again, from this number on: the same bytes in the same order (R28).
+    fn resend(&mut self, from: Sequence) {
+        self.progress_at = self.shared.now;
+        for frame in self.window.frames_from(from, self.config.batch_bytes) {
+            self.transmit(frame);
+        }
+    }
+
+    fn complete(&mut self, tickets: Tickets, result: Result<(), Error>) {
+        for tickets in tickets.into_ranges() {
+            self.shared.out.event(Event::Completed { tickets, result });
+        }
+    }
+
+    fn handle_notice(&mut self, notice: Option<Notice>) {
+        match notice {
+            None => {}
+            Some(Notice::Attached) => self.open_session(),
+            Some(Notice::Detached(cause)) => self.detached(cause),
+            Some(Notice::Received(message)) => self.handle_message(message),
+        }
+    }
+
+    fn detached(&mut self, cause: Detachment) {
+        self.session.phase = Phase::Detached;
+        self.answered_gap = None;
+        if core::mem::take(&mut self.connected) {
+            self.shared.out.event(Event::Disconnected { cause });
+        }
+    }
+
+    /// Gives the primary up; another attempt follows after a while.
+    fn give_up_primary(&mut self, cause: Detachment) {
+        self.connector.detach(cause, &mut self.shared.cx());
+        self.detached(cause);
+    }
+
+    fn close_if_drained(&mut self) {
+        if self.closing == Closing::Draining && self.queue.is_empty() && self.window.is_empty() {
+            self.closing = Closing::Done;
+            self.connector.close(&mut self.shared.cx());
+            if !matches!(self.session.phase, Phase::Fenced { .. }) {
+                self.session.phase = Phase::Detached;
+            }
+            self.shared.out.event(Event::Closed);
+        }
+    }
+
+    fn handle_timeout(&mut self) {
+        let notice = self.connector.handle_timeout(&mut self.shared.cx());
+        self.handle_notice(notice);
+        let now = self.shared.now;
+        match self.session.phase {
+            Phase::Opening { retry_at } if retry_at <= now => self.open_session(),
+            Phase::Paused { until, from } if until <= now => {
+                self.session.phase = Phase::Open;
+                self.answered_gap = None;
+                self.resend(from);
+                self.cut();
+            }
+            Phase::Open if is_due(self.overdue_at(), now) => {
+                self.answered_gap = None;
+                self.resend(self.window.first_unacknowledged());
+            }
+            _ => {}
+        }
+    }
+
+    /// When an acknowledgement is overdue. A broker may have dropped frames and the word of it.
+    fn overdue_at(&self) -> Option<Instant> {
+        let waits = self.session.phase == Phase::Open && !self.window.is_empty();
+        waits.then(|| self.progress_at + self.config.ack_timeout)
+    }
+}
+
+impl Node for Publisher {
+    type Command = Command;
+    type Event = Event;
+
+    fn handle_input(&mut self, now: Instant, input: Input<Command>) {
+        self.shared.now = now;
+        match input {
+            Input::Command(Command::Publish { ticket, topic, payload }) => {
+                self.publish(ticket, topic, &payload);
+            }
+            Input::Command(Command::Close) => {
+                if self.closing == Closing::No {
+                    self.closing = Closing::Draining;
+                }
+            }
+            Input::Received { link, frame } => {
+                let notice = self.connector.handle_frame(link, frame, &mut self.shared.cx());
+                self.handle_notice(notice);
+            }
+            Input::Link { link, status } => {
+                let notice = self.connector.handle_link(link, status, &mut self.shared.cx());
+                self.handle_notice(notice);
+            }
+            Input::Timeout => self.handle_timeout(),
+            // A publisher has neither.
+            Input::Coordination(_) | Input::Storage(_) => {}
+        }
+        self.close_if_drained();
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Event>> {
+        self.shared.out.pop()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let own = match self.session.phase {
+            Phase::Opening { retry_at } => Some(retry_at),
+            Phase::Paused { until, .. } => Some(until),
+            Phase::Detached | Phase::Open | Phase::Fenced { .. } => self.overdue_at(),
+        };
+        earliest(own, self.connector.deadline())
+    }
+}

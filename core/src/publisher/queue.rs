@@ -42,6 +42,14 @@ impl Tickets {
     }
 }
 
+#[cfg(test)]
+impl Tickets {
+    /// The ranges as pairs (first, after the last).
+    pub(super) fn into_pairs(self) -> Vec<(u64, u64)> {
+        self.into_ranges().into_iter().map(|range| (range.start, range.end)).collect()
+    }
+}
+
 /// A batch without sequence numbers.
 #[derive(Debug)]
 pub(super) struct Unnumbered {
@@ -80,7 +88,7 @@ enum Waiting {
 }
 
 impl Open {
-    fn seal(self, topic: Topic) -> Unnumbered {
+    fn seal(mut self, topic: Topic) -> Unnumbered {
         let count = self.builder.count();
         Unnumbered { topic, body: self.builder.finish(), count, tickets: self.tickets }
     }
@@ -141,7 +149,7 @@ impl Queue {
     fn begin(&mut self, topic: Topic, payload: &[u8], ticket: u64) {
         let place = self.next_place;
         self.next_place += 1;
-        let mut open = Open { place, builder: RecordsBuilder::new(), tickets: Tickets::default() };
+        let mut open = Open { place, builder: RecordsBuilder::default(), tickets: Tickets::default() };
         open.builder.push(payload);
         open.tickets.push(ticket);
         let full = open.is_full(self.batch_bytes);
@@ -210,6 +218,7 @@ impl Open {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::String;
     use alloc::vec;
 
     fn topic(name: &str) -> Topic {
@@ -227,11 +236,11 @@ mod tests {
         }
     }
 
-    fn popped(queue: &mut Queue) -> Vec<(alloc::string::String, Vec<Range<u64>>)> {
+    fn popped(queue: &mut Queue) -> Vec<(String, Vec<(u64, u64)>)> {
         core::iter::from_fn(|| queue.pop())
             .map(|batch| {
                 assert_eq!(u64::from(batch.count), batch.tickets.0.iter().map(|r| r.end - r.start).sum());
-                (batch.topic.as_str().into(), batch.tickets.into_ranges())
+                (batch.topic.as_str().into(), batch.tickets.into_pairs())
             })
             .collect()
     }
@@ -246,10 +255,10 @@ mod tests {
         assert_eq!(queue.records(), 9);
         assert_eq!(queue.bytes(), 9 * RecordsBuilder::encoded_len(1));
         let expected = vec![
-            ("quiet".into(), vec![0..1, 8..9]),
-            ("busy".into(), vec![1..4]),
-            ("busy".into(), vec![4..7]),
-            ("busy".into(), vec![7..8]),
+            ("quiet".into(), vec![(0, 1), (8, 9)]),
+            ("busy".into(), vec![(1, 4)]),
+            ("busy".into(), vec![(4, 7)]),
+            ("busy".into(), vec![(7, 8)]),
         ];
         assert_eq!(popped(&mut queue), expected);
         assert!(queue.is_empty() && !queue.has_full());
@@ -263,7 +272,7 @@ mod tests {
             push(&mut queue, if ticket % 2 == 0 { "a" } else { "b" }, ticket..ticket + 1);
         }
         let expected =
-            vec![("a".into(), vec![0..1, 2..3, 4..5]), ("b".into(), vec![1..2, 3..4, 5..6])];
+            vec![("a".into(), vec![(0, 1), (2, 3), (4, 5)]), ("b".into(), vec![(1, 2), (3, 4), (5, 6)])];
         assert_eq!(popped(&mut queue), expected);
     }
 
@@ -275,7 +284,10 @@ mod tests {
         push(&mut queue, "a", 2..3);
         assert_eq!(queue.next_len(), Some(RecordsBuilder::encoded_len(1)));
         let batches = popped(&mut queue);
-        assert_eq!(batches.iter().map(|batch| batch.1.clone()).collect::<Vec<_>>(), [[0..1], [1..2], [2..3]]);
+        assert_eq!(
+            batches.iter().map(|batch| batch.1.clone()).collect::<Vec<_>>(),
+            [[(0, 1)], [(1, 2)], [(2, 3)]]
+        );
     }
 
     #[test]
@@ -284,7 +296,7 @@ mod tests {
         for ticket in [0, 2, 4, 1, 3, 7] {
             all.push(ticket);
         }
-        assert_eq!(all.into_ranges(), [0..5, 7..8]);
+        assert_eq!(all.into_pairs(), [(0, 5), (7, 8)]);
     }
 
     #[test]
@@ -292,7 +304,7 @@ mod tests {
         let mut queue = queue();
         push(&mut queue, "a", 0..5);
         push(&mut queue, "b", 5..6);
-        assert_eq!(queue.drain().into_ranges(), [0..6]);
+        assert_eq!(queue.drain().into_pairs(), [(0, 6)]);
         assert!(queue.is_empty() && !queue.has_full() && queue.pop().is_none());
         assert_eq!((queue.records(), queue.bytes()), (0, 0));
     }

@@ -172,9 +172,9 @@ mod tests {
     fn acknowledgements_are_cumulative_and_take_whole_batches() {
         let mut window = window();
         assert_eq!((window.frames(), window.bytes(), window.next()), (2, 30, 17));
-        assert_eq!(window.acknowledge(14).into_ranges(), [0..2]);
+        assert_eq!(window.acknowledge(14).into_pairs(), [(0, 2)]);
         assert_eq!((window.frames(), window.bytes(), window.first_unacknowledged()), (2, 20, 13));
-        assert_eq!(window.acknowledge(16).into_ranges(), [2..6]);
+        assert_eq!(window.acknowledge(16).into_pairs(), [(2, 6)]);
         assert!(window.is_empty());
         assert_eq!((window.frames(), window.bytes(), window.first_unacknowledged()), (0, 0, 17));
     }

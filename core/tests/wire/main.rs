@@ -1,5 +1,6 @@
 //! The wire codec, from outside: golden bytes, round trips, refusals and hostile input.
 
+mod coordination;
 mod golden;
 mod hostile;
 mod records;

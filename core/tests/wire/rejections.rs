@@ -3,7 +3,6 @@
 use crate::samples;
 use bytes::Bytes;
 use prost::Message as _;
-use steadfast_core::coordination::{CreateMode, Operation, Reply};
 use steadfast_core::link::Frame;
 use steadfast_core::message::{Message, Refusal};
 use steadfast_core::trace::Rejection::{self, Checksum, Malformed, TooLarge, Version};
@@ -13,13 +12,13 @@ use steadfast_proto::envelope::Message as Wire;
 use steadfast_proto::limits::*;
 use steadfast_proto::{self as proto, Envelope};
 
-fn open(message: &Message) -> (Envelope, Vec<Bytes>) {
+pub fn open(message: &Message) -> (Envelope, Vec<Bytes>) {
     let mut parts = wire::encode(message).parts;
     let envelope = Envelope::decode(parts.remove(0)).unwrap();
     (envelope, parts)
 }
 
-fn close(envelope: &Envelope, bodies: Vec<Bytes>) -> Frame {
+pub fn close(envelope: &Envelope, bodies: Vec<Bytes>) -> Frame {
     Frame { parts: [Bytes::from(envelope.encode_to_vec())].into_iter().chain(bodies).collect() }
 }
 
@@ -41,7 +40,9 @@ macro_rules! change {
     };
 }
 
-fn check(cases: impl IntoIterator<Item = (&'static str, Frame, Rejection)>) {
+pub(crate) use change;
+
+pub fn check(cases: impl IntoIterator<Item = (&'static str, Frame, Rejection)>) {
     for (name, frame, reason) in cases {
         assert_eq!(wire::decode(frame), Err(reason), "{name}");
     }
@@ -51,7 +52,7 @@ fn frame(parts: Vec<Bytes>) -> Frame {
     Frame { parts }
 }
 
-fn zeros(length: usize) -> Bytes {
+pub fn zeros(length: usize) -> Bytes {
     vec![0; length].into()
 }
 
@@ -62,7 +63,7 @@ fn header(entry: &mut proto::Entry) -> &mut proto::BatchHeader {
     }
 }
 
-fn sample(name: &str) -> Message {
+pub fn sample(name: &str) -> Message {
     let found = samples::messages().into_iter().find(|(other, _)| *other == name);
     found.unwrap_or_else(|| panic!("no sample {name}")).1
 }
@@ -94,6 +95,13 @@ fn frames() {
         ("a long body", with(|parts| parts[1] = zeros(MAX_BATCH_LEN + 1)), TooLarge),
         ("many bodies", with(|parts| parts.resize(MAX_FRAME_ENTRIES + 2, Bytes::new())), TooLarge),
         ("long bodies", with(|parts| parts.resize(12, zeros(MAX_FRAME_LEN / 9 + 1))), TooLarge),
+        (
+            "a long body that nobody looks at",
+            change!(samples::deliver(), Deliver, |_m, bodies| {
+                bodies[0] = zeros(MAX_BATCH_LEN + 1);
+            }),
+            TooLarge,
+        ),
     ]);
 }
 
@@ -110,15 +118,13 @@ fn batches() {
         ("a long topic", change!(publish(), Publish, |m| m.batches[0].topic = long_topic()), TooLarge),
         ("many words", change!(publish(), Publish, |m| m.batches[0].topic = "a.".repeat(40) + "a"), TooLarge),
         ("no publisher", change!(publish(), Publish, |m| m.batches[0].publisher = None), Malformed),
-        ("no incarnation", change!(publish(), Publish, |m| m.batches[0].incarnation = 0), Malformed),
-        ("no sequence", change!(publish(), Publish, |m| m.batches[0].first_sequence = 0), Malformed),
         (
             "a high sequence",
             change!(publish(), Publish, |m| m.batches[0].first_sequence = u64::MAX),
             TooLarge,
         ),
         ("a high last", change!(publish(), Publish, |m| m.batches[0].first_sequence = MAX_NUMBER), TooLarge),
-        ("no record", change!(publish(), Publish, |m| m.batches[0].count = 0), Malformed),
+        ("no record", change!(publish(), Publish, |m| m.batches[1].count = 0), Malformed),
         (
             "many records",
             change!(publish(), Publish, |m| m.batches[0].count = MAX_BATCH_RECORDS + 1),
@@ -152,7 +158,37 @@ fn batches() {
             }),
             TooLarge,
         ),
+        (
+            "no incarnation",
+            change!(publish(), Publish, |m| {
+                m.batches.iter_mut().for_each(|batch| batch.incarnation = 0);
+            }),
+            Malformed,
+        ),
+        (
+            "no sequence",
+            change!(publish(), Publish, |m| {
+                (m.batches[0].first_sequence, m.batches[1].first_sequence) = (0, 2);
+            }),
+            Malformed,
+        ),
     ]);
+}
+
+fn session_open(entry: &proto::Entry) -> proto::SessionOpen {
+    match entry.kind {
+        Some(proto::entry::Kind::SessionOpen(opened)) => opened,
+        ref other => panic!("not a session: {other:?}"),
+    }
+}
+
+/// A Replicate without entries: nothing but its own fields to check.
+fn heartbeat() -> Message {
+    let Message::Replicate(mut replicate) = samples::replicate() else { panic!("not the sample") };
+    replicate.entries.clear();
+    let message = Message::Replicate(replicate);
+    assert_eq!(wire::decode(wire::encode(&message)).as_ref(), Ok(&message));
+    message
 }
 
 #[test]
@@ -166,9 +202,6 @@ fn replication() {
         ("epochs go back", change!(replicate(), Replicate, |m| m.entries[3].epoch = 4), Malformed),
         ("below the one before", change!(replicate(), Replicate, |m| m.previous_epoch = 5), Malformed),
         ("above the primary's", change!(replicate(), Replicate, |m| m.entries[3].epoch = 6), Malformed),
-        ("the one before is above", change!(replicate(), Replicate, |m| m.previous_epoch = 6), Malformed),
-        ("epoch 0", change!(replicate(), Replicate, |m| m.epoch = 0), Malformed),
-        ("an entry's epoch 0", change!(replicate(), Replicate, |m| m.entries[0].epoch = 0), Malformed),
         ("a high epoch", change!(replicate(), Replicate, |m| m.epoch = MAX_NUMBER + 1), TooLarge),
         ("a high commit", change!(replicate(), Replicate, |m| m.commit = u64::MAX), TooLarge),
         ("a high offset", change!(replicate(), Replicate, |m| m.entries[0].offset = u64::MAX), TooLarge),
@@ -182,16 +215,35 @@ fn replication() {
             }),
             TooLarge,
         ),
-        (
-            "a session of nobody",
-            change!(replicate(), Replicate, |m| {
-                m.entries[1].kind = Some(proto::entry::Kind::SessionOpen(proto::SessionOpen::default()));
-            }),
-            Malformed,
-        ),
         ("no epoch acked", change!(sample("replicate_ack"), ReplicateAck, |m| m.epoch = 0), Malformed),
         ("a high match", change!(sample("replicate_ack"), ReplicateAck, |m| m.r#match = u64::MAX), TooLarge),
         ("a high floor", change!(sample("replicate_nack"), ReplicateNack, |m| m.floor = u64::MAX), TooLarge),
+        (
+            "a session without number",
+            change!(replicate(), Replicate, |m| {
+                let opened = proto::SessionOpen { incarnation: 0, ..session_open(&m.entries[1]) };
+                m.entries[1].kind = Some(proto::entry::Kind::SessionOpen(opened));
+            }),
+            Malformed,
+        ),
+        (
+            "a session without nonce",
+            change!(replicate(), Replicate, |m| {
+                let opened = proto::SessionOpen { nonce: None, ..session_open(&m.entries[1]) };
+                m.entries[1].kind = Some(proto::entry::Kind::SessionOpen(opened));
+            }),
+            Malformed,
+        ),
+        (
+            "an entry's epoch 0",
+            change!(replicate(), Replicate, |m| {
+                (m.previous_epoch, m.entries[0].epoch) = (0, 0);
+            }),
+            Malformed,
+        ),
+        ("the one before is above", change!(heartbeat(), Replicate, |m| m.previous_epoch = 6), Malformed),
+        ("epoch 0", change!(heartbeat(), Replicate, |m| (m.epoch, m.previous_epoch) = (0, 0)), Malformed),
+        ("a high offset before", change!(heartbeat(), Replicate, |m| m.previous_offset = u64::MAX), TooLarge),
     ]);
 }
 
@@ -232,12 +284,19 @@ fn log_summaries_and_senders() {
             }),
             TooLarge,
         ),
+        ("a high epoch known", change!(hello(), Hello, |m| m.epoch = u64::MAX), TooLarge),
     ]);
 }
 
 #[test]
 fn streams() {
-    let (stream, deliver) = (samples::open_stream, samples::deliver);
+    let stream = samples::open_stream;
+    let open_at = |change: fn(&mut proto::Position)| {
+        change!(stream(), OpenStream, |m| match m.start.as_mut() {
+            Some(proto::open_stream::Start::Position(at)) => change(at),
+            other => panic!("not at a position: {other:?}"),
+        })
+    };
     check([
         ("stream 0", change!(stream(), OpenStream, |m| m.stream = 0), Malformed),
         ("no filter", change!(stream(), OpenStream, |m| m.filters.clear()), Malformed),
@@ -246,11 +305,28 @@ fn streams() {
         ("no start", change!(stream(), OpenStream, |m| m.start = None), Malformed),
         ("much credit", change!(stream(), OpenStream, |m| m.credit = u64::MAX), TooLarge),
         ("no position", change!(sample("stream_opened"), StreamOpened, |m| m.start = None), Malformed),
-        ("no epoch", change!(sample("stream_opened"), StreamOpened, |m| m.epoch = 0), Malformed),
         ("another lineage", change!(sample("stream_opened"), StreamOpened, |m| m.lineage = 3), Malformed),
         ("no stream", change!(sample("credit"), Credit, |m| m.stream = 0), Malformed),
         ("a high limit", change!(sample("credit"), Credit, |m| m.limit = u64::MAX), TooLarge),
         ("no stream to close", change!(sample("close_stream"), CloseStream, |m| m.stream = 0), Malformed),
+        (
+            "opened in no epoch",
+            change!(sample("stream_opened"), StreamOpened, |m| {
+                (m.epoch, m.start.as_mut().unwrap().epoch) = (0, 0);
+            }),
+            Malformed,
+        ),
+        ("opened stream 0", change!(sample("stream_opened"), StreamOpened, |m| m.stream = 0), Malformed),
+        ("a high lineage", open_at(|at| at.lineage = u64::MAX), TooLarge),
+        ("a high epoch", open_at(|at| at.epoch = u64::MAX), TooLarge),
+        ("a high offset", open_at(|at| at.offset = u64::MAX), TooLarge),
+    ]);
+}
+
+#[test]
+fn deliveries() {
+    let deliver = samples::deliver;
+    check([
         ("deliver to no stream", change!(deliver(), Deliver, |m| m.stream = 0), Malformed),
         ("no end", change!(deliver(), Deliver, |m| m.upto = None), Malformed),
         ("an end of another lineage", change!(deliver(), Deliver, |m| m.lineage = 3), Malformed),
@@ -266,14 +342,6 @@ fn streams() {
             }),
             Malformed,
         ),
-        (
-            "from beyond the end",
-            change!(deliver(), Deliver, |m| {
-                m.from = 311;
-                m.entries.clear();
-            }),
-            Malformed,
-        ),
         ("an entry before from", change!(deliver(), Deliver, |m| m.from = 305), Malformed),
         ("an overlap", change!(deliver(), Deliver, |m| m.entries[1].offset -= 1), Malformed),
         (
@@ -281,6 +349,24 @@ fn streams() {
             change!(deliver(), Deliver, |m, bodies| {
                 m.entries[1].kind = Some(proto::entry::Kind::EpochStart(proto::EpochStart {}));
                 bodies.pop()
+            }),
+            Malformed,
+        ),
+        (
+            "from beyond the end",
+            change!(deliver(), Deliver, |m, bodies| {
+                m.from = 311;
+                m.entries.clear();
+                bodies.clear();
+            }),
+            Malformed,
+        ),
+        (
+            "delivered in no epoch",
+            change!(deliver(), Deliver, |m, bodies| {
+                (m.epoch, m.upto.as_mut().unwrap().epoch) = (0, 0);
+                m.entries.clear();
+                bodies.clear();
             }),
             Malformed,
         ),
@@ -309,6 +395,7 @@ fn a_bad_body_does_not_stop_a_stream() {
 #[test]
 fn sessions_routes_and_refusals() {
     let long = "a".repeat(MAX_DETAIL_LEN + 1);
+    let refused = |reason| wire::encode(&samples::refusal(reason));
     let invalid = || samples::refusal(Refusal::Invalid { detail: String::new() });
     let detail = |text: &str| {
         let reason = proto::refusal::Reason::Invalid(proto::Invalid { detail: text.into() });
@@ -341,154 +428,32 @@ fn sessions_routes_and_refusals() {
         ("a terminal sequence", detail("\u{1b}[2J"), Malformed),
         (
             "fenced by nobody",
-            wire::encode(&samples::refusal(Refusal::Fenced {
+            refused(Refusal::Fenced { publisher: samples::PUBLISHER, incarnation: 0 }),
+            Malformed,
+        ),
+        ("nothing expected", refused(Refusal::Gap { publisher: samples::PUBLISHER, expect: 0 }), Malformed),
+        (
+            "a high session",
+            change!(sample("open_session"), OpenSession, |m| m.incarnation = u64::MAX),
+            TooLarge,
+        ),
+        (
+            "a high last",
+            change!(sample("session_opened"), SessionOpened, |m| m.last_sequence = u64::MAX),
+            TooLarge,
+        ),
+        ("ack in no epoch", change!(sample("publish_ack"), PublishAck, |m| m.epoch = 0), Malformed),
+        ("a high epoch", change!(sample("route"), Route, |m| m.epoch = u64::MAX), TooLarge),
+        ("a high epoch elsewhere", refused(Refusal::NotPrimary { primary: None, epoch: u64::MAX }), TooLarge),
+        ("a high end", refused(Refusal::Diverged { common: u64::MAX }), TooLarge),
+        (
+            "a high sequence",
+            refused(Refusal::Busy {
                 publisher: samples::PUBLISHER,
-                incarnation: 0,
-            })),
-            Malformed,
-        ),
-        (
-            "nothing expected",
-            wire::encode(&samples::refusal(Refusal::Gap { publisher: samples::PUBLISHER, expect: 0 })),
-            Malformed,
-        ),
-    ]);
-}
-
-#[test]
-fn coordination() {
-    let long_path = || "/".repeat(MAX_PATH_LEN + 1);
-    let create = |change: fn(&mut steadfast_core::coordination::Create)| {
-        let mut create = samples::create(CreateMode::Persistent);
-        change(&mut create);
-        wire::encode(&samples::call(Operation::Create(create)))
-    };
-    let names = |names: Vec<String>| wire::encode(&samples::reply(Ok(Reply::Children(names))));
-    let multi =
-        Operation::Multi(vec![
-            steadfast_core::coordination::MultiOperation::Delete(samples::delete(None));
-            MAX_MULTI_OPS + 1
-        ]);
-    let done = || samples::reply(Ok(Reply::Done));
-    let data = sample("coordination_reply_data");
-    check([
-        (
-            "no password",
-            change!(sample("coordination_open"), CoordinationOpen, |m| m.password = None),
-            Malformed,
-        ),
-        (
-            "no operation",
-            change!(sample("coordination_call_get"), CoordinationCall, |m| {
-                m.operation = None;
-            }),
-            Malformed,
-        ),
-        ("a long path", wire::encode(&samples::call(Operation::Sync { path: long_path() })), TooLarge),
-        (
-            "a long path to watch",
-            change!(sample("coordination_watch"), CoordinationWatch, |m| {
-                m.path = long_path();
+                expect: u64::MAX,
+                retry_after: std::time::Duration::ZERO,
             }),
             TooLarge,
         ),
-        ("much data", create(|create| create.data = zeros(MAX_NODE_DATA_LEN + 1)), TooLarge),
-        (
-            "an unknown mode",
-            change!(sample("coordination_call_create"), CoordinationCall, |m| {
-                m.operation = Some(proto::coordination_call::Operation::Create(proto::TreeCreate {
-                    mode: 4,
-                    ..Default::default()
-                }));
-            }),
-            Malformed,
-        ),
-        ("a long multi", wire::encode(&samples::call(multi)), TooLarge),
-        (
-            "a multi of nothing known",
-            change!(sample("coordination_call_multi"), CoordinationCall, |m| {
-                m.operation = Some(proto::coordination_call::Operation::Multi(proto::TreeMulti {
-                    operations: vec![proto::TreeMultiOp { operation: None }],
-                }));
-            }),
-            Malformed,
-        ),
-        (
-            "an empty result",
-            change!(done(), CoordinationReply, |m| m.result = Some(proto::TreeResult::default())),
-            Malformed,
-        ),
-        (
-            "two results",
-            change!(done(), CoordinationReply, |m| m.results.extend(m.result.clone())),
-            Malformed,
-        ),
-        (
-            "many results",
-            change!(done(), CoordinationReply, |m| {
-                m.results = vec![m.result.take().unwrap(); MAX_MULTI_OPS + 1];
-            }),
-            TooLarge,
-        ),
-        (
-            "data without a stat",
-            change!(data, CoordinationReply, |m| {
-                let kind = proto::tree_result::Kind::Data(proto::TreeData::default());
-                m.result = Some(proto::TreeResult { kind: Some(kind) });
-            }),
-            Malformed,
-        ),
-        ("many children", names(vec!["a".into(); MAX_CHILDREN + 1]), TooLarge),
-        ("a long child", names(vec![long_path()]), TooLarge),
-        (
-            "an unknown event",
-            change!(sample("coordination_watch"), CoordinationWatch, |m| m.event = 5),
-            Malformed,
-        ),
-        ("no event", change!(sample("coordination_watch"), CoordinationWatch, |m| m.event = 0), Malformed),
     ]);
-}
-
-#[test]
-fn an_unknown_error_leaves_the_outcome_unknown() {
-    use steadfast_core::coordination::{Error, MultiError};
-    let unknown = |failed_index| {
-        change!(sample("coordination_reply_error"), CoordinationReply, |m| {
-            (m.error, m.failed_index) = (99, failed_index);
-        })
-    };
-    let error = Error::Multi { index: 2, error: MultiError::Other };
-    assert_eq!(wire::decode(unknown(None)), Ok(samples::reply(Err(Error::Unknown))));
-    assert_eq!(wire::decode(unknown(Some(2))), Ok(samples::reply(Err(error))));
-}
-
-#[test]
-fn tree_data() {
-    let state = |change: fn(&mut proto::GroupState)| {
-        let encoded = wire::encode_group_state(&samples::group_state());
-        let mut state = proto::GroupState::decode(encoded).unwrap();
-        change(&mut state);
-        wire::decode_group_state(&state.encode_to_vec())
-    };
-    assert_eq!(state(|_| ()), Ok(samples::group_state()));
-    assert_eq!(state(|state| state.group_id = None), Err(Malformed));
-    assert_eq!(state(|state| state.nonce = None), Err(Malformed));
-    assert_eq!(state(|state| state.epoch = u64::MAX), Err(TooLarge));
-    assert_eq!(state(|state| state.in_sync[0].generation = None), Err(Malformed));
-    assert_eq!(state(|state| state.in_sync[0] = state.in_sync[1].clone()), Err(Malformed));
-    assert_eq!(state(|state| state.primary.as_mut().unwrap().incarnation = None), Err(Malformed));
-    assert_eq!(wire::decode_group_state(b""), Err(Malformed));
-    assert_eq!(wire::decode_group_state(b"\xff"), Err(Malformed));
-    assert_eq!(wire::decode_group_state(&zeros(MAX_NODE_DATA_LEN + 1)), Err(TooLarge));
-
-    let live = |change: fn(&mut proto::LiveNode)| {
-        let mut live = proto::LiveNode::decode(wire::encode_live_node(&samples::live_node())).unwrap();
-        change(&mut live);
-        wire::decode_live_node(&live.encode_to_vec())
-    };
-    assert_eq!(live(|_| ()), Ok(samples::live_node()));
-    assert_eq!(live(|live| live.address.clear()), Err(Malformed));
-    assert_eq!(live(|live| live.node = "a b".into()), Err(Malformed));
-    assert_eq!(wire::decode_live_node(b"\xff"), Err(Malformed));
-    assert_eq!(wire::decode_live_node(&zeros(MAX_NODE_DATA_LEN + 1)), Err(TooLarge));
 }
