@@ -228,26 +228,24 @@ impl Broker {
         self.configuration.propose(change, member, (next, version), &mut self.io.context(now));
     }
 
-    /// R12: an in-sync member whose live node is gone, whose process is proved dead, or that has not
-    /// moved for the lag threshold.
-    fn lagging_member(&self, now: Instant, state: &GroupState) -> Option<(Member, Suspicion)> {
+    /// R12: why a member does not count as alive: its live node is gone, its process is proved dead, or
+    /// it has not moved for the lag threshold.
+    fn doubt_about(&self, now: Instant, member: &Member) -> Option<Suspicion> {
         let Role::Primary(primary) = &self.role else { return None };
-        let others = state.in_sync.iter().filter(|member| **member != self.me.member);
-        let causes = others.filter_map(|member| {
-            let live = &self.registry.view().live;
-            let own = live.values().find(|live| live.node.id.member == *member);
-            let progressed =
-                primary.followers.get(member).map_or(primary.since(), |other| other.progressed());
-            let cause = match own {
-                None => Suspicion::NotLive,
-                Some(own) if live.values().any(|live| supersedes(live, own)) => Suspicion::Replaced,
-                _ if primary.probes.proves_death(member) => Suspicion::Refused,
-                _ if progressed + self.config.timing.lag <= now => Suspicion::Silence,
-                Some(_) => return None,
-            };
-            Some((member.clone(), cause))
-        });
-        causes.into_iter().next()
+        let live = &self.registry.view().live;
+        let progressed = primary.followers.get(member).map_or(primary.since(), |other| other.progressed());
+        match live.values().find(|live| live.node.id.member == *member) {
+            None => Some(Suspicion::NotLive),
+            Some(own) if live.values().any(|live| supersedes(live, own)) => Some(Suspicion::Replaced),
+            _ if primary.probes.proves_death(member) => Some(Suspicion::Refused),
+            _ if progressed + self.config.timing.lag <= now => Some(Suspicion::Silence),
+            Some(_) => None,
+        }
+    }
+
+    fn lagging_member(&self, now: Instant, state: &GroupState) -> Option<(Member, Suspicion)> {
+        let mut others = state.in_sync.iter().filter(|member| **member != self.me.member);
+        others.find_map(|member| Some((member.clone(), self.doubt_about(now, member)?)))
     }
 
     /// R13: a member that may be taken in now. Under load the commit offset would always be ahead of
@@ -260,7 +258,7 @@ impl Broker {
             let nearly = follower.matched().is_some_and(|matched| matched > primary.start())
                 && follower.has_been_sent(end);
             let wanted = joining.as_ref().is_none_or(|joining| joining.member == *member);
-            let found = wanted && nearly && self.may_join(state, member, follower);
+            let found = wanted && nearly && self.may_join(now, state, (member, follower));
             found.then(|| (member.clone(), follower.matched()))
         });
         let Role::Primary(primary) = &mut self.role else { return None };
@@ -273,15 +271,16 @@ impl Broker {
         (matched >= Some(self.replica.commit())).then_some(member)
     }
 
-    /// R13: attached, not in yet, and the current process of its node is live.
-    fn may_join(&self, state: &GroupState, member: &Member, follower: &Follower) -> bool {
-        let live = &self.registry.view().live;
-        let own = live.values().find(|live| {
+    /// R13: attached, not in yet, and the current process of its node is live. What would drop it again
+    /// at once keeps it out.
+    fn may_join(&self, now: Instant, state: &GroupState, (member, follower): (&Member, &Follower)) -> bool {
+        let process = |live: &Live| {
             live.node.id.member == *member && live.node.id.incarnation == follower.identity().incarnation
-        });
+        };
         follower.is_attached()
             && !state.in_sync.contains(member)
-            && own.is_some_and(|own| !live.values().any(|other| supersedes(other, own)))
+            && self.registry.view().live.values().any(process)
+            && self.doubt_about(now, member).is_none()
     }
 
     fn probe_silent_members(&mut self, now: Instant, state: &GroupState) {
