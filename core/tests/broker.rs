@@ -3,7 +3,6 @@
 
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::time::Duration;
 use steadfast_core::broker::{Boot, Broker, Config, Event};
 use steadfast_core::coordination::{
     self, Create, CreateMode, Error, MultiOperation, Operation, Reply, Request, SessionState, Stat, WatchKind,
