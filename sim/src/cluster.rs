@@ -35,6 +35,9 @@ pub struct Config {
     pub world: world::Config,
     /// Number of brokers.
     pub brokers: u32,
+    /// The brokers start one after the other, in these intervals: the first becomes primary if the
+    /// others are late enough.
+    pub stagger: Duration,
     /// Number of discovery replicas.
     pub discoveries: u32,
     /// Number of publishers.
@@ -54,6 +57,7 @@ impl Default for Config {
         Self {
             world: world::Config::default(),
             brokers: 3,
+            stagger: Duration::ZERO,
             discoveries: 2,
             publishers: 1,
             subscribers: vec![">"],
@@ -121,7 +125,9 @@ impl Cluster {
             cluster.add_subscriber(config, number, Filter::new(filter).expect("a valid filter"));
         }
         for process in cluster.world.processes() {
-            cluster.world.schedule(0, Fault::Restart(process));
+            let place = cluster.brokers.iter().position(|&broker| broker == process).unwrap_or(0) as u64;
+            let at = place * config.stagger.as_nanos() as u64;
+            cluster.world.schedule(at, Fault::Restart(process));
         }
         cluster
     }
