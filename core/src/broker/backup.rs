@@ -17,7 +17,7 @@ enum Connection {
     /// Not connected; dial at this time.
     Idle(Option<Instant>),
     Dialling(LinkId),
-    /// Up since this time.
+    /// Since then.
     Up(LinkId, Instant),
 }
 
@@ -97,17 +97,22 @@ impl Backup {
         self.source
     }
 
-    /// The primary of this or a later epoch has sent entries or a heartbeat.
-    pub fn hear(&mut self, now: Instant, epoch: Epoch, link: LinkId) {
-        if epoch > self.epoch {
-            self.epoch = epoch;
-            self.verified = 0;
-        }
+    /// The primary has sent entries or a heartbeat. What the tree says against it stands.
+    pub fn hear(&mut self, now: Instant, link: LinkId) {
         self.source = Some(link);
         self.heard = now;
         self.refusals = 0;
         self.backoff.reset();
-        self.suspicion = None;
+        self.clear(&[Suspicion::Silence, Suspicion::Refused]);
+    }
+
+    /// The tree has nothing against the primary.
+    pub fn absolve(&mut self) {
+        self.clear(&[Suspicion::NotLive, Suspicion::Replaced]);
+    }
+
+    fn clear(&mut self, causes: &[Suspicion]) {
+        self.suspicion = self.suspicion.filter(|cause| !causes.contains(cause));
     }
 
     /// R7: the prefix up to here fits the log of this epoch's primary.
@@ -163,19 +168,19 @@ impl Backup {
         self.connection = Connection::Idle(None);
     }
 
-    /// When to dial, or when silence becomes suspicious.
+    /// When to dial, or when silence becomes suspicious or the link hopeless.
     pub fn deadline(&self, timing: &Timing) -> Option<Instant> {
-        let dial = match self.connection {
+        let link = match self.connection {
             Connection::Idle(at) => at.filter(|_| self.address.is_some()),
             Connection::Dialling(_) => None,
-            Connection::Up(_, since) => Some(self.heard.max(since) + timing.suspicion),
+            Connection::Up(_, since) => Some(since.max(self.heard) + timing.suspicion),
         };
         let silence = self.primary.is_some() && self.suspicion.is_none();
-        earliest(dial, silence.then(|| self.heard + timing.suspicion))
+        earliest(link, silence.then(|| self.heard + timing.suspicion))
     }
 
-    /// Dials when it is time, and says whether there is a new reason to suspect the primary. A link
-    /// that stays silent is given up: the primary may have forgotten who is at its other end.
+    /// Dials when it is time, gives up a link on which nothing comes, and says whether there is a new
+    /// reason to suspect the primary.
     pub fn handle_timeout<E>(
         &mut self,
         now: Instant,
@@ -184,7 +189,7 @@ impl Backup {
     ) -> Option<Suspicion> {
         self.primary.as_ref()?;
         if let Connection::Up(_, since) = self.connection
-            && self.heard.max(since) + timing.suspicion <= now
+            && since.max(self.heard) + timing.suspicion <= now
         {
             self.redial(now, rng, out);
         }

@@ -1,0 +1,470 @@
+//! The command line.
+
+use super::text;
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+use steadfast_core::filter::{Filter, Topic};
+use steadfast_core::id::{Address, NodeName};
+use steadfast_core::limits::Timing;
+use steadfast_core::subscriber::Start;
+
+const EXAMPLES: &str = "\
+Examples:
+  steadfast demo
+      The main job in one command: a cluster on this machine whose primary is killed and paused.
+
+  A cluster by hand, each line in a terminal of its own:
+  steadfast coordination --listen 127.0.0.1:7400
+  steadfast discovery --coordination 127.0.0.1:7400 --listen 127.0.0.1:7401
+  steadfast broker --coordination 127.0.0.1:7400 --name one
+  steadfast broker --coordination 127.0.0.1:7400 --name two
+  steadfast subscribe 'orders.>' --discovery 127.0.0.1:7401
+  steadfast publish orders.eu --discovery 127.0.0.1:7401 < orders.txt
+
+Exit status: 0 the job is done, 1 it failed (one line on standard error says why), 2 wrong usage.";
+
+/// Publish/subscribe that loses nothing that it has acknowledged, whichever broker dies.
+#[derive(Debug, Parser)]
+#[command(name = "steadfast", version, after_help = EXAMPLES, subcommand_required = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Where logs go: standard error.
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// Log lines of this level and above to standard error
+    #[arg(long, global = true, value_enum, value_name = "LEVEL", default_value = "warn", help_heading = "Logs")]
+    pub log: LogLevel,
+    /// Log one JSON object a line
+    #[arg(long, global = true, help_heading = "Logs")]
+    pub log_json: bool,
+    /// Exit when standard input ends: set for processes that belong to another one.
+    #[arg(long, global = true, hide = true)]
+    pub attached: bool,
+}
+
+/// How much to log.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogLevel {
+    /// What makes the command fail.
+    Error,
+    /// What may need attention.
+    Warn,
+    /// Changes of roles.
+    Info,
+    /// Every change of state.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the main job: a cluster whose primary is killed and paused while records flow
+    Demo(DemoArgs),
+    /// Publish lines of standard input or of a file, a record a line
+    Publish(PublishArgs),
+    /// Write the payloads of matching records to standard output, a line each
+    Subscribe(SubscribeArgs),
+    /// Run a broker: one replica of the log
+    Broker(BrokerArgs),
+    /// Run a discovery replica: it tells clients who is primary
+    Discovery(DiscoveryArgs),
+    /// Run the embedded coordination service, for development: one process, in memory
+    Coordination(CoordinationArgs),
+    /// Measure throughput, latency and failover on this machine
+    Bench(BenchArgs),
+    /// A publisher or subscriber of the demo or the benchmark.
+    #[command(subcommand, hide = true)]
+    Worker(WorkerCommand),
+}
+
+const DEMO_HELP: &str = "\
+Starts 2 discovery replicas, 3 brokers, a publisher and 2 subscribers as processes of their own,
+publishes at a steady rate, kills the primary with SIGKILL, and later pauses the new primary with
+SIGSTOP past every timeout and resumes it. Takes less than 30 seconds.
+
+Exit status: 0 only if both failovers happened and nothing acknowledged was lost, duplicated or
+reordered; 1 otherwise; 2 wrong usage.
+
+Examples:
+  steadfast demo
+  steadfast demo --json | tail -1
+  steadfast demo --zookeeper 127.0.0.1:2181";
+
+/// `steadfast demo`
+#[derive(Debug, Args)]
+#[command(after_help = DEMO_HELP)]
+pub struct DemoArgs {
+    /// Use this ZooKeeper ensemble, under a fresh node that is removed at the end
+    /// [default: the embedded coordination service, in the demo's own process]
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = text::address)]
+    pub zookeeper: Vec<Address>,
+    /// Print the report as one JSON object on standard output, and progress on standard error
+    #[arg(long)]
+    pub json: bool,
+    /// Keep each process's log in this directory
+    #[arg(long, value_name = "DIR")]
+    pub logs: Option<PathBuf>,
+}
+
+/// Which coordination service a node uses.
+#[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("service").required(true).args(["zookeeper", "coordination"])))]
+pub struct ServiceArgs {
+    /// The ZooKeeper ensemble
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = text::address)]
+    pub zookeeper: Vec<Address>,
+    /// An embedded coordination service (see 'steadfast coordination')
+    #[arg(long, value_name = "HOST:PORT", value_parser = text::address)]
+    pub coordination: Option<Address>,
+    /// The cluster's name: it lives under /steadfast/NAME in the coordination tree
+    #[arg(long, value_name = "NAME", default_value = "main", value_parser = text::cluster)]
+    pub cluster: String,
+    /// How long the coordination service waits for a silent node before it counts as dead
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = text::duration)]
+    pub session_timeout: Duration,
+    /// How long to look for the coordination service at the start
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = text::duration)]
+    pub connect_timeout: Duration,
+}
+
+/// Where a node listens.
+#[derive(Clone, Debug, Args)]
+pub struct ListenArgs {
+    /// Where to listen; port 0 lets the system choose one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0", value_parser = text::address)]
+    pub listen: Address,
+}
+
+const BROKER_HELP: &str = "\
+Prints 'listening on tcp://HOST:PORT' when it is ready. SIGTERM or Ctrl-C leaves the group cleanly.
+The log is in memory: a broker that restarts copies it from the primary again.
+
+Steadfast has no authentication yet: do not listen on a network that you do not trust.
+
+Examples:
+  steadfast broker --zookeeper zk1:2181,zk2:2181,zk3:2181 --name one
+  steadfast broker --coordination 127.0.0.1:7400 --name two --listen 127.0.0.1:7412";
+
+/// `steadfast broker`
+#[derive(Debug, Args)]
+#[command(after_help = BROKER_HELP)]
+pub struct BrokerArgs {
+    #[command(flatten)]
+    pub service: ServiceArgs,
+    #[command(flatten)]
+    pub listen: ListenArgs,
+    /// Where others reach this broker [default: where it listens]
+    #[arg(long, value_name = "HOST:PORT", value_parser = text::address)]
+    pub advertise: Option<Address>,
+    /// The broker's name, the same after a restart; unique in the cluster
+    #[arg(long, value_name = "NAME", value_parser = text::node_name)]
+    pub name: NodeName,
+    /// Silence after which a backup suspects its primary
+    #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = text::duration)]
+    pub suspicion: Duration,
+    /// Memory for the log; a full log refuses records
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = text::bytes)]
+    pub log_limit: u64,
+    /// What to do when no process holds the acknowledged records any more
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "reset")]
+    pub on_total_loss: TotalLoss,
+}
+
+/// What a group does when all its data is gone.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum TotalLoss {
+    /// Begin anew; publishers and subscribers are told.
+    Reset,
+    /// Wait for an operator.
+    Wait,
+}
+
+const DISCOVERY_HELP: &str = "\
+Prints 'listening on tcp://HOST:PORT' when it is ready. SIGTERM or Ctrl-C leaves cleanly.
+Run two or more: each answers clients by itself, so give clients all addresses.
+
+Example:
+  steadfast discovery --zookeeper zk1:2181,zk2:2181,zk3:2181 --listen 127.0.0.1:7401";
+
+/// `steadfast discovery`
+#[derive(Debug, Args)]
+#[command(after_help = DISCOVERY_HELP)]
+pub struct DiscoveryArgs {
+    #[command(flatten)]
+    pub service: ServiceArgs,
+    #[command(flatten)]
+    pub listen: ListenArgs,
+    /// In-sync replicas that an acknowledgement needs, for the group that is made first.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub min_in_sync: u32,
+}
+
+const COORDINATION_HELP: &str = "\
+For development and tests: the tree is in memory and in one process, so it is lost with it.
+In production use ZooKeeper.
+
+Example:
+  steadfast coordination --listen 127.0.0.1:7400";
+
+/// `steadfast coordination`
+#[derive(Debug, Args)]
+#[command(after_help = COORDINATION_HELP)]
+pub struct CoordinationArgs {
+    #[command(flatten)]
+    pub listen: ListenArgs,
+}
+
+/// Where a client finds the cluster.
+#[derive(Clone, Debug, Args)]
+pub struct ClientArgs {
+    /// Addresses of discovery replicas
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:7401",
+        value_parser = text::address
+    )]
+    pub discovery: Vec<Address>,
+}
+
+const PUBLISH_HELP: &str = "\
+A record is the bytes of a line, without the newline; an empty line is an empty record.
+
+Exit status: 0 if every record was acknowledged, 1 otherwise, 2 wrong usage.
+
+Examples:
+  steadfast publish orders.eu --discovery 127.0.0.1:7401 < orders.txt
+  steadfast publish logs.web --file access.log --timeout 1m
+  tail -f access.log | steadfast publish logs.web";
+
+/// `steadfast publish`
+#[derive(Debug, Args)]
+#[command(after_help = PUBLISH_HELP)]
+pub struct PublishArgs {
+    /// The topic: words with dots between, for example orders.eu
+    #[arg(value_name = "TOPIC", value_parser = text::topic)]
+    pub topic: Topic,
+    #[command(flatten)]
+    pub client: ClientArgs,
+    /// Read this file instead of standard input
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Give up when records wait for this long and none is acknowledged
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = text::duration)]
+    pub timeout: Duration,
+    /// Print the counts as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+const SUBSCRIBE_HELP: &str = "\
+In a filter '*' stands for one word and a final '>' for one or more; other filters match exactly
+themselves.
+
+With --json each record is one object: topic, publisher, sequence, group, position, and payload
+(text) or payload_base64 (where it is not UTF-8). --from takes a position: what follows that record.
+
+What the cluster could not deliver is reported: one line on standard error, or with --json one
+object with the key \"lost\" or \"lineage_changed\".
+
+Exit status: 0 when stopped by Ctrl-C or SIGTERM or after --count records and nothing was missing,
+1 if anything was, or on an error, 2 wrong usage.
+
+Examples:
+  steadfast subscribe orders.eu
+  steadfast subscribe 'orders.*' 'logs.>' --from earliest --discovery 127.0.0.1:7401
+  steadfast subscribe '>' --json --count 1";
+
+/// `steadfast subscribe`
+#[derive(Debug, Args)]
+#[command(after_help = SUBSCRIBE_HELP)]
+pub struct SubscribeArgs {
+    /// Which topics
+    #[arg(value_name = "FILTER", required = true, value_parser = text::filter)]
+    pub filters: Vec<Filter>,
+    #[command(flatten)]
+    pub client: ClientArgs,
+    /// Where to begin: earliest, latest or a position
+    #[arg(long, value_name = "WHERE", default_value = "latest", value_parser = text::start)]
+    pub from: Start,
+    /// Stop after this many records
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Write each record as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+const BENCH_HELP: &str = "\
+Starts one primary, one backup, one publisher and one subscriber as processes of their own.
+
+Examples:
+  steadfast bench throughput
+  steadfast bench latency --rate 5000
+  steadfast bench failover --rounds 10 --json";
+
+/// `steadfast bench`
+#[derive(Debug, Args)]
+#[command(after_help = BENCH_HELP)]
+pub struct BenchArgs {
+    /// What to measure
+    #[command(subcommand)]
+    pub what: Bench,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Records acknowledged and delivered per second
+    Throughput(ThroughputArgs),
+    /// From publishing to delivery, at a steady rate
+    Latency(LatencyArgs),
+    /// Outages after SIGKILL of the primary, and of the backup
+    Failover(FailoverArgs),
+}
+
+/// Options of every benchmark.
+#[derive(Clone, Debug, Args)]
+pub struct BenchOptions {
+    /// Bytes of a record
+    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
+    pub size: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Keep each process's log in this directory
+    #[arg(long, value_name = "DIR")]
+    pub logs: Option<PathBuf>,
+}
+
+/// `steadfast bench throughput`
+#[derive(Debug, Args)]
+pub struct ThroughputArgs {
+    #[command(flatten)]
+    pub options: BenchOptions,
+    /// How many records
+    #[arg(long, value_name = "N", default_value_t = 5_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub records: u64,
+}
+
+/// `steadfast bench latency`
+#[derive(Debug, Args)]
+pub struct LatencyArgs {
+    #[command(flatten)]
+    pub options: BenchOptions,
+    /// Records per second
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: u32,
+    /// For how long
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = text::duration)]
+    pub time: Duration,
+}
+
+/// `steadfast bench failover`
+#[derive(Debug, Args)]
+pub struct FailoverArgs {
+    #[command(flatten)]
+    pub options: BenchOptions,
+    /// How many times the primary is killed, and then the backup
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Records per second
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: u32,
+}
+
+/// What a worker does.
+#[derive(Debug, Subcommand)]
+pub enum WorkerCommand {
+    /// Publish numbered records.
+    Publisher(PublisherWorkerArgs),
+    /// Check what is delivered.
+    Subscriber(SubscriberWorkerArgs),
+}
+
+/// `steadfast worker publisher`
+#[derive(Debug, Args)]
+pub struct PublisherWorkerArgs {
+    #[command(flatten)]
+    pub client: ClientArgs,
+    #[arg(long, value_parser = text::topic)]
+    pub topic: Topic,
+    /// Bytes of a record.
+    #[arg(long)]
+    pub size: u32,
+    /// Records per second; 0: as fast as they are taken.
+    #[arg(long)]
+    pub rate: u32,
+    /// Stop by itself after this many.
+    #[arg(long)]
+    pub records: Option<u64>,
+}
+
+/// `steadfast worker subscriber`
+#[derive(Debug, Args)]
+pub struct SubscriberWorkerArgs {
+    #[command(flatten)]
+    pub client: ClientArgs,
+    #[arg(long, value_parser = text::filter)]
+    pub filter: Filter,
+}
+
+impl ServiceArgs {
+    /// The cluster's root in the coordination tree.
+    pub fn root(&self) -> String {
+        format!("/steadfast/{}", self.cluster)
+    }
+
+    /// Timings of a node with this session timeout. A primary must not drop a silent member before
+    /// its own session could have ended (R12).
+    pub fn timing(&self, suspicion: Duration) -> Timing {
+        let default = Timing::default();
+        let lag = self.session_timeout + Duration::from_millis(500);
+        Timing { suspicion, heartbeat: default.heartbeat.min(suspicion / 5), lag, step_down: lag, ..default }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_example_in_the_help_parses() {
+        let texts =
+            [EXAMPLES, DEMO_HELP, BROKER_HELP, DISCOVERY_HELP, COORDINATION_HELP, PUBLISH_HELP, SUBSCRIBE_HELP, BENCH_HELP];
+        let mut examples = 0;
+        for line in texts.iter().flat_map(|text| text.lines()) {
+            let Some(start) = line.find("steadfast ").filter(|_| line.starts_with("  ")) else { continue };
+            let words = line[start..].split(['<', '|']).next().unwrap_or_default();
+            let words = words.split_whitespace().map(|word| word.trim_matches('\''));
+            Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            examples += 1;
+        }
+        assert!(examples >= 20, "only {examples} examples were found");
+    }
+
+    #[test]
+    fn the_lag_limit_is_never_below_the_session_timeout() {
+        let line = ["steadfast", "broker", "--name", "a", "--coordination", "h:1", "--session-timeout", "7s"];
+        let Command::Broker(args) = Cli::try_parse_from(line).unwrap().command else { panic!("not a broker") };
+        let timing = args.service.timing(args.suspicion);
+        assert!(timing.lag > args.service.session_timeout);
+        assert_eq!(timing.suspicion, Duration::from_millis(250));
+    }
+}

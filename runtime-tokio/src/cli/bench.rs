@@ -1,0 +1,211 @@
+//! `steadfast bench`: figures of one primary and one backup on this machine, measured from the
+//! outside by the same workers as the demo's.
+
+use super::args::{Bench, BenchArgs, BenchOptions, FailoverArgs, LatencyArgs, ThroughputArgs};
+use super::cluster::{Cluster, Plan};
+use super::display::{Display, grouped, millis};
+use super::failure::Failure;
+use super::signals;
+use super::trial::{Results, Trial, Work};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::time::Duration;
+use steadfast_runtime::identity;
+
+/// How long the first records may take.
+const FIRST_RECORDS: Duration = Duration::from_secs(10);
+/// How long a throughput run may take.
+const LONGEST_RUN: Duration = Duration::from_secs(600);
+/// How long a failover or a return may take.
+const RECOVERY: Duration = Duration::from_secs(20);
+/// Steady flow before a fault and after it.
+const STEADY: Duration = Duration::from_millis(700);
+
+/// Runs one benchmark.
+///
+/// # Errors
+/// When something does not start, or records are lost.
+pub async fn run(args: BenchArgs) -> Result<(), Failure> {
+    let options = match &args.what {
+        Bench::Throughput(args) => args.options.clone(),
+        Bench::Latency(args) => args.options.clone(),
+        Bench::Failover(args) => args.options.clone(),
+    };
+    let plan = Plan {
+        service: None,
+        cluster: format!("bench-{:016x}", identity::seed()),
+        discovery: 1,
+        brokers: 2,
+        logs: options.logs.clone(),
+    };
+    let mut cluster = Cluster::new(plan);
+    let result = tokio::select! {
+        result = measure(&mut cluster, &args.what) => result,
+        failure = signals::interrupted() => Err(failure),
+    };
+    cluster.stop().await?;
+    let figures = result?;
+    super::print(&if options.json { figures.to_string() } else { table(&figures) })
+}
+
+async fn measure(cluster: &mut Cluster, what: &Bench) -> Result<Value, Failure> {
+    cluster.start().await?;
+    match what {
+        Bench::Throughput(args) => throughput(cluster, args).await,
+        Bench::Latency(args) => latency(cluster, args).await,
+        Bench::Failover(args) => failover(cluster, args).await,
+    }
+}
+
+const fn work(options: &BenchOptions, rate: u32, records: Option<u64>) -> Work {
+    Work { topic: "bench.records", filters: &["bench.records"], size: options.size, rate, records }
+}
+
+async fn start<'a>(cluster: &'a mut Cluster, work: &Work) -> Result<Trial<'a>, Failure> {
+    let mut trial = Trial::start(cluster, work, Display::new(true)).await?;
+    match trial.run_until(FIRST_RECORDS, |trial| trial.is_flowing() || trial.has_published()).await? {
+        true => Ok(trial),
+        false => Err(trial.cluster.unexpected()),
+    }
+}
+
+async fn throughput(cluster: &mut Cluster, args: &ThroughputArgs) -> Result<Value, Failure> {
+    let mut trial = start(cluster, &work(&args.options, 0, Some(args.records))).await?;
+    trial.run_until(LONGEST_RUN, Trial::has_published).await?;
+    let (results, _) = trial.finish().await?;
+    let Results { published, received } = &results;
+    let delivered = received.iter().map(|received| received.delivered.len()).sum::<u64>();
+    let seconds = received.iter().map(|received| received.seconds).fold(0.0, f64::max);
+    let brokers = cluster.brokers().iter().filter_map(|broker| peak_memory(broker.pid()));
+    complete(&results)?;
+    Ok(json!({
+        "record_bytes": args.options.size,
+        "acknowledged": published.acknowledged.len(),
+        "acknowledged_per_second": (published.acknowledged.len() as f64 / published.seconds).round(),
+        "delivered": delivered,
+        "delivered_per_second": (delivered as f64 / seconds).round(),
+        "broker_peak_memory_mib": brokers.max(),
+    }))
+}
+
+async fn latency(cluster: &mut Cluster, args: &LatencyArgs) -> Result<Value, Failure> {
+    let mut trial = start(cluster, &work(&args.options, args.rate, None)).await?;
+    trial.run_for(args.time).await?;
+    let (results, _) = trial.finish().await?;
+    complete(&results)?;
+    let latency = results.received.first().and_then(|received| received.latency);
+    let latency = latency.ok_or_else(|| Failure::new("no latency was measured", "measure for longer (--time 10s)"))?;
+    Ok(json!({
+        "record_bytes": args.options.size,
+        "records_per_second": args.rate,
+        "p50_us": latency.p50_us,
+        "p99_us": latency.p99_us,
+        "max_us": latency.max_us,
+    }))
+}
+
+async fn failover(cluster: &mut Cluster, args: &FailoverArgs) -> Result<Value, Failure> {
+    let mut trial = start(cluster, &work(&args.options, args.rate, None)).await?;
+    let mut primary = Vec::new();
+    for _ in 0..args.rounds {
+        primary.push(kill(&mut trial, true).await?.0);
+    }
+    let mut backup = Vec::new();
+    for _ in 0..args.rounds {
+        backup.push(kill(&mut trial, false).await?.1);
+    }
+    let (results, _) = trial.finish().await?;
+    complete(&results)?;
+    Ok(json!({
+        "records_per_second": args.rate,
+        "rounds": args.rounds,
+        "primary_killed_outage_median_ms": median(&mut primary),
+        "primary_killed_outage_worst_ms": primary.last(),
+        "backup_killed_publisher_stall_median_ms": median(&mut backup),
+        "backup_killed_publisher_stall_worst_ms": backup.last(),
+    }))
+}
+
+/// Kills the primary or the backup, waits until records flow again, and starts it anew. Returns the
+/// outage of the subscriber and of the publisher, in milliseconds.
+async fn kill(trial: &mut Trial<'_>, primary: bool) -> Result<(f64, f64), Failure> {
+    trial.run_for(STEADY).await?;
+    let (leader, epoch) = trial.primary().ok_or_else(|| trial.cluster.unexpected())?;
+    let backup = trial.cluster.brokers().iter().map(|broker| broker.name.clone()).find(|name| *name != leader);
+    let (victim, cause) = match backup {
+        Some(backup) if !primary => (backup, "backup killed"),
+        _ => (leader, "primary killed"),
+    };
+    trial.strike(cause, &victim, Signal::KILL);
+    let wanted = if primary { epoch + 1 } else { epoch };
+    let alone = move |trial: &Trial<'_>| {
+        trial.has_moved_to(wanted) && trial.cluster.state().is_some_and(|state| state.in_sync.len() == 1)
+    };
+    if !trial.run_until(RECOVERY, alone).await? {
+        return Err(trial.cluster.unexpected());
+    }
+    trial.run_for(STEADY).await?;
+    let outcome = trial.outcome().ok_or_else(|| trial.cluster.unexpected())?;
+    trial.cluster.start_broker(&victim).await?;
+    trial.heal(&victim, "is started again");
+    let whole = |trial: &Trial<'_>| trial.cluster.state().is_some_and(|state| state.in_sync.len() == 2);
+    match trial.run_until(RECOVERY, whole).await? {
+        true => Ok((millis(outcome.outage), millis(outcome.publisher_outage))),
+        false => Err(trial.cluster.unexpected()),
+    }
+}
+
+/// Figures of a run that lost something are worth nothing.
+fn complete(results: &Results) -> Result<(), Failure> {
+    let acknowledged = &results.published.acknowledged;
+    let lost: u64 = results.received.iter().map(|received| acknowledged.missing_in(&received.delivered)).sum();
+    let wrong: u64 = results.received.iter().map(|received| received.duplicated + received.out_of_order).sum();
+    match (lost + wrong, results.published.failed) {
+        (0, 0) => Ok(()),
+        (wrong, failed) => Err(Failure::new(
+            format!("{failed} records were not acknowledged; {wrong} were lost, duplicated or reordered"),
+            "please report it with the logs of a run with --logs DIR",
+        )),
+    }
+}
+
+/// Sorts, and returns the middle.
+fn median(values: &mut [f64]) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+/// The most memory that the process has had, in MiB, where the system says so.
+fn peak_memory(pid: i32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib >> 10)
+}
+
+fn table(figures: &Value) -> String {
+    let rows = figures.as_object().into_iter().flatten().map(|(name, value)| {
+        let value = value.as_u64().map_or_else(|| value.to_string(), grouped);
+        format!("{:44} {value}", name.replace('_', " "))
+    });
+    rows.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_one() {
+        let mut values = vec![3.0, 1.0, 2.0];
+        assert_eq!(median(&mut values), Some(2.0));
+        assert_eq!(values.last(), Some(&3.0));
+        assert_eq!(median(&mut []), None);
+    }
+
+    #[test]
+    fn this_process_has_a_peak_memory() {
+        if cfg!(target_os = "linux") {
+            assert!(peak_memory(std::process::id() as i32).unwrap() > 0);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! A cluster of processes on this machine, for the demo and the benchmark.
+
+use super::failure::Failure;
+use super::process::Process;
+use super::service::Service;
+use rustix::process::Signal;
+use std::path::PathBuf;
+use std::time::Duration;
+use steadfast_core::group::GroupState;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{sleep, timeout};
+
+/// Session timeout of the cluster's nodes: the shortest that a loaded machine keeps.
+const SESSION_TIMEOUT: &str = "1500ms";
+/// How long the coordination service may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often the group's state is read.
+const POLL: Duration = Duration::from_millis(20);
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The coordination service; none: an embedded one in this process.
+    pub service: Option<Service>,
+    /// The cluster's name: nobody else uses it.
+    pub cluster: String,
+    /// How many discovery replicas.
+    pub discovery: usize,
+    /// How many brokers.
+    pub brokers: usize,
+    /// Where each process's log goes.
+    pub logs: Option<PathBuf>,
+}
+
+/// A cluster, as far as it is started.
+#[derive(Debug)]
+pub struct Cluster {
+    plan: Plan,
+    /// What the plan's nodes use, once they are started.
+    service: Option<Service>,
+    /// Tasks of this process: the embedded service, and the reading of the group's state.
+    tasks: Vec<JoinHandle<()>>,
+    state: watch::Receiver<Option<GroupState>>,
+    discovery: Vec<(Process, String)>,
+    brokers: Vec<Process>,
+}
+
+impl Cluster {
+    /// Starts nothing yet.
+    pub fn new(plan: Plan) -> Self {
+        let (_, state) = watch::channel(None);
+        Self { plan, service: None, tasks: Vec::new(), state, discovery: Vec::new(), brokers: Vec::new() }
+    }
+
+    /// Starts the plan's processes and waits until every broker is in sync.
+    ///
+    /// # Errors
+    /// When the coordination service is out of reach or a process does not start.
+    pub async fn start(&mut self) -> Result<(), Failure> {
+        let service = match &self.plan.service {
+            Some(service) => service.clone(),
+            None => {
+                let (service, task) = Service::embed().await?;
+                self.tasks.push(task);
+                service
+            }
+        };
+        self.watch_state(&service).await?;
+        self.service = Some(service);
+        for n in 1..=self.plan.discovery {
+            let mut process = self.start_node(&format!("discovery-{n}"), &["discovery"])?;
+            let address = process.ready().await?;
+            self.discovery.push((process, address));
+        }
+        for n in 1..=self.plan.brokers {
+            self.start_broker(&format!("broker-{n}")).await?;
+        }
+        let brokers = self.plan.brokers;
+        self.state_when(PATIENCE, |state| state.primary.is_some() && state.in_sync.len() == brokers).await?;
+        Ok(())
+    }
+
+    async fn watch_state(&mut self, service: &Service) -> Result<(), Failure> {
+        let mut tree = service.open(PATIENCE).await?;
+        let root = self.root();
+        let (sender, receiver) = watch::channel(None);
+        self.state = receiver;
+        self.tasks.push(spawn_local(async move {
+            while !sender.is_closed() {
+                if let Some(state) = tree.group_state(&root).await {
+                    sender.send_if_modified(|known| known.replace(state) != *known);
+                }
+                sleep(POLL).await;
+            }
+        }));
+        Ok(())
+    }
+
+    fn start_node(&self, name: &str, command: &[&str]) -> Result<Process, Failure> {
+        let mut args: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
+        args.extend(self.service.iter().flat_map(Service::args));
+        args.extend(["--cluster", &self.plan.cluster, "--session-timeout", SESSION_TIMEOUT].map(str::to_owned));
+        Process::start(name, &args, self.plan.logs.as_deref())
+    }
+
+    /// Starts a broker, in place of a dead one of the same name.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_broker(&mut self, name: &str) -> Result<(), Failure> {
+        self.brokers.retain(|broker| broker.name != name);
+        let mut process = self.start_node(name, &["broker", "--name", name])?;
+        process.ready().await?;
+        self.brokers.push(process);
+        self.brokers.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(())
+    }
+
+    /// Starts a worker that knows where discovery is.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_worker(&self, name: &str, args: &[String]) -> Result<Process, Failure> {
+        let mut all = vec!["worker".to_owned()];
+        all.extend_from_slice(args);
+        let addresses: Vec<_> = self.discovery.iter().map(|(_, address)| address.as_str()).collect();
+        all.extend(["--discovery".to_owned(), addresses.join(",")]);
+        Process::start(name, &all, self.plan.logs.as_deref())
+    }
+
+    /// The group's state, as last read.
+    pub fn state(&self) -> Option<GroupState> {
+        self.state.borrow().clone()
+    }
+
+    /// Waits until the group's state is as wanted.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub async fn state_when(
+        &mut self,
+        patience: Duration,
+        wanted: impl Fn(&GroupState) -> bool,
+    ) -> Result<GroupState, Failure> {
+        let fits = |state: &Option<GroupState>| state.as_ref().is_some_and(&wanted);
+        match timeout(patience, self.state.wait_for(fits)).await {
+            Ok(Ok(state)) => Ok(state.clone().expect("a state was wanted")),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    /// The failure to say when the group's state is not what it should be by now.
+    pub fn unexpected(&self) -> Failure {
+        let seen = match &*self.state.borrow() {
+            None => "there is no group".to_owned(),
+            Some(state) => {
+                let primary = state.primary.as_ref().map_or("none", |primary| primary.member.node.as_str());
+                let in_sync: Vec<_> = state.in_sync.iter().map(|member| member.node.as_str()).collect();
+                format!("epoch {}, primary {primary}, in sync {}", state.epoch, in_sync.join(" "))
+            }
+        };
+        Failure::new(
+            format!("the cluster is not in the expected state in time ({seen})"),
+            "try again with less load on the machine, or with --logs DIR",
+        )
+    }
+
+    /// The brokers, by name.
+    pub fn brokers(&self) -> &[Process] {
+        &self.brokers
+    }
+
+    /// The discovery replicas and where they listen.
+    pub fn discovery(&self) -> impl Iterator<Item = (&Process, &str)> {
+        self.discovery.iter().map(|(process, address)| (process, address.as_str()))
+    }
+
+    /// Sends a signal to a broker.
+    pub fn signal(&self, broker: &str, signal: Signal) {
+        self.brokers.iter().filter(|process| process.name == broker).for_each(|process| process.signal(signal));
+    }
+
+    /// Ends all processes and removes what they have left in the coordination service.
+    ///
+    /// # Errors
+    /// When something is left there.
+    pub async fn stop(mut self) -> Result<(), Failure> {
+        // Killed, not asked to leave: nobody needs this cluster's data.
+        let discovery = self.discovery.drain(..).map(|(process, _)| process);
+        for mut process in self.brokers.drain(..).chain(discovery) {
+            process.signal(Signal::KILL);
+            process.ended().await;
+        }
+        self.tasks.drain(..).for_each(|task| task.abort());
+        let root = self.root();
+        match self.service.take() {
+            Some(service) => service.remove(&root, PATIENCE).await,
+            None => Ok(()),
+        }
+    }
+
+    fn root(&self) -> String {
+        format!("/steadfast/{}", self.plan.cluster)
+    }
+}

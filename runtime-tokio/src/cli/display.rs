@@ -1,0 +1,100 @@
+//! Progress for people: a block that is drawn again and again on a terminal, plain lines elsewhere.
+
+use rustix::termios::tcgetwinsize;
+use std::io::{IsTerminal as _, Write as _, stderr, stdout};
+use std::time::{Duration, Instant};
+
+/// Between status lines where there is no terminal.
+const STATUS_PERIOD: Duration = Duration::from_secs(1);
+/// Columns of a terminal that does not say how many it has.
+const COLUMNS: usize = 80;
+
+/// Where progress goes.
+#[derive(Debug)]
+pub struct Display {
+    start: Instant,
+    terminal: bool,
+    to_stderr: bool,
+    /// Lines of the block that are on the terminal.
+    drawn: usize,
+    status_at: Instant,
+}
+
+impl Display {
+    /// On standard output, or on standard error where that is for the report alone.
+    pub fn new(to_stderr: bool) -> Self {
+        let start = Instant::now();
+        let terminal = if to_stderr { stderr().is_terminal() } else { stdout().is_terminal() };
+        Self { start, terminal, to_stderr, drawn: 0, status_at: start }
+    }
+
+    /// Something has happened.
+    pub fn event(&mut self, text: &str) {
+        let seconds = self.start.elapsed().as_secs_f64();
+        let line = format!("{seconds:6.2} s  {text}\n");
+        self.replace(&line);
+    }
+
+    /// How things stand: on a terminal the block, elsewhere now and then the status line.
+    pub fn status(&mut self, block: &[String], status: &str) {
+        if self.terminal {
+            let columns = tcgetwinsize(stdout()).map_or(COLUMNS, |size| usize::from(size.ws_col).max(20));
+            let cut = |line: &String| line.chars().take(columns - 1).chain(['\n']).collect::<String>();
+            let text: String = block.iter().map(cut).collect();
+            self.replace(&text);
+            self.drawn = block.len();
+        } else if self.status_at.elapsed() >= STATUS_PERIOD {
+            self.status_at = Instant::now();
+            self.event(status);
+        }
+    }
+
+    /// The last block stays on the terminal.
+    pub fn end(&mut self) {
+        self.drawn = 0;
+    }
+
+    fn replace(&mut self, text: &str) {
+        let up = match std::mem::take(&mut self.drawn) {
+            0 => String::new(),
+            lines => format!("\x1b[{lines}A\x1b[J"),
+        };
+        let bytes = format!("{up}{text}");
+        // A reader that is gone changes nothing for the job.
+        let _ = if self.to_stderr {
+            stderr().write_all(bytes.as_bytes())
+        } else {
+            stdout().write_all(bytes.as_bytes()).and_then(|()| stdout().flush())
+        };
+    }
+}
+
+/// A number with its thousands apart.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A duration in milliseconds, to a tenth.
+pub fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        let cases = [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")];
+        cases.iter().for_each(|(number, text)| assert_eq!(grouped(*number), *text));
+        assert_eq!(millis(Duration::from_micros(1_260)), 1.3);
+    }
+}

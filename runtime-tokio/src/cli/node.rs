@@ -1,0 +1,127 @@
+//! `steadfast broker`, `discovery` and `coordination`: one node each.
+
+use super::args::{BrokerArgs, CoordinationArgs, DiscoveryArgs, TotalLoss};
+use super::failure::Failure;
+use super::process::READY;
+use super::service::Service;
+use super::signals::asked_to_leave;
+use steadfast_core::broker::{self, OnTotalLoss};
+use steadfast_core::coordination::service;
+use steadfast_core::id::Address;
+use steadfast_core::{discovery, trace};
+use steadfast_tokio::nodes::{
+    BrokerOptions, DiscoveryOptions, start_broker, start_discovery, start_service,
+};
+
+/// Runs a broker until it is asked to leave.
+///
+/// # Errors
+/// When it cannot start, or halts.
+pub async fn broker(args: BrokerArgs) -> Result<(), Failure> {
+    let service = Service::from(&args.service);
+    if args.advertise.is_none() && listens_everywhere(&args.listen.listen) {
+        return Err(Failure::new(
+            format!("nobody can dial {}", args.listen.listen),
+            "say where others reach this broker: --advertise HOST:PORT",
+        ));
+    }
+    service.probe(args.service.connect_timeout).await?;
+    let config = broker::Config {
+        timing: args.service.timing(args.suspicion),
+        log_bytes: args.log_limit,
+        on_total_loss: match args.on_total_loss {
+            TotalLoss::Reset => OnTotalLoss::Reset,
+            TotalLoss::Wait => OnTotalLoss::Wait,
+        },
+        ..broker::Config::default()
+    };
+    let options = BrokerOptions {
+        node: args.name,
+        group: 0,
+        listen: args.listen.listen,
+        advertise: args.advertise,
+        coordination: service.coordination(args.service.session_timeout),
+        root: args.service.root(),
+        config,
+    };
+    let mut running = start_broker(options).await.map_err(Failure::complete)?;
+    super::print(&format!("{READY}{}", running.address()))?;
+    let ended = tokio::select! {
+        ended = running.ended() => ended,
+        () = asked_to_leave() => {
+            running.stop();
+            running.ended().await
+        }
+    };
+    match ended {
+        Some(broker::Event::Stopped) => Ok(()),
+        Some(broker::Event::Halted(reason)) => Err(halted(reason)),
+        None => Err(crashed("broker")),
+    }
+}
+
+/// Runs a discovery replica until it is asked to leave.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn discovery(args: DiscoveryArgs) -> Result<(), Failure> {
+    let service = Service::from(&args.service);
+    service.probe(args.service.connect_timeout).await?;
+    let timing = args.service.timing(steadfast_core::limits::Timing::default().suspicion);
+    let options = DiscoveryOptions {
+        listen: args.listen.listen,
+        coordination: service.coordination(args.service.session_timeout),
+        root: args.service.root(),
+        config: discovery::Config { timing, min_in_sync: args.min_in_sync },
+    };
+    let mut running = start_discovery(options).await.map_err(Failure::complete)?;
+    super::print(&format!("{READY}{}", running.address()))?;
+    let ended = tokio::select! {
+        ended = running.ended() => ended,
+        () = asked_to_leave() => {
+            running.stop();
+            running.ended().await
+        }
+    };
+    ended.map(|discovery::Event::Stopped| ()).ok_or_else(|| crashed("discovery replica"))
+}
+
+/// Runs an embedded coordination service until it is asked to leave.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn coordination(args: CoordinationArgs) -> Result<(), Failure> {
+    let started = start_service(&args.listen.listen, service::Config::default()).await;
+    let mut running = started.map_err(Failure::complete)?;
+    super::print(&format!("{READY}{}", running.address()))?;
+    tokio::select! {
+        _ = running.ended() => Err(crashed("coordination service")),
+        () = asked_to_leave() => Ok(()),
+    }
+}
+
+/// Whether the address stands for all of the machine's, so that it is no address to dial.
+fn listens_everywhere(address: &Address) -> bool {
+    address.as_str().starts_with("tcp://0.0.0.0:") || address.as_str().starts_with("tcp://[::]:")
+}
+
+fn halted(reason: trace::Halt) -> Failure {
+    match reason {
+        trace::Halt::TreeWentBack => Failure::new(
+            "the coordination service holds an older state than this broker's log: it was restored from a backup",
+            "decide which of the two is right before you start this broker again",
+        ),
+        trace::Halt::OtherGroup => Failure::new(
+            "the coordination service holds another cluster under this name",
+            "check the addresses and --cluster",
+        ),
+        trace::Halt::CommittedConflict => Failure::new(
+            "the primary's log contradicts what this broker knows to be committed",
+            "keep this broker's log output and report it; a broker started anew copies the primary's log",
+        ),
+    }
+}
+
+fn crashed(node: &str) -> Failure {
+    Failure::new(format!("the {node} failed"), "report what it said on standard error, and start it again")
+}

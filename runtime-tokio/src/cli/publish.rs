@@ -1,0 +1,167 @@
+//! `steadfast publish`: a record a line.
+
+use super::args::{ClientArgs, PublishArgs};
+use super::display::grouped;
+use super::failure::Failure;
+use super::lines::{self, LinesError};
+use super::signals;
+use serde::Serialize;
+use std::fs::File;
+use std::io::{IsTerminal as _, stderr, stdin};
+use std::time::{Duration, Instant};
+use steadfast_core::filter::Topic;
+use steadfast_tokio::client::{ConnectError, PublishError, Publisher, PublisherOptions};
+use tokio::time::interval;
+
+/// How long a publisher may take to close when everything is acknowledged.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// Progress is shown from this moment on.
+const QUIET: Duration = Duration::from_secs(2);
+/// How often the clock of `--timeout` is looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The report of `--json`.
+#[derive(Debug, Serialize)]
+struct PublishReport {
+    published: u64,
+    acknowledged: u64,
+    unacknowledged: u64,
+    seconds: f64,
+}
+
+/// Why publishing ended early.
+enum Stop {
+    Input(LinesError),
+    Refused(PublishError),
+    Stalled,
+    Interrupted,
+}
+
+/// Publishes the input.
+///
+/// # Errors
+/// When a record was not acknowledged, or the input or the cluster failed.
+pub async fn run(args: PublishArgs) -> Result<(), Failure> {
+    let blocks = match &args.file {
+        None => lines::read(stdin()),
+        Some(path) => {
+            let opened = File::open(path).and_then(|file| match file.metadata()?.is_dir() {
+                true => Err(std::io::ErrorKind::IsADirectory.into()),
+                false => Ok(file),
+            });
+            lines::read(opened.map_err(|error| {
+                Failure::new(format!("cannot read {}: {error}", path.display()), "check the path of --file")
+            })?)
+        }
+    };
+    let options = PublisherOptions { connect_timeout: Some(args.timeout), ..PublisherOptions::default() };
+    let publisher = Publisher::connect(&discovery(&args.client), options).await.map_err(connect_failure)?;
+    let start = Instant::now();
+    let stopped = tokio::select! {
+        result = publish_all(&publisher, &args.topic, blocks) => result.err(),
+        () = watch(&publisher, args.timeout) => Some(Stop::Stalled),
+        () = signals::asked_to_leave() => Some(Stop::Interrupted),
+    };
+    let report = PublishReport::new(&publisher, start.elapsed());
+    if stopped.is_none() {
+        // Every record has its outcome: what could still fail is the farewell.
+        let _ = publisher.close(CLOSE_LIMIT).await;
+    }
+    super::print(&if args.json { report.json()? } else { report.text() })?;
+    match stopped {
+        Some(stop) => Err(stop.failure(&report, args.timeout)),
+        None => Ok(()),
+    }
+}
+
+/// Addresses as the library takes them.
+pub fn discovery(args: &ClientArgs) -> String {
+    args.discovery.iter().map(|address| address.as_str()).collect::<Vec<_>>().join(",")
+}
+
+/// A client that found no cluster.
+pub fn connect_failure(error: ConnectError) -> Failure {
+    Failure::complete(error)
+}
+
+async fn publish_all(publisher: &Publisher, topic: &Topic, mut blocks: lines::Blocks) -> Result<(), Stop> {
+    while let Some(block) = blocks.recv().await {
+        for line in block.map_err(Stop::Input)? {
+            publisher.publish(topic, line).await.map_err(Stop::Refused)?;
+        }
+        // A fast input never keeps the sockets waiting.
+        tokio::task::yield_now().await;
+    }
+    publisher.flush().await.map_err(Stop::Refused)
+}
+
+/// Ends when records wait for this long and none is acknowledged. Shows progress on a terminal.
+async fn watch(publisher: &Publisher, limit: Duration) {
+    let start = Instant::now();
+    let (mut before, mut moved_at) = (0, start);
+    let mut shown_at = start;
+    let mut tick = interval(TICK);
+    loop {
+        tick.tick().await;
+        let progress = publisher.progress();
+        let done = progress.acknowledged + progress.failed;
+        if done != before || done == progress.published {
+            (before, moved_at) = (done, Instant::now());
+        }
+        if moved_at.elapsed() >= limit {
+            return;
+        }
+        if start.elapsed() >= QUIET && shown_at.elapsed() >= Duration::from_secs(1) && stderr().is_terminal() {
+            shown_at = Instant::now();
+            eprintln!("{} of {} acknowledged", grouped(progress.acknowledged), grouped(progress.published));
+        }
+    }
+}
+
+impl PublishReport {
+    fn new(publisher: &Publisher, time: Duration) -> Self {
+        let progress = publisher.progress();
+        Self {
+            published: progress.published,
+            acknowledged: progress.acknowledged,
+            unacknowledged: progress.published - progress.acknowledged,
+            seconds: (time.as_secs_f64() * 1_000.0).round() / 1_000.0,
+        }
+    }
+
+    fn json(&self) -> Result<String, Failure> {
+        serde_json::to_string(self).map_err(Failure::complete)
+    }
+
+    fn text(&self) -> String {
+        format!(
+            "acknowledged {} of {} records in {} s",
+            grouped(self.acknowledged),
+            grouped(self.published),
+            self.seconds
+        )
+    }
+}
+
+impl Stop {
+    fn failure(self, report: &PublishReport, timeout: Duration) -> Failure {
+        let left = format!("{} records are not acknowledged", grouped(report.unacknowledged));
+        match self {
+            Self::Input(error @ LinesError::TooLong { .. }) => Failure::new(
+                format!("{error}; what stands before it was published, {left}"),
+                "split the line: a record has a limit",
+            ),
+            Self::Input(error) => Failure::new(format!("{error}; {left}"), "check the input and publish the rest"),
+            Self::Refused(error) => Failure::complete(format!("{left}: {error}")),
+            Self::Stalled => Failure::new(
+                format!("{left}, and none was for {} s", timeout.as_secs_f64()),
+                "check that the cluster has a primary, or wait longer with --timeout",
+            ),
+            Self::Interrupted => Failure::new(
+                format!("interrupted: {left}"),
+                "they may be stored or not; publish the rest again only if a duplicate does no harm",
+            ),
+        }
+    }
+}
+

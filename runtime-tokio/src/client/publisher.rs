@@ -1,0 +1,279 @@
+//! The publisher's handle.
+
+use super::{CONNECT_TIMEOUT, ConnectError, IntoTopic, Notice, Observer, unreachable};
+use crate::driver::{NodePorts, drive};
+use crate::transport::Transport;
+use bytes::Bytes;
+use std::fmt;
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use steadfast_core::id::{Group, PublisherId};
+use steadfast_core::limits::MAX_RECORD_LEN;
+use steadfast_core::publisher::{self, Boot, Command, Config, Event};
+use steadfast_runtime::clock::Clock;
+use steadfast_runtime::completions::{Bound, Completions, Progress, PublishError};
+use steadfast_runtime::inbox::{Sender, inbox};
+use steadfast_runtime::{address, identity};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// How a publisher behaves.
+#[derive(Clone)]
+pub struct PublisherOptions {
+    /// Its identity. `None`: a new one. No two living publishers may share one.
+    pub publisher: Option<PublisherId>,
+    /// Which group of brokers.
+    pub group: Group,
+    /// How much may wait for its acknowledgement before [`Publisher::publish`] waits.
+    pub bound: Bound,
+    /// How long [`Publisher::connect`] looks for a primary. `None`: it does not wait for one.
+    pub connect_timeout: Option<Duration>,
+    /// Is told of every change of primary.
+    pub observer: Option<Observer>,
+    /// Batching, windows and timings. Its queue is sized by `bound`.
+    pub config: Config,
+}
+
+impl Default for PublisherOptions {
+    fn default() -> Self {
+        Self {
+            publisher: None,
+            group: 0,
+            bound: Bound { records: 1 << 17, bytes: 8 << 20 },
+            connect_timeout: Some(CONNECT_TIMEOUT),
+            observer: None,
+            config: Config::default(),
+        }
+    }
+}
+
+impl fmt::Debug for PublisherOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublisherOptions")
+            .field("publisher", &self.publisher)
+            .field("group", &self.group)
+            .field("bound", &self.bound)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a close was not clean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CloseError {
+    /// The cluster is at fault, or the deadline too short.
+    #[error(
+        "{unacknowledged} records were not acknowledged before the deadline; they may or may not be \
+         stored: check that the cluster has a primary"
+    )]
+    Deadline {
+        /// How many records wait.
+        unacknowledged: u64,
+    },
+    /// Something had failed before, and no [`Publisher::flush`] has said so.
+    #[error(transparent)]
+    Failed(PublishError),
+}
+
+/// Publishes records to one group: each exactly once, in order per topic, through every change of
+/// primary. Dropped, it gives up what is not acknowledged: [`Publisher::close`] it instead.
+#[derive(Debug)]
+pub struct Publisher {
+    id: PublisherId,
+    commands: Sender<Command>,
+    completions: Arc<Completions>,
+    task: JoinHandle<()>,
+}
+
+impl Publisher {
+    /// Finds the group's primary by discovery (`HOST:PORT[,HOST:PORT...]`) and opens a session.
+    ///
+    /// # Errors
+    /// When the addresses cannot be read, or no primary answers in time.
+    pub async fn connect(discovery: &str, options: PublisherOptions) -> Result<Self, ConnectError> {
+        let discovery = address::parse_list(discovery)?;
+        let id = options.publisher.unwrap_or_else(identity::publisher);
+        let (commands, receiver) = inbox();
+        let completions = Arc::new(Completions::new(options.bound));
+        let (connected, mut is_connected) = watch::channel(false);
+        let boot = Boot {
+            seed: identity::seed(),
+            publisher: id,
+            nonce: identity::nonce(),
+            discovery: discovery.clone(),
+            group: options.group,
+            config: sized(options.config, options.bound),
+        };
+        let on_event = handler(Arc::clone(&completions), options.observer, connected);
+        let clock = Clock::start();
+        let node = publisher::Publisher::new(clock.now(), boot);
+        let (name, transport) = (format!("publisher {id:?}"), Transport::dial_only());
+        let ports = NodePorts { name, transport, commands: receiver, coordination: None, on_event };
+        let task = tokio::spawn(drive(node, clock, ports));
+        let publisher = Self { id, commands, completions, task };
+        if let Some(limit) = options.connect_timeout {
+            match timeout(limit, is_connected.wait_for(|connected| *connected)).await {
+                Ok(Ok(_)) => {}
+                _ => return Err(unreachable(&discovery, limit)),
+            }
+        }
+        Ok(publisher)
+    }
+
+    /// Who it is to subscribers.
+    pub const fn id(&self) -> PublisherId {
+        self.id
+    }
+
+    /// Hands a record over, and waits while too many wait for their acknowledgement. The receipt
+    /// resolves at the acknowledgement; it may be dropped.
+    ///
+    /// # Errors
+    /// When the topic or the payload is invalid, or the publisher has stopped. The record was not sent.
+    pub async fn publish(
+        &self,
+        topic: impl IntoTopic,
+        payload: impl Into<Bytes>,
+    ) -> Result<Receipt, PublishError> {
+        let topic = topic.into_topic().map_err(PublishError::Topic)?;
+        let payload: Bytes = payload.into();
+        let len = payload.len();
+        if len > MAX_RECORD_LEN {
+            return Err(PublishError::Publisher(publisher::Error::TooLarge { len }));
+        }
+        let mut record = Some((topic, payload));
+        let ticket = poll_fn(|cx| {
+            self.completions.poll_take(cx, len, |ticket| {
+                let (topic, payload) = record.take().expect("a record is sent once");
+                // A driver that has gone has ended the completions too.
+                let _ = self.commands.send(Command::Publish { ticket, topic, payload });
+            })
+        })
+        .await?;
+        Ok(Receipt { ticket, completions: Arc::clone(&self.completions), waited: false })
+    }
+
+    /// How many records were published, acknowledged and refused so far.
+    pub fn progress(&self) -> Progress {
+        self.completions.progress()
+    }
+
+    /// Waits until everything published before is completed.
+    ///
+    /// # Errors
+    /// With the first failure since the last flush.
+    pub async fn flush(&self) -> Result<(), PublishError> {
+        let published = self.progress().published;
+        poll_fn(|cx| self.completions.poll_flushed(cx, published)).await
+    }
+
+    /// Waits until everything is acknowledged, and closes the session.
+    ///
+    /// # Errors
+    /// When that takes longer than `deadline`, or something has failed since the last flush.
+    pub async fn close(mut self, deadline: Duration) -> Result<(), CloseError> {
+        let _ = self.commands.send(Command::Close);
+        let ended = timeout(deadline, poll_fn(|cx| self.completions.poll_ended(cx))).await;
+        let Progress { published, acknowledged, failed } = self.progress();
+        if ended.is_err() {
+            return Err(CloseError::Deadline { unacknowledged: published - acknowledged - failed });
+        }
+        let flushed = poll_fn(|cx| self.completions.poll_flushed(cx, published)).await;
+        // The driver lets the last frames leave.
+        let _ = (&mut self.task).await;
+        flushed.map_err(CloseError::Failed)
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.completions.end(PublishError::Abandoned);
+    }
+}
+
+/// The node's queue never refuses what the bound lets through: its accounting of a record exceeds
+/// the payload by less than this factor and that much for each record.
+fn sized(config: Config, bound: Bound) -> Config {
+    /// More than the encoding of one record's length takes.
+    const PER_RECORD: usize = 8;
+    let overhead = bound.records.saturating_mul(PER_RECORD).saturating_add(MAX_RECORD_LEN);
+    let queue_bytes = config.queue_bytes.max(bound.bytes.saturating_add(overhead));
+    let queue_records = config.queue_records.max(bound.records.saturating_add(1));
+    Config { queue_bytes, queue_records, ..config }
+}
+
+fn handler(
+    completions: Arc<Completions>,
+    observer: Option<Observer>,
+    connected: watch::Sender<bool>,
+) -> impl FnMut(Event) -> ControlFlow<()> + Send {
+    // Dropped with the driver, however that ends: no receipt waits for ever.
+    let completions = EndOnDrop(completions);
+    let notify = move |notice| {
+        if let Some(observer) = &observer {
+            observer(notice);
+        }
+    };
+    move |event| {
+        match event {
+            Event::Completed { tickets, result } => {
+                completions.0.complete(tickets, result.map_err(PublishError::Publisher));
+            }
+            Event::Connected { endpoint, epoch } => {
+                connected.send_replace(true);
+                notify(Notice::Connected { endpoint, epoch });
+            }
+            Event::Disconnected { cause } => notify(Notice::Disconnected { cause }),
+            Event::LineageChanged { from, to } => {
+                completions.0.warn(PublishError::LineageChanged { from, to });
+            }
+            Event::Closed => {
+                completions.0.end(PublishError::Publisher(publisher::Error::Closed));
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+struct EndOnDrop(Arc<Completions>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end(PublishError::Abandoned);
+    }
+}
+
+/// Resolves when its record is acknowledged or has failed. To drop it is fine: the record is
+/// published all the same.
+#[derive(Debug)]
+pub struct Receipt {
+    ticket: u64,
+    completions: Arc<Completions>,
+    waited: bool,
+}
+
+impl Future for Receipt {
+    type Output = Result<(), PublishError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = self.completions.poll_receipt(cx, self.ticket);
+        self.waited = result.is_pending();
+        result
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if self.waited {
+            self.completions.forget(self.ticket);
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The subscriber's handle.
+
+use super::{CONNECT_TIMEOUT, ConnectError, Notice, Observer, unreachable};
+use crate::driver::{NodePorts, drive};
+use crate::transport::Transport;
+use bytes::Bytes;
+use futures::Stream;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use steadfast_core::filter::{Filter, Topic};
+use steadfast_core::id::{Epoch, Group, Offset, PublisherId, Sequence};
+use steadfast_core::limits::MAX_FILTERS;
+use steadfast_core::message::{History, Position};
+use steadfast_core::subscriber::{self, Bookmark, Boot, Command, Config, Delivery, Event, LossReason, Start};
+use steadfast_runtime::clock::Clock;
+use steadfast_runtime::inbox::{Receiver, Sender, inbox};
+use steadfast_runtime::{address, identity};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// How a subscriber behaves.
+#[derive(Clone)]
+pub struct SubscriberOptions {
+    /// Which group of brokers.
+    pub group: Group,
+    /// Where to begin.
+    pub start: Start,
+    /// How long [`Subscriber::connect`] looks for a primary. `None`: it does not wait for one.
+    pub connect_timeout: Option<Duration>,
+    /// Is told of every change of primary.
+    pub observer: Option<Observer>,
+    /// Credit and timings.
+    pub config: Config,
+}
+
+impl Default for SubscriberOptions {
+    fn default() -> Self {
+        Self {
+            group: 0,
+            start: Start::Latest,
+            connect_timeout: Some(CONNECT_TIMEOUT),
+            observer: None,
+            config: Config::default(),
+        }
+    }
+}
+
+impl fmt::Debug for SubscriberOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubscriberOptions")
+            .field("group", &self.group)
+            .field("start", &self.start)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What was published. Shares memory with its batch: copy what is kept for long.
+    pub payload: Bytes,
+    /// On which topic.
+    pub topic: Topic,
+    /// By whom.
+    pub publisher: PublisherId,
+    /// The publisher's number for it.
+    pub sequence: Sequence,
+    /// Its place in the group's log.
+    pub offset: Offset,
+    /// Where to go on after it: [`Start::At`] takes it.
+    pub position: Bookmark,
+}
+
+/// What the stream cannot deliver. The stream goes on after it: an application that can do without
+/// the missing records reads on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Gap {
+    /// Matching records in this range, if there were any, are not delivered and never will be.
+    #[error("records {from} to {to} (exclusive) are lost: {}", loss(*reason))]
+    Lost {
+        /// First offset.
+        from: Offset,
+        /// Offset after the last.
+        to: Offset,
+        /// Why.
+        reason: LossReason,
+    },
+    /// The cluster gave its data up. What follows is from the beginning of the new history.
+    #[error(
+        "the cluster gave its data up (lineage {} became {}): what was delivered may exist no more",
+        from.position.lineage, to.lineage
+    )]
+    LineageChanged {
+        /// How far the subscriber had come.
+        from: Bookmark,
+        /// The history that holds now.
+        to: History,
+    },
+    /// An operator has interfered: what was delivered from `common` on exists no more.
+    #[error("the log changed under the subscriber: records from {common} on were replaced")]
+    Diverged {
+        /// How far the subscriber had come.
+        from: Bookmark,
+        /// Where the stream goes on.
+        common: Offset,
+    },
+}
+
+const fn loss(reason: LossReason) -> &'static str {
+    match reason {
+        LossReason::Retention => "they were no longer kept; subscribe sooner, or keep more",
+        LossReason::Undecodable => "their batch cannot be decoded; check the publisher's version",
+    }
+}
+
+/// The matching records of one group: every one, in order, exactly once, through every change of
+/// primary. As a [`Stream`] it yields records, and a [`Gap`] in place of what is missing.
+#[derive(Debug)]
+pub struct Subscriber {
+    commands: Sender<Command>,
+    events: Receiver<Event>,
+    current: Option<Current>,
+    position: Option<Bookmark>,
+    task: JoinHandle<()>,
+}
+
+/// A delivery, record by record.
+#[derive(Debug)]
+struct Current {
+    delivery: Delivery,
+    offset: Offset,
+    sequence: Sequence,
+}
+
+impl Subscriber {
+    /// Finds the group's primary by discovery (`HOST:PORT[,HOST:PORT...]`) and opens a stream of the
+    /// records that match any filter.
+    ///
+    /// # Errors
+    /// When addresses or filters are invalid, or no primary answers in time.
+    pub async fn connect<F: AsRef<str>>(
+        discovery: &str,
+        filters: impl IntoIterator<Item = F>,
+        options: SubscriberOptions,
+    ) -> Result<Self, ConnectError> {
+        let discovery = address::parse_list(discovery)?;
+        let filters = parse(filters)?;
+        let (commands, receiver) = inbox();
+        let (sender, events) = inbox();
+        let (connected, mut is_connected) = watch::channel(false);
+        let boot = Boot {
+            seed: identity::seed(),
+            discovery: discovery.clone(),
+            group: options.group,
+            filters,
+            start: options.start,
+            config: options.config,
+        };
+        let on_event = handler(sender, options.observer, connected);
+        let clock = Clock::start();
+        let node = subscriber::Subscriber::new(clock.now(), boot);
+        let (name, transport) = ("subscriber".to_owned(), Transport::dial_only());
+        let ports = NodePorts { name, transport, commands: receiver, coordination: None, on_event };
+        let task = tokio::spawn(drive(node, clock, ports));
+        let subscriber = Self { commands, events, current: None, position: None, task };
+        if let Some(limit) = options.connect_timeout {
+            match timeout(limit, is_connected.wait_for(|connected| *connected)).await {
+                Ok(Ok(_)) => {}
+                _ => return Err(unreachable(&discovery, limit)),
+            }
+        }
+        Ok(subscriber)
+    }
+
+    /// Where to go on: after the last record taken from the stream, or where the stream began. `None`
+    /// before that is known.
+    pub const fn position(&self) -> Option<Bookmark> {
+        self.position
+    }
+
+    /// Ends the stream: what was delivered already is still yielded.
+    pub fn close(&self) {
+        let _ = self.commands.send(Command::Close);
+    }
+
+    /// The next record of the delivery at hand.
+    fn next_record(&mut self) -> Option<Message> {
+        let current = self.current.as_mut()?;
+        let Some(payload) = current.delivery.records.next() else {
+            let bytes = current.delivery.bytes;
+            self.current = None;
+            // The application took the last record: the broker may send more.
+            let _ = self.commands.send(Command::Consumed { bytes });
+            return None;
+        };
+        let message = current.message(payload);
+        self.position = Some(message.position);
+        Some(message)
+    }
+
+    /// What an event means to the application.
+    fn take(&mut self, event: Event) -> Option<Gap> {
+        match event {
+            Event::Delivered(delivery) => {
+                let (offset, sequence) = (delivery.offset, delivery.first_sequence);
+                self.current = Some(Current { delivery, offset, sequence });
+                None
+            }
+            Event::Connected { at, .. } => {
+                self.position.get_or_insert(at);
+                None
+            }
+            Event::Lost { from, to, reason } => Some(Gap::Lost { from, to, reason }),
+            Event::LineageChanged { from, to } => Some(Gap::LineageChanged { from, to }),
+            Event::Diverged { from, common } => Some(Gap::Diverged { from, common }),
+            Event::Disconnected { .. } | Event::Closed => None,
+        }
+    }
+}
+
+impl Current {
+    /// The next record with everything that is known of it.
+    fn message(&mut self, payload: Bytes) -> Message {
+        let Delivery { ref topic, publisher, epoch, next, .. } = self.delivery;
+        let (offset, sequence) = (self.offset, self.sequence);
+        self.offset += 1;
+        self.sequence += 1;
+        let position = Bookmark { position: after(epoch, self.offset, next.position), ..next };
+        Message { payload, topic: topic.clone(), publisher, sequence, offset, position }
+    }
+}
+
+/// The place after a record of this epoch.
+const fn after(epoch: Epoch, offset: Offset, next: Position) -> Position {
+    Position { lineage: next.lineage, epoch, offset }
+}
+
+impl Stream for Subscriber {
+    type Item = Result<Message, Gap>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(message) = self.next_record() {
+                return Poll::Ready(Some(Ok(message)));
+            }
+            match self.events.poll_next(cx) {
+                Poll::Ready(Some(event)) => {
+                    if let Some(gap) = self.take(event) {
+                        return Poll::Ready(Some(Err(gap)));
+                    }
+                }
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn parse<F: AsRef<str>>(filters: impl IntoIterator<Item = F>) -> Result<Vec<Filter>, ConnectError> {
+    let parsed = filters.into_iter().map(|filter| {
+        let filter = filter.as_ref();
+        Filter::new(filter).map_err(|reason| ConnectError::Filter { filter: filter.to_owned(), reason })
+    });
+    let parsed: Vec<_> = parsed.collect::<Result<_, _>>()?;
+    match parsed.len() {
+        1..=MAX_FILTERS => Ok(parsed),
+        count => Err(ConnectError::Filters { count }),
+    }
+}
+
+/// Passes events on. Their number is bounded by the credit for records, and by the changes of primary
+/// for the rest.
+fn handler(
+    events: Sender<Event>,
+    observer: Option<Observer>,
+    connected: watch::Sender<bool>,
+) -> impl FnMut(Event) -> ControlFlow<()> + Send {
+    let notify = move |notice| {
+        if let Some(observer) = &observer {
+            observer(notice);
+        }
+    };
+    move |event| {
+        match &event {
+            Event::Connected { endpoint, epoch, .. } => {
+                connected.send_replace(true);
+                notify(Notice::Connected { endpoint: endpoint.clone(), epoch: *epoch });
+            }
+            Event::Disconnected { cause } => {
+                notify(Notice::Disconnected { cause: *cause });
+                return ControlFlow::Continue(());
+            }
+            Event::Closed => return ControlFlow::Break(()),
+            _ => {}
+        }
+        match events.send(event) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Drives one node: inputs in, outputs to the ports, deadlines kept.
+//!
+//! The loop owns the node, its sockets and its clock, and runs as one task. Production gives each
+//! process a current-thread runtime: with the sockets' tasks on the same thread a frame costs no
+//! wake-up of another core.
+
+use crate::transport::Transport;
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use steadfast_core::driver::{Ports, pump};
+use steadfast_core::link::{Frame, LinkCommand, LinkId};
+use steadfast_core::node::{Input, Node};
+use steadfast_core::time::{Instant, is_due};
+use steadfast_core::trace::Trace;
+use steadfast_core::{coordination, storage};
+use steadfast_runtime::batch::Batch;
+use steadfast_runtime::clock::Clock;
+use steadfast_runtime::coordination::Port;
+use steadfast_runtime::inbox::Receiver;
+use steadfast_runtime::telemetry;
+use tokio::time::{Sleep, sleep};
+
+/// Most commands handled in one turn.
+const COMMANDS: usize = 1_024;
+/// Most coordination events handled in one turn.
+const COORDINATION_EVENTS: usize = 64;
+/// How long a stopping node's last frames may take to leave.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// What a node is connected to. Commands are never lost or refused here: who sends them bounds them
+/// (see [`steadfast_runtime::inbox`]).
+pub struct NodePorts<C, F> {
+    /// For log lines.
+    pub name: String,
+    /// Its links.
+    pub transport: Transport,
+    /// From the application.
+    pub commands: Receiver<C>,
+    /// The coordination service, for a node that uses one.
+    pub coordination: Option<Port>,
+    /// Takes the node's events. `Break` ends the drive.
+    pub on_event: F,
+}
+
+/// Drives the node until its event handler breaks or nobody is left to command it, then gives its last
+/// frames a moment to leave.
+pub async fn drive<N, F>(mut node: N, clock: Clock, ports: NodePorts<N::Command, F>)
+where
+    N: Node,
+    F: FnMut(N::Event) -> ControlFlow<()>,
+{
+    let mut turn = Turn { ports, stored: None, closed: Vec::new(), stopped: false };
+    let mut alarm = Alarm::new(clock);
+    let mut batch = Batch::default();
+    loop {
+        let deadline = pump(&mut node, &mut turn);
+        if turn.stopped {
+            break;
+        }
+        // The sockets' own tasks write what was queued before more is read, and a node that always has
+        // something to do does not keep its thread to itself.
+        yield_now().await;
+        poll_fn(|cx| match turn.poll_inputs(cx, &mut batch) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => alarm.poll(cx, deadline),
+        })
+        .await;
+        let now = clock.now();
+        turn.closed.clear();
+        for input in batch.drain() {
+            if turn.is_late(&input) {
+                continue;
+            }
+            let of_link = matches!(input, Input::Received { .. } | Input::Link { .. });
+            node.handle_input(now, input);
+            if of_link {
+                // At once: when the node closes the link, the rest of its frames must not come.
+                pump(&mut node, &mut turn);
+            }
+        }
+        // Also after a full batch: a busy node's timers never starve.
+        if is_due(node.poll_timeout(), now) {
+            node.handle_input(now, Input::Timeout);
+        }
+    }
+    turn.ports.transport.flush(FLUSH_TIMEOUT).await;
+}
+
+/// The ports in use.
+struct Turn<C, F> {
+    ports: NodePorts<C, F>,
+    /// The memory storage's last completion: it completes at once, and one says that all before
+    /// it are complete too.
+    stored: Option<storage::Ticket>,
+    /// What the node has closed in this turn.
+    closed: Vec<LinkId>,
+    stopped: bool,
+}
+
+impl<C, F> Turn<C, F> {
+    /// Gathers what has come. `Pending` when there is nothing: every source then wakes the task.
+    fn poll_inputs(&mut self, cx: &mut Context<'_>, batch: &mut Batch<C>) -> Poll<()> {
+        if let Some(ticket) = self.stored.take() {
+            batch.push(Input::Storage(storage::Event::Done(ticket)));
+        }
+        if let Some(port) = &mut self.ports.coordination {
+            let take = |event| batch.push(Input::Coordination(event));
+            let _ = port.events.poll_drain(cx, COORDINATION_EVENTS, take);
+        }
+        self.ports.transport.poll(cx, batch);
+        let take = |command| batch.push(Input::Command(command));
+        if self.ports.commands.poll_drain(cx, COMMANDS, take) == Poll::Ready(0) {
+            self.stopped = true;
+        }
+        if batch.is_empty() && !self.stopped { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Whether the input is of a link that the node has closed since the input was gathered.
+    fn is_late(&self, input: &Input<C>) -> bool {
+        match input {
+            Input::Received { link, .. } | Input::Link { link, .. } => self.closed.contains(link),
+            _ => false,
+        }
+    }
+}
+
+impl<C, E, F: FnMut(E) -> ControlFlow<()>> Ports<E> for Turn<C, F> {
+    fn transmit(&mut self, link: LinkId, frame: Frame) {
+        self.ports.transport.transmit(link, frame);
+    }
+
+    fn link(&mut self, command: LinkCommand) {
+        if let LinkCommand::Close { link } = command {
+            self.closed.push(link);
+        }
+        self.ports.transport.command(command);
+    }
+
+    fn coordinate(&mut self, request: coordination::Request) {
+        let port = self.ports.coordination.as_ref().expect("a node that coordinates is given a port");
+        // A backend that is gone answers nothing: its session is suspended for good.
+        let _ = port.requests.send(request);
+    }
+
+    fn store(&mut self, request: storage::Request) {
+        self.stored = Some(request.ticket);
+    }
+
+    fn event(&mut self, event: E) {
+        self.stopped |= (self.ports.on_event)(event).is_break();
+    }
+
+    fn trace(&mut self, trace: Trace) {
+        telemetry::log(&self.ports.name, &trace);
+    }
+}
+
+/// Lets the other tasks of this thread run once. Unlike the runtime's own yield it does not wait for
+/// the next poll of the operating system.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// One timer for all deadlines. It is moved only when it would ring too late: a deadline that keeps
+/// moving away, as heartbeats do, costs nothing.
+struct Alarm {
+    clock: Clock,
+    sleep: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+}
+
+impl Alarm {
+    fn new(clock: Clock) -> Self {
+        Self { clock, sleep: Box::pin(sleep(Duration::ZERO)), armed: None }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
+        let Some(deadline) = deadline else { return Poll::Pending };
+        loop {
+            if self.clock.now() >= deadline {
+                return Poll::Ready(());
+            }
+            if self.armed.is_none_or(|armed| armed > deadline) {
+                let Some(at) = self.clock.system(deadline) else { return Poll::Pending };
+                self.sleep.as_mut().reset(at.into());
+                self.armed = Some(deadline);
+            }
+            match self.sleep.as_mut().poll(cx) {
+                Poll::Ready(()) => self.armed = None,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `steadfast demo`, as a user runs it.
+
+use crate::nodes::{Running, run, steadfast, turn, wait_until};
+use crate::zookeeper::Ensemble;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+
+/// Runs the demo and checks what its report promises.
+fn demo(args: &[&str]) -> Value {
+    let output = run(&[&["demo", "--json"], args].concat());
+    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stderr}\n{stdout}");
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    let keys: BTreeSet<_> = report.as_object().unwrap().keys().map(String::as_str).collect();
+    let expected =
+        ["acknowledged", "delivered", "duplicated", "failovers", "lost", "out_of_order", "seconds"];
+    assert_eq!(keys, BTreeSet::from(expected));
+    let acknowledged = report["acknowledged"].as_u64().unwrap();
+    assert!(acknowledged > 10_000, "{report}");
+    let delivered: Vec<_> = report["delivered"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
+    assert_eq!(delivered.len(), 2);
+    assert!(delivered.iter().all(|&count| count >= acknowledged), "{report}");
+    assert_eq!((&report["lost"], &report["duplicated"], &report["out_of_order"]), (&0.into(), &0.into(), &0.into()));
+    let failovers = report["failovers"].as_array().unwrap();
+    let causes: Vec<_> = failovers.iter().map(|failover| failover["cause"].as_str().unwrap()).collect();
+    assert_eq!(causes, ["kill", "pause"]);
+    for failover in failovers {
+        let outage = failover["outage_ms"].as_f64().unwrap();
+        // A primary that is silent for less than this is not suspected: an outage below is no outage.
+        let least = if failover["cause"] == "pause" { 100.0 } else { 1.0 };
+        assert!((least..10_000.0).contains(&outage), "{report}");
+        assert!(failover["publisher_outage_ms"].as_f64().unwrap() > 0.0, "{report}");
+        assert_eq!(failover.as_object().unwrap().len(), 3);
+    }
+    assert!(report["seconds"].as_f64().unwrap() < 30.0, "{report}");
+    report
+}
+
+#[test]
+fn the_demo_runs_on_the_embedded_service() {
+    let _turn = turn();
+    demo(&[]);
+}
+
+#[test]
+fn the_demo_runs_twice_on_one_zookeeper_ensemble() {
+    let _turn = turn();
+    let ensemble = Ensemble::start(3);
+    let servers = ensemble.connect_string();
+    demo(&["--zookeeper", &servers]);
+    assert_eq!(nodes_below(&servers, "/steadfast/"), Vec::<String>::new());
+    demo(&["--zookeeper", &servers]);
+    assert_eq!(nodes_below(&servers, "/steadfast/"), Vec::<String>::new());
+}
+
+/// Ephemeral nodes' paths, and what else the server's own dump of sessions and watches names.
+fn nodes_below(servers: &str, prefix: &str) -> Vec<String> {
+    let first = servers.split(',').next().unwrap();
+    let mut stream = TcpStream::connect(first).unwrap();
+    stream.write_all(b"dump").unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    said.lines().filter(|line| line.contains(prefix)).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_killed_demo_leaves_no_process_behind() {
+    let _turn = turn();
+    let mut demo = Running::start("demo", steadfast(&["demo"]));
+    wait_until("the primary is paused", || demo.out.text().contains("SIGSTOP"));
+    let children = children(demo.pid());
+    assert!(children.len() >= 7, "the demo has only {} processes", children.len());
+    demo.signal("KILL");
+    demo.wait();
+    wait_until("every process is gone", || !children.iter().any(|&pid| is_alive(pid)));
+}
+
+#[test]
+fn an_interrupted_demo_cleans_up() {
+    let _turn = turn();
+    let ensemble = Ensemble::start(1);
+    let servers = ensemble.connect_string();
+    let mut demo = Running::start("demo", steadfast(&["demo", "--zookeeper", &servers]));
+    wait_until("records flow", || demo.out.text().contains("acknowledged"));
+    let children = children(demo.pid());
+    demo.signal("INT");
+    assert_eq!(demo.wait().code(), Some(1));
+    assert_eq!(demo.err.text().lines().count(), 1, "{}", demo.err.text());
+    assert!(demo.err.text().contains("interrupted"));
+    assert!(!children.iter().any(|&pid| is_alive(pid)));
+    assert_eq!(nodes_below(&servers, "/steadfast/"), Vec::<String>::new());
+}
+
+fn children(parent: u32) -> Vec<u32> {
+    let output = Command::new("ps").args(["-o", "pid=", "--ppid", &parent.to_string()]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// A dead process that nobody has waited for yet counts as gone.
+fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}

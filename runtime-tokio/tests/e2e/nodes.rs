@@ -1,0 +1,262 @@
+//! Processes of the program under test.
+
+use crate::zookeeper::Ensemble;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes, also on a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Tests take turns: each starts a dozen processes, and their timings must mean something.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The program with these arguments.
+pub fn steadfast<S: AsRef<str>>(args: &[S]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_steadfast"));
+    command.args(args.iter().map(AsRef::as_ref)).stdin(Stdio::null());
+    command
+}
+
+/// Waits until this holds.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "not in time: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// What a stream has said so far.
+#[derive(Clone, Default)]
+pub struct Heard(Arc<Mutex<Vec<u8>>>);
+
+impl Heard {
+    fn follow(mut stream: impl Read + Send + 'static) -> Self {
+        let heard = Self::default();
+        let sink = heard.clone();
+        thread::spawn(move || {
+            let mut buffer = [0; 64 << 10];
+            while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                sink.lock().extend_from_slice(&buffer[..count]);
+            }
+        });
+        heard
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        self.lock().clone()
+    }
+
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.lock()).into_owned()
+    }
+}
+
+/// A process whose output is collected. It is killed when this is dropped.
+pub struct Running {
+    pub name: String,
+    child: Child,
+    pub out: Heard,
+    pub err: Heard,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let text = self.err.text();
+            let tail: Vec<_> = text.lines().rev().take(40).collect();
+            eprintln!("---- {} said:", self.name);
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+impl Running {
+    pub fn start(name: &str, mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let out = Heard::follow(child.stdout.take().unwrap());
+        let err = Heard::follow(child.stderr.take().unwrap());
+        Self { name: name.to_owned(), child, out, err }
+    }
+
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("standard input is a pipe")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success(), "{signal} to {}", self.name);
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let name = self.name.clone();
+        wait_until(&format!("the end of {name}"), || !self.is_running());
+        self.child.wait().unwrap()
+    }
+}
+
+/// Runs the program to its end.
+pub fn run<S: AsRef<str>>(args: &[S]) -> Output {
+    let mut child = steadfast(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let all = |mut stream: Box<dyn Read + Send>| {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).unwrap();
+            bytes
+        })
+    };
+    let (out, err) = (all(Box::new(out)), all(Box::new(err)));
+    let end = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > end {
+            let _ = child.kill();
+            panic!("the program does not end: {:?}", args.iter().map(AsRef::as_ref).collect::<Vec<&str>>());
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    Output { status, stdout: out.join().unwrap(), stderr: err.join().unwrap() }
+}
+
+/// A node that listens.
+pub struct Node {
+    pub process: Running,
+    pub address: String,
+}
+
+impl Node {
+    /// Starts it and waits for its ready line.
+    pub fn start(name: &str, args: &[&str]) -> Self {
+        let mut command = steadfast(args);
+        command.args(["--log", "info"]);
+        let mut process = Running::start(name, command);
+        let mut address = None;
+        wait_until(&format!("{name} is ready"), || {
+            assert!(process.is_running(), "{name} has ended: {}", process.err.text());
+            let first = BufReader::new(process.out.bytes().as_slice()).lines().next().and_then(Result::ok);
+            let complete = process.out.bytes().contains(&b'\n');
+            address = first.filter(|_| complete);
+            address.is_some()
+        });
+        let line = address.unwrap();
+        let address = line.strip_prefix("listening on tcp://").expect("a ready line");
+        Self { process, address: address.to_owned() }
+    }
+
+    /// How often it has become primary.
+    fn reigns(&self) -> usize {
+        self.process.err.text().matches("BecamePrimary").count()
+    }
+}
+
+/// What a cluster coordinates with.
+pub enum Service {
+    Embedded(Node),
+    ZooKeeper(Ensemble),
+}
+
+impl Service {
+    pub fn embedded() -> Self {
+        Self::Embedded(Node::start("coordination", &["coordination", "--listen", "127.0.0.1:0"]))
+    }
+
+    pub fn ensemble() -> Self {
+        Self::ZooKeeper(Ensemble::start(3))
+    }
+
+    fn args(&self) -> [String; 2] {
+        match self {
+            Self::Embedded(node) => ["--coordination".into(), node.address.clone()],
+            Self::ZooKeeper(ensemble) => ["--zookeeper".into(), ensemble.connect_string()],
+        }
+    }
+}
+
+/// A cluster of one discovery replica and some brokers.
+pub struct Cluster {
+    pub brokers: Vec<Node>,
+    pub discovery: Node,
+    _service: Service,
+}
+
+impl Cluster {
+    /// Starts it and waits until there is a primary and every other broker is in sync.
+    pub fn start(service: Service, brokers: usize) -> Self {
+        let common = service.args();
+        let with = |args: &[&str]| -> Vec<String> {
+            args.iter().map(|&arg| arg.to_owned()).chain(common.iter().cloned()).collect()
+        };
+        let start = |name: &str, args: &[&str]| {
+            let args = with(args);
+            Node::start(name, &args.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let discovery = start("discovery", &["discovery"]);
+        let names: Vec<_> = (1..=brokers).map(|n| format!("broker-{n}")).collect();
+        let brokers: Vec<_> = names.iter().map(|name| start(name, &["broker", "--name", name])).collect();
+        let cluster = Self { brokers, discovery, _service: service };
+        let everybody = format!("in_sync: [{}]", names.join(", "));
+        let count = names.len();
+        wait_until(&format!("every broker is in sync ({everybody})"), || {
+            cluster.brokers.iter().all(|broker| broker.in_sync() == count)
+        });
+        cluster
+    }
+
+    /// Index of the primary.
+    pub fn primary(&self) -> usize {
+        let latest = |broker: &Node| broker.latest_epoch();
+        (0..self.brokers.len()).max_by_key(|&index| latest(&self.brokers[index])).unwrap()
+    }
+
+    /// How often a broker has become primary, all in all.
+    pub fn reigns(&self) -> usize {
+        self.brokers.iter().map(Node::reigns).sum()
+    }
+}
+
+impl Node {
+    /// The last epoch in which it became primary; 0 for none.
+    fn latest_epoch(&self) -> u64 {
+        let text = self.process.err.text();
+        let last = text.rsplit("BecamePrimary { epoch: ").next().filter(|_| text.contains("BecamePrimary"));
+        last.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
+    }
+
+    /// How many brokers are in sync, as it last saw it.
+    fn in_sync(&self) -> usize {
+        let text = self.process.err.text();
+        let Some(rest) = text.rsplit_once("in_sync: [").map(|(_, rest)| rest) else { return 0 };
+        let list = rest.split(']').next().unwrap_or_default();
+        list.split(", ").filter(|name| !name.is_empty()).count()
+    }
+}

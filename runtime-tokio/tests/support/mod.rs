@@ -1,0 +1,6 @@
+//! What the tests share.
+
+#![allow(dead_code, reason = "every test file uses its part")]
+
+pub mod end;
+pub mod zookeeper;
