@@ -316,12 +316,12 @@ impl Cluster {
         self.world.strike(fault).map_or(Ok(()), |step| self.look(&step))
     }
 
-    /// One step. Says no when nothing is to come.
+    /// One step. Says no when nothing is to come before this time.
     ///
     /// # Errors
     /// When a property does not hold afterwards.
-    pub fn step(&mut self) -> Result<bool, Failure> {
-        let Some(step) = self.world.step() else { return Ok(false) };
+    pub fn step(&mut self, until: u64) -> Result<bool, Failure> {
+        let Some(step) = self.world.step(until) else { return Ok(false) };
         self.look(&step)?;
         Ok(true)
     }
@@ -333,11 +333,10 @@ impl Cluster {
     pub fn run_until(&mut self, limit: Duration, holds: impl Fn(&Self) -> bool) -> Result<bool, Failure> {
         let end = self.world.now() + limit.as_nanos() as u64;
         while !holds(self) {
-            if self.world.next_at().is_none_or(|next| next > end) {
+            if !self.step(end)? {
                 self.world.advance(end);
                 return Ok(false);
             }
-            self.step()?;
         }
         Ok(true)
     }
