@@ -28,6 +28,10 @@ use steadfast_core::subscriber::{self, Subscriber};
 /// Where every simulated cluster stands in the tree.
 const ROOT: &str = "/sim";
 
+/// After healing, what the faults have set off is over within this time: sessions that were about to
+/// expire, silence that was about to be noticed.
+const CALM: Duration = Duration::from_secs(3);
+
 /// What a cluster consists of.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -408,7 +412,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Liveness: heals everything, and requires that within `limit` every record's fate is settled,
+    /// Liveness: heals everything, and requires that within a little more than `limit` every record's fate is settled,
     /// every subscriber has everything that is committed and every broker is in sync; and that from
     /// then on nothing changes hands any more.
     ///
@@ -416,6 +420,7 @@ impl Cluster {
     /// When a property does not hold on the way, or it does not come to this in time.
     pub fn settle(&mut self, limit: Duration) -> Result<(), Failure> {
         self.heal()?;
+        self.run_for(CALM)?;
         if !self.run_until(limit, Self::is_settled)? {
             let detail = self.stall();
             return Err(self.failure(Violation { property: "Liveness", detail }));
