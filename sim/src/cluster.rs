@@ -28,6 +28,10 @@ use steadfast_core::subscriber::{self, Subscriber};
 /// Where every simulated cluster stands in the tree.
 const ROOT: &str = "/sim";
 
+/// After healing, what the faults have set off is over within this time: sessions that were about to
+/// expire, silence that was about to be noticed.
+const CALM: Duration = Duration::from_secs(3);
+
 /// What a cluster consists of.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -35,6 +39,9 @@ pub struct Config {
     pub world: world::Config,
     /// Number of brokers.
     pub brokers: u32,
+    /// The brokers start one after the other, in these intervals: the first becomes primary if the
+    /// others are late enough.
+    pub stagger: Duration,
     /// Number of discovery replicas.
     pub discoveries: u32,
     /// Number of publishers.
@@ -54,6 +61,7 @@ impl Default for Config {
         Self {
             world: world::Config::default(),
             brokers: 3,
+            stagger: Duration::ZERO,
             discoveries: 2,
             publishers: 1,
             subscribers: vec![">"],
@@ -121,7 +129,9 @@ impl Cluster {
             cluster.add_subscriber(config, number, Filter::new(filter).expect("a valid filter"));
         }
         for process in cluster.world.processes() {
-            cluster.world.schedule(0, Fault::Restart(process));
+            let place = cluster.brokers.iter().position(|&broker| broker == process).unwrap_or(0) as u64;
+            let at = place * config.stagger.as_nanos() as u64;
+            cluster.world.schedule(at, Fault::Restart(process));
         }
         cluster
     }
@@ -310,12 +320,12 @@ impl Cluster {
         self.world.strike(fault).map_or(Ok(()), |step| self.look(&step))
     }
 
-    /// One step. Says no when nothing is to come.
+    /// One step. Says no when nothing is to come before this time.
     ///
     /// # Errors
     /// When a property does not hold afterwards.
-    pub fn step(&mut self) -> Result<bool, Failure> {
-        let Some(step) = self.world.step() else { return Ok(false) };
+    pub fn step(&mut self, until: u64) -> Result<bool, Failure> {
+        let Some(step) = self.world.step(until) else { return Ok(false) };
         self.look(&step)?;
         Ok(true)
     }
@@ -327,11 +337,10 @@ impl Cluster {
     pub fn run_until(&mut self, limit: Duration, holds: impl Fn(&Self) -> bool) -> Result<bool, Failure> {
         let end = self.world.now() + limit.as_nanos() as u64;
         while !holds(self) {
-            if self.world.next_at().is_none_or(|next| next > end) {
+            if !self.step(end)? {
                 self.world.advance(end);
                 return Ok(false);
             }
-            self.step()?;
         }
         Ok(true)
     }
@@ -403,7 +412,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Liveness: heals everything, and requires that within `limit` every record's fate is settled,
+    /// Liveness: heals everything, and requires that within a little more than `limit` every record's fate is settled,
     /// every subscriber has everything that is committed and every broker is in sync; and that from
     /// then on nothing changes hands any more.
     ///
@@ -411,6 +420,7 @@ impl Cluster {
     /// When a property does not hold on the way, or it does not come to this in time.
     pub fn settle(&mut self, limit: Duration) -> Result<(), Failure> {
         self.heal()?;
+        self.run_for(CALM)?;
         if !self.run_until(limit, Self::is_settled)? {
             let detail = self.stall();
             return Err(self.failure(Violation { property: "Liveness", detail }));

@@ -8,9 +8,9 @@ use crate::world::{Cause, Step, World};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use steadfast_core::coordination::{Event as CoordinationEvent, SessionState};
-use steadfast_core::id::Endpoint;
+use steadfast_core::id::{Endpoint, NodeName};
 use steadfast_core::log::{Batch, Entry, EntryKind};
-use steadfast_core::message::{LogSummary, Message, Refusal};
+use steadfast_core::message::{LogSummary, Message, Refusal, Start};
 use steadfast_core::node::Output;
 use steadfast_core::trace::Trace;
 use steadfast_core::{publisher, subscriber, wire};
@@ -19,11 +19,18 @@ use steadfast_core::{publisher, subscriber, wire};
 #[derive(Debug, Default)]
 pub struct Renderer {
     lines: Vec<String>,
+    without_time: bool,
     /// The last message of each kind between two processes that may be left out when it repeats.
     said: BTreeMap<(ProcessId, ProcessId, &'static str), String>,
 }
 
 impl Renderer {
+    /// Leaves the time out, and what clients and discovery say to each other about routes: what
+    /// remains is the protocol, and changes only when that changes.
+    pub fn brief() -> Self {
+        Self { without_time: true, ..Self::default() }
+    }
+
     /// The lines since the last call.
     pub fn take_lines(&mut self) -> Vec<String> {
         std::mem::take(&mut self.lines)
@@ -50,7 +57,8 @@ impl Renderer {
         for output in &step.outputs {
             match output {
                 Output::Trace(Trace::Session(_)) => {}
-                Output::Trace(trace) => self.line(world, step, &format!("| {trace}")),
+                Output::Trace(trace) if self.without_time && is_routing(trace) => {}
+                Output::Trace(trace) => self.line(world, step, &format!("| {}", trace_text(trace))),
                 Output::Event(event) => self.event(world, step, event),
                 Output::Transmit { link, frame } => {
                     let peer = world.peer(step.process, *link);
@@ -64,6 +72,10 @@ impl Renderer {
     }
 
     fn line(&mut self, world: &World<Actor>, step: &Step<Event>, text: &str) {
+        if self.without_time {
+            self.lines.push(format!("{:<2} {text}", world.name(step.process)));
+            return;
+        }
         let (ms, us) = (step.at / 1_000_000, step.at / 1_000 % 1_000);
         self.lines.push(format!("{ms:>6}.{us:03} {:<3} {text}", world.name(step.process)));
     }
@@ -77,6 +89,19 @@ impl Renderer {
                 let payloads: Vec<_> = delivery.records.clone().collect();
                 format!("* delivered @{} {} {payloads:?}", delivery.offset, delivery.topic)
             }
+            Event::Publisher(publisher::Event::Connected { endpoint, epoch }) => {
+                format!("* connected to {} e{epoch}", endpoint.node)
+            }
+            Event::Subscriber(subscriber::Event::Connected { endpoint, epoch, at }) => {
+                format!("* connected to {} e{epoch} @{}", endpoint.node, at.position.offset)
+            }
+            Event::Publisher(publisher::Event::LineageChanged { from, to }) => {
+                format!("* lineage {} instead of {}", to.lineage, from.lineage)
+            }
+            Event::Subscriber(subscriber::Event::LineageChanged { from, to }) => {
+                let place = from.position;
+                format!("* lineage {} instead of {}, was @{}", to.lineage, place.lineage, place.offset)
+            }
             Event::Publisher(event) => format!("* {event:?}"),
             Event::Subscriber(event) => format!("* {event:?}"),
             Event::Broker(event) => format!("* {event:?}"),
@@ -87,10 +112,51 @@ impl Renderer {
 
     fn message(&mut self, world: &World<Actor>, step: &Step<Event>, peer: ProcessId, message: &Message) {
         let Some((kind, text)) = message_text(message) else { return };
+        if self.without_time && matches!(kind, "Lookup" | "Route") {
+            return;
+        }
         let way = (step.process, peer, kind);
         if self.said.insert(way, text.clone()).is_none_or(|before| before != text) {
             self.line(world, step, &format!("-> {} {kind}{text}", world.name(peer)));
         }
+    }
+}
+
+/// Whether it is about finding the primary.
+fn is_routing(trace: &Trace) -> bool {
+    matches!(trace, Trace::Routed { .. } | Trace::Attached { .. })
+}
+
+fn names<'a>(names: impl IntoIterator<Item = &'a NodeName>) -> String {
+    let names: Vec<_> = names.into_iter().map(NodeName::as_str).collect();
+    if names.is_empty() { "nobody".to_owned() } else { names.join(" ") }
+}
+
+/// Short where it comes often, and without identities that are random.
+fn trace_text(trace: &Trace) -> String {
+    match trace {
+        Trace::GroupChanged { history, epoch, config, primary, in_sync } => {
+            let (primary, in_sync) = (names(primary), names(in_sync));
+            format!("state l{} e{epoch} c{config}: primary {primary}, in sync {in_sync}", history.lineage)
+        }
+        Trace::BecameBackup { epoch, primary } => format!("becomes backup e{epoch} of {}", names(primary)),
+        Trace::BecamePrimary { epoch, start } => format!("becomes primary e{epoch} from @{start}"),
+        Trace::EpochCommitted { epoch, commit } => format!("serves e{epoch}, commit {commit}"),
+        Trace::SteppedDown { epoch } => format!("steps down from e{epoch}"),
+        Trace::Suspected { node, cause } => format!("suspects {node}: {cause:?}"),
+        Trace::Proposed { change, epoch, config } => format!("proposes {change:?} e{epoch} c{config}"),
+        Trace::Resolved { change, outcome } => format!("{change:?} is {outcome:?}"),
+        Trace::FollowerAttached { member, common } => format!("attaches {} from @{common}", member.node),
+        Trace::Truncated { to, from } => format!("cuts its log from {from} to {to}"),
+        Trace::Wiped { lineage } => format!("begins lineage {lineage}"),
+        Trace::Registered { .. } => "registered".to_owned(),
+        Trace::Routed { epoch, primary, .. } => format!("route e{epoch} {}", endpoint(primary.as_ref())),
+        Trace::SessionOpened { incarnation, .. } => format!("session {incarnation} opened"),
+        Trace::GroupCreated { history } => format!("creates the group, lineage {}", history.lineage),
+        Trace::StreamOpened { from, .. } => format!("stream opened from @{from}"),
+        Trace::Detached { cause, .. } => format!("detached: {cause:?}"),
+        Trace::StaleProcess { node, .. } => format!("ignores another process of {node}"),
+        other => format!("{other}"),
     }
 }
 
@@ -115,6 +181,13 @@ fn fault_text(world: &World<Actor>, fault: Fault) -> String {
 fn summary(log: &LogSummary) -> String {
     let epochs: Vec<_> = log.epochs.iter().map(|last| format!("e{}<{}", last.epoch, last.end)).collect();
     format!("end {} [{}]", log.end, epochs.join(" "))
+}
+
+fn start(start: &Start) -> String {
+    match start {
+        Start::At(place) => format!("l{} e{} @{}", place.lineage, place.epoch, place.offset),
+        other => format!("{other:?}"),
+    }
 }
 
 fn batch(batch: &Batch) -> String {
@@ -144,6 +217,7 @@ fn refusal(reason: &Refusal) -> String {
             format!("NotPrimary({} e{epoch})", endpoint(primary.as_ref()))
         }
         Refusal::Electing { .. } => "Electing".to_owned(),
+        Refusal::LineageChanged { history } => format!("LineageChanged({})", history.lineage),
         other => format!("{other:?}"),
     }
 }
@@ -174,7 +248,7 @@ fn message_text(message: &Message) -> Option<(&'static str, String)> {
             ("Publish", format!(" {}", batches.join(" ")))
         }
         Message::PublishAck(ack) => ("PublishAck", format!(" e{} {}", ack.epoch, ack.last_sequence)),
-        Message::OpenStream(open) => ("OpenStream", format!(" {:?}", open.start)),
+        Message::OpenStream(open) => ("OpenStream", format!(" {}", start(&open.start))),
         Message::StreamOpened(opened) => {
             ("StreamOpened", format!(" e{} @{}", opened.epoch, opened.start.offset))
         }

@@ -262,25 +262,22 @@ where
         self.queue.push(at, Happening::Command { process, command });
     }
 
-    /// When something happens next.
-    pub fn next_at(&self) -> Option<u64> {
-        if self.ready.is_empty() { self.queue.next_at() } else { Some(self.queue.now()) }
-    }
-
     /// Lets time pass to `at`, where nothing is due before.
     pub fn advance(&mut self, at: u64) {
         self.queue.advance(at);
     }
 
-    /// Goes on until a node has handled an input or a fault has struck. `None`: nothing is to come.
-    pub fn step(&mut self) -> Option<Step<N::Event>> {
+    /// Goes on until a node has handled an input or a fault has struck, or to this time. `None`: nothing
+    /// more is to come until then.
+    pub fn step(&mut self, until: u64) -> Option<Step<N::Event>> {
         loop {
             let step = match self.ready.pop_front() {
                 Some(process) => self.handle_next(process),
-                None => {
+                None if self.queue.next_at().is_some_and(|next| next <= until) => {
                     let happening = self.queue.pop()?;
                     self.happen(happening)
                 }
+                None => return None,
             };
             if let Some(step) = step {
                 self.record(&step);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 use steadfast_sim::cluster::{Cluster, Config, Failure};
 use steadfast_sim::nemesis::Nemesis;
+use steadfast_sim::random::Span;
 use steadfast_sim::render::Renderer;
 
 const SEEDS: std::ops::Range<u64> = 0..200;
@@ -11,8 +12,14 @@ const FAULTS: u32 = 12;
 const RECORDS: u64 = 400;
 const RECOVERY: Duration = Duration::from_secs(30);
 
+/// Two or three brokers, storage that is fast or slow.
 fn cluster(seed: u64) -> Cluster {
-    let config = Config { publishers: 2, subscribers: vec![">", "a.*", "b"], ..Config::default() };
+    let brokers = 2 + (seed % 2) as u32;
+    let mut config =
+        Config { brokers, publishers: 2, subscribers: vec![">", "a.*", "b"], ..Config::default() };
+    if seed % 4 >= 2 {
+        config.world.storage = Span::new(Duration::ZERO, Duration::from_millis(10));
+    }
     Cluster::new(&config, seed)
 }
 

@@ -471,6 +471,3 @@ impl Ensemble {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
