@@ -39,7 +39,14 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct LogArgs {
     /// Log lines of this level and above to standard error
-    #[arg(long, global = true, value_enum, value_name = "LEVEL", default_value = "warn", help_heading = "Logs")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "LEVEL",
+        default_value = "warn",
+        help_heading = "Logs"
+    )]
     pub log: LogLevel,
     /// Log one JSON object a line
     #[arg(long, global = true, help_heading = "Logs")]
@@ -446,8 +453,16 @@ mod tests {
 
     #[test]
     fn every_example_in_the_help_parses() {
-        let texts =
-            [EXAMPLES, DEMO_HELP, BROKER_HELP, DISCOVERY_HELP, COORDINATION_HELP, PUBLISH_HELP, SUBSCRIBE_HELP, BENCH_HELP];
+        let texts = [
+            EXAMPLES,
+            DEMO_HELP,
+            BROKER_HELP,
+            DISCOVERY_HELP,
+            COORDINATION_HELP,
+            PUBLISH_HELP,
+            SUBSCRIBE_HELP,
+            BENCH_HELP,
+        ];
         let mut examples = 0;
         for line in texts.iter().flat_map(|text| text.lines()) {
             let Some(start) = line.find("steadfast ").filter(|_| line.starts_with("  ")) else { continue };
@@ -462,7 +477,9 @@ mod tests {
     #[test]
     fn the_lag_limit_is_never_below_the_session_timeout() {
         let line = ["steadfast", "broker", "--name", "a", "--coordination", "h:1", "--session-timeout", "7s"];
-        let Command::Broker(args) = Cli::try_parse_from(line).unwrap().command else { panic!("not a broker") };
+        let Command::Broker(args) = Cli::try_parse_from(line).unwrap().command else {
+            panic!("not a broker")
+        };
         let timing = args.service.timing(args.suspicion);
         assert!(timing.lag > args.service.session_timeout);
         assert_eq!(timing.suspicion, Duration::from_millis(250));

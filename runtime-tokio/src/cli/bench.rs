@@ -94,7 +94,8 @@ async fn latency(cluster: &mut Cluster, args: &LatencyArgs) -> Result<Value, Fai
     let (results, _) = trial.finish().await?;
     complete(&results)?;
     let latency = results.received.first().and_then(|received| received.latency);
-    let latency = latency.ok_or_else(|| Failure::new("no latency was measured", "measure for longer (--time 10s)"))?;
+    let latency =
+        latency.ok_or_else(|| Failure::new("no latency was measured", "measure for longer (--time 10s)"))?;
     Ok(json!({
         "record_bytes": args.options.size,
         "records_per_second": args.rate,
@@ -131,7 +132,8 @@ async fn failover(cluster: &mut Cluster, args: &FailoverArgs) -> Result<Value, F
 async fn kill(trial: &mut Trial<'_>, primary: bool) -> Result<(f64, f64), Failure> {
     trial.run_for(STEADY).await?;
     let (leader, epoch) = trial.primary().ok_or_else(|| trial.cluster.unexpected())?;
-    let backup = trial.cluster.brokers().iter().map(|broker| broker.name.clone()).find(|name| *name != leader);
+    let backup =
+        trial.cluster.brokers().iter().map(|broker| broker.name.clone()).find(|name| *name != leader);
     let (victim, cause) = match backup {
         Some(backup) if !primary => (backup, "backup killed"),
         _ => (leader, "primary killed"),
@@ -158,8 +160,10 @@ async fn kill(trial: &mut Trial<'_>, primary: bool) -> Result<(f64, f64), Failur
 /// Figures of a run that lost something are worth nothing.
 fn complete(results: &Results) -> Result<(), Failure> {
     let acknowledged = &results.published.acknowledged;
-    let lost: u64 = results.received.iter().map(|received| acknowledged.missing_in(&received.delivered)).sum();
-    let wrong: u64 = results.received.iter().map(|received| received.duplicated + received.out_of_order).sum();
+    let lost: u64 =
+        results.received.iter().map(|received| acknowledged.missing_in(&received.delivered)).sum();
+    let wrong: u64 =
+        results.received.iter().map(|received| received.duplicated + received.out_of_order).sum();
     match (lost + wrong, results.published.failed) {
         (0, 0) => Ok(()),
         (wrong, failed) => Err(Failure::new(

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use std::path::PathBuf;
 use std::time::Duration;
 use steadfast_core::group::GroupState;
+use steadfast_tokio::nodes::RunningService;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
@@ -39,8 +40,10 @@ pub struct Cluster {
     plan: Plan,
     /// What the plan's nodes use, once they are started.
     service: Option<Service>,
-    /// Tasks of this process: the embedded service, and the reading of the group's state.
-    tasks: Vec<JoinHandle<()>>,
+    /// Served by this process, unless the plan names another service.
+    embedded: Option<RunningService>,
+    /// Reads the group's state.
+    watcher: Option<JoinHandle<()>>,
     state: watch::Receiver<Option<GroupState>>,
     discovery: Vec<(Process, String)>,
     brokers: Vec<Process>,
@@ -50,7 +53,15 @@ impl Cluster {
     /// Starts nothing yet.
     pub fn new(plan: Plan) -> Self {
         let (_, state) = watch::channel(None);
-        Self { plan, service: None, tasks: Vec::new(), state, discovery: Vec::new(), brokers: Vec::new() }
+        Self {
+            plan,
+            service: None,
+            embedded: None,
+            watcher: None,
+            state,
+            discovery: Vec::new(),
+            brokers: Vec::new(),
+        }
     }
 
     /// Starts the plan's processes and waits until every broker is in sync.
@@ -61,8 +72,8 @@ impl Cluster {
         let service = match &self.plan.service {
             Some(service) => service.clone(),
             None => {
-                let (service, task) = Service::embed().await?;
-                self.tasks.push(task);
+                let (service, running) = Service::embed().await?;
+                self.embedded = Some(running);
                 service
             }
         };
@@ -86,7 +97,7 @@ impl Cluster {
         let root = self.root();
         let (sender, receiver) = watch::channel(None);
         self.state = receiver;
-        self.tasks.push(spawn_local(async move {
+        self.watcher = Some(spawn_local(async move {
             while !sender.is_closed() {
                 if let Some(state) = tree.group_state(&root).await {
                     sender.send_if_modified(|known| known.replace(state) != *known);
@@ -100,7 +111,9 @@ impl Cluster {
     fn start_node(&self, name: &str, command: &[&str]) -> Result<Process, Failure> {
         let mut args: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
         args.extend(self.service.iter().flat_map(Service::args));
-        args.extend(["--cluster", &self.plan.cluster, "--session-timeout", SESSION_TIMEOUT].map(str::to_owned));
+        args.extend(
+            ["--cluster", &self.plan.cluster, "--session-timeout", SESSION_TIMEOUT].map(str::to_owned),
+        );
         Process::start(name, &args, self.plan.logs.as_deref())
     }
 
@@ -139,12 +152,13 @@ impl Cluster {
     /// # Errors
     /// When it takes too long.
     pub async fn state_when(
-        &mut self,
+        &self,
         patience: Duration,
         wanted: impl Fn(&GroupState) -> bool,
     ) -> Result<GroupState, Failure> {
         let fits = |state: &Option<GroupState>| state.as_ref().is_some_and(&wanted);
-        match timeout(patience, self.state.wait_for(fits)).await {
+        let mut watched = self.state.clone();
+        match timeout(patience, watched.wait_for(fits)).await {
             Ok(Ok(state)) => Ok(state.clone().expect("a state was wanted")),
             _ => Err(self.unexpected()),
         }
@@ -178,7 +192,10 @@ impl Cluster {
 
     /// Sends a signal to a broker.
     pub fn signal(&self, broker: &str, signal: Signal) {
-        self.brokers.iter().filter(|process| process.name == broker).for_each(|process| process.signal(signal));
+        self.brokers
+            .iter()
+            .filter(|process| process.name == broker)
+            .for_each(|process| process.signal(signal));
     }
 
     /// Ends all processes and removes what they have left in the coordination service.
@@ -192,7 +209,9 @@ impl Cluster {
             process.signal(Signal::KILL);
             process.ended().await;
         }
-        self.tasks.drain(..).for_each(|task| task.abort());
+        if let Some(watcher) = self.watcher.take() {
+            watcher.abort();
+        }
         let root = self.root();
         match self.service.take() {
             Some(service) => service.remove(&root, PATIENCE).await,

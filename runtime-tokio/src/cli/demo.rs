@@ -15,8 +15,13 @@ use serde::Serialize;
 use std::time::{Duration, Instant};
 use steadfast_runtime::identity;
 
-const WORK: Work =
-    Work { topic: "demo.numbers", filters: &["demo.numbers", "demo.>"], size: 100, rate: 2_000, records: None };
+const WORK: Work = Work {
+    topic: "demo.numbers",
+    filters: &["demo.numbers", "demo.>"],
+    size: 100,
+    rate: 2_000,
+    records: None,
+};
 /// How long the first records may take.
 const FIRST_RECORDS: Duration = Duration::from_secs(10);
 /// Before the first fault.
@@ -175,11 +180,13 @@ impl FailoverReport {
 
 /// Whether the promise was kept and was put to the test.
 fn verdict(results: &Results, report: &DemoReport, outcomes: &[Outcome]) -> Result<(), Failure> {
-    let broken = |what: String| Err(Failure::new(what, "please report it with the logs of a run with --logs DIR"));
+    let broken =
+        |what: String| Err(Failure::new(what, "please report it with the logs of a run with --logs DIR"));
     if report.lost + report.duplicated + report.out_of_order > 0 {
         return broken("acknowledged records were lost, duplicated or reordered".into());
     }
-    let count = |what: fn(&super::worker::report::Received) -> u64| results.received.iter().map(what).sum::<u64>();
+    let count =
+        |what: fn(&super::worker::report::Received) -> u64| results.received.iter().map(what).sum::<u64>();
     if count(|received| received.corrupt + received.reported_missing) > 0 {
         return broken("records were changed on their way, or reported as missing".into());
     }

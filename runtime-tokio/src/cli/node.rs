@@ -9,9 +9,7 @@ use steadfast_core::broker::{self, OnTotalLoss};
 use steadfast_core::coordination::service;
 use steadfast_core::id::Address;
 use steadfast_core::{discovery, trace};
-use steadfast_tokio::nodes::{
-    BrokerOptions, DiscoveryOptions, start_broker, start_discovery, start_service,
-};
+use steadfast_tokio::nodes::{BrokerOptions, DiscoveryOptions, start_broker, start_discovery, start_service};
 
 /// Runs a broker until it is asked to leave.
 ///

@@ -106,7 +106,10 @@ impl Process {
         match line {
             Ok(Output::Line(line)) if line.starts_with(READY) => Ok(line[READY.len()..].to_owned()),
             Ok(_) => Err(self.failure()),
-            Err(_) => Err(Failure::new(format!("{} is not ready in time", self.name), "look at its log (--logs DIR)")),
+            Err(_) => Err(Failure::new(
+                format!("{} is not ready in time", self.name),
+                "look at its log (--logs DIR)",
+            )),
         }
     }
 
@@ -129,13 +132,6 @@ impl Process {
     /// Its number.
     pub fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
-    }
-
-    /// Asks it to leave, and kills it if it does not.
-    pub async fn stop(mut self) {
-        self.signal(Signal::CONT);
-        self.signal(Signal::TERM);
-        let _ = timeout(Duration::from_secs(2), self.ended()).await;
     }
 
     /// Waits for its end.
@@ -166,7 +162,10 @@ fn log_file(directory: &Path, name: &str) -> Result<File, Failure> {
     std::fs::create_dir_all(directory)
         .and_then(|()| File::options().append(true).create(true).open(&path))
         .map_err(|error| {
-            Failure::new(format!("cannot write {}: {error}", path.display()), "choose another directory for --logs")
+            Failure::new(
+                format!("cannot write {}: {error}", path.display()),
+                "choose another directory for --logs",
+            )
         })
 }
 
@@ -176,7 +175,8 @@ async fn follow(
     errors: Rc<RefCell<VecDeque<String>>>,
     end: Rc<RefCell<Option<ExitStatus>>>,
 ) {
-    let stderr = child.stderr.take().map(|stderr| spawn_local(keep_errors(BufReader::new(stderr).lines(), errors)));
+    let stderr =
+        child.stderr.take().map(|stderr| spawn_local(keep_errors(BufReader::new(stderr).lines(), errors)));
     let mut lines = BufReader::new(child.stdout.take().expect("standard output is a pipe")).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let _ = sender.send(Output::Line(line));

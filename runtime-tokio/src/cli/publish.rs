@@ -111,7 +111,8 @@ async fn watch(publisher: &Publisher, limit: Duration) {
         if moved_at.elapsed() >= limit {
             return;
         }
-        if start.elapsed() >= QUIET && shown_at.elapsed() >= Duration::from_secs(1) && stderr().is_terminal() {
+        if start.elapsed() >= QUIET && shown_at.elapsed() >= Duration::from_secs(1) && stderr().is_terminal()
+        {
             shown_at = Instant::now();
             eprintln!("{} of {} acknowledged", grouped(progress.acknowledged), grouped(progress.published));
         }
@@ -151,7 +152,9 @@ impl Stop {
                 format!("{error}; what stands before it was published, {left}"),
                 "split the line: a record has a limit",
             ),
-            Self::Input(error) => Failure::new(format!("{error}; {left}"), "check the input and publish the rest"),
+            Self::Input(error) => {
+                Failure::new(format!("{error}; {left}"), "check the input and publish the rest")
+            }
             Self::Refused(error) => Failure::complete(format!("{left}: {error}")),
             Self::Stalled => Failure::new(
                 format!("{left}, and none was for {} s", timeout.as_secs_f64()),
@@ -164,4 +167,3 @@ impl Stop {
         }
     }
 }
-

@@ -52,7 +52,8 @@ pub fn topic(text: &str) -> Result<Topic, String> {
 
 /// A filter.
 pub fn filter(text: &str) -> Result<Filter, String> {
-    Filter::new(text).map_err(|error| format!("the filter {error}; for example orders.eu, orders.* or orders.>"))
+    Filter::new(text)
+        .map_err(|error| format!("the filter {error}; for example orders.eu, orders.* or orders.>"))
 }
 
 /// Where a subscription begins.
@@ -60,9 +61,10 @@ pub fn start(text: &str) -> Result<Start, String> {
     match text {
         "earliest" => Ok(Start::Earliest),
         "latest" => Ok(Start::Latest),
-        _ => text.parse::<Bookmark>().map(Start::At).map_err(|error| {
-            format!("it is neither 'earliest' nor 'latest', and {error}")
-        }),
+        _ => text
+            .parse::<Bookmark>()
+            .map(Start::At)
+            .map_err(|error| format!("it is neither 'earliest' nor 'latest', and {error}")),
     }
 }
 

@@ -28,7 +28,11 @@ impl Tree {
     ///
     /// # Errors
     /// When the service does not answer in time.
-    pub async fn open((port, backing): (Port, Backing), service: &str, patience: Duration) -> Result<Self, Failure> {
+    pub async fn open(
+        (port, backing): (Port, Backing),
+        service: &str,
+        patience: Duration,
+    ) -> Result<Self, Failure> {
         let mut tree = Self { port, backing, calls: CallIds::default() };
         tree.reopen();
         match timeout(patience, tree.connected()).await {

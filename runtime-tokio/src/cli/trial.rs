@@ -78,7 +78,9 @@ pub struct Outcome {
 impl Outcome {
     /// Whether another broker is primary, in a higher epoch.
     pub fn is_failover(&self) -> bool {
-        self.successor.as_ref().is_some_and(|(name, epoch)| *name != self.fault.victim && *epoch > self.fault.epoch)
+        self.successor
+            .as_ref()
+            .is_some_and(|(name, epoch)| *name != self.fault.victim && *epoch > self.fault.epoch)
     }
 }
 
@@ -146,7 +148,11 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     /// When a process ends that should not.
-    pub async fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> Result<bool, Failure> {
+    pub async fn run_until(
+        &mut self,
+        limit: Duration,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<bool, Failure> {
         let end = Instant::now() + limit;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -253,7 +259,8 @@ impl<'a> Trial<'a> {
     /// Notices what has ended by itself and a new primary, and shows how things stand.
     fn look(&mut self) -> Result<(), Failure> {
         let nodes = self.cluster.brokers().iter().chain(self.cluster.discovery().map(|(process, _)| process));
-        let ended = nodes.filter(|process| process.has_ended()).find(|node| !self.marks.contains_key(&node.name));
+        let ended =
+            nodes.filter(|process| process.has_ended()).find(|node| !self.marks.contains_key(&node.name));
         if let Some(process) = ended {
             return Err(process.failure());
         }
@@ -268,8 +275,11 @@ impl<'a> Trial<'a> {
     }
 
     fn summary(&self) -> String {
-        let primary = self.primary().map_or_else(|| "no primary".into(), |(name, epoch)| format!("{name} (epoch {epoch})"));
-        let delivered: Vec<_> = self.subscribers.iter().map(|worker| grouped(worker.progress.count)).collect();
+        let primary = self
+            .primary()
+            .map_or_else(|| "no primary".into(), |(name, epoch)| format!("{name} (epoch {epoch})"));
+        let delivered: Vec<_> =
+            self.subscribers.iter().map(|worker| grouped(worker.progress.count)).collect();
         let latency = self.subscribers.first().map_or_else(String::new, Worker::latency);
         format!(
             "primary {primary}, acknowledged {}, delivered {}, {:.0}/s{latency}",
@@ -281,16 +291,26 @@ impl<'a> Trial<'a> {
 
     fn block(&self) -> Vec<String> {
         let state = self.cluster.state();
-        let mut lines: Vec<_> =
-            self.cluster.discovery().map(|(process, address)| format!("  {:13} {address}", process.name)).collect();
+        let mut lines: Vec<_> = self
+            .cluster
+            .discovery()
+            .map(|(process, address)| format!("  {:13} {address}", process.name))
+            .collect();
         for broker in self.cluster.brokers() {
-            let role = self.marks.get(&broker.name).map_or_else(|| role(state.as_ref(), &broker.name), |&mark| mark.into());
+            let role = self
+                .marks
+                .get(&broker.name)
+                .map_or_else(|| role(state.as_ref(), &broker.name), |&mark| mark.into());
             lines.push(format!("  {:13} {role}  (pid {})", broker.name, broker.pid()));
         }
         for worker in self.workers() {
             let verb = if worker.process.name == "publisher" { "acknowledged" } else { "delivered" };
             let (count, rate) = (grouped(worker.progress.count), worker.rate);
-            lines.push(format!("  {:13} {count} {verb}, {rate:.0}/s{}", worker.process.name, worker.latency()));
+            lines.push(format!(
+                "  {:13} {count} {verb}, {rate:.0}/s{}",
+                worker.process.name,
+                worker.latency()
+            ));
         }
         lines
     }
@@ -313,7 +333,8 @@ impl Worker {
     async fn wait_connected(&mut self) -> Result<(), Failure> {
         let end = Instant::now() + DRAIN;
         while self.epoch == 0 {
-            let output = timeout(end - Instant::now(), self.process.next()).await.map_err(|_| self.silent())?;
+            let output =
+                timeout(end - Instant::now(), self.process.next()).await.map_err(|_| self.silent())?;
             self.handle(output)?;
         }
         Ok(())

@@ -5,14 +5,13 @@ use crate::zookeeper::Ensemble;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Command;
 
 /// Runs the demo and checks what its report promises.
 fn demo(args: &[&str]) -> Value {
     let output = run(&[&["demo", "--json"], args].concat());
-    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    let (stdout, stderr) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{stderr}\n{stdout}");
     let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
     let keys: BTreeSet<_> = report.as_object().unwrap().keys().map(String::as_str).collect();
@@ -21,10 +20,14 @@ fn demo(args: &[&str]) -> Value {
     assert_eq!(keys, BTreeSet::from(expected));
     let acknowledged = report["acknowledged"].as_u64().unwrap();
     assert!(acknowledged > 10_000, "{report}");
-    let delivered: Vec<_> = report["delivered"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
+    let delivered: Vec<_> =
+        report["delivered"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
     assert_eq!(delivered.len(), 2);
     assert!(delivered.iter().all(|&count| count >= acknowledged), "{report}");
-    assert_eq!((&report["lost"], &report["duplicated"], &report["out_of_order"]), (&0.into(), &0.into(), &0.into()));
+    assert_eq!(
+        (&report["lost"], &report["duplicated"], &report["out_of_order"]),
+        (&0.into(), &0.into(), &0.into())
+    );
     let failovers = report["failovers"].as_array().unwrap();
     let causes: Vec<_> = failovers.iter().map(|failover| failover["cause"].as_str().unwrap()).collect();
     assert_eq!(causes, ["kill", "pause"]);
@@ -52,19 +55,25 @@ fn the_demo_runs_twice_on_one_zookeeper_ensemble() {
     let ensemble = Ensemble::start(3);
     let servers = ensemble.connect_string();
     demo(&["--zookeeper", &servers]);
-    assert_eq!(nodes_below(&servers, "/steadfast/"), Vec::<String>::new());
+    assert_eq!(clusters(&servers), Vec::<String>::new());
     demo(&["--zookeeper", &servers]);
-    assert_eq!(nodes_below(&servers, "/steadfast/"), Vec::<String>::new());
+    assert_eq!(clusters(&servers), Vec::<String>::new());
 }
 
-/// Ephemeral nodes' paths, and what else the server's own dump of sessions and watches names.
-fn nodes_below(servers: &str, prefix: &str) -> Vec<String> {
-    let first = servers.split(',').next().unwrap();
-    let mut stream = TcpStream::connect(first).unwrap();
-    stream.write_all(b"dump").unwrap();
-    let mut said = String::new();
-    stream.read_to_string(&mut said).unwrap();
-    said.lines().filter(|line| line.contains(prefix)).map(str::to_owned).collect()
+/// What ZooKeeper's own shell lists below the parent of all clusters.
+fn clusters(servers: &str) -> Vec<String> {
+    const JARS: &str = "/usr/share/java";
+    let class_path =
+        format!("{JARS}/zookeeper.jar:{JARS}/slf4j-log4j12.jar:{JARS}/log4j-1.2.jar:{JARS}/commons-cli.jar");
+    let output = Command::new("java")
+        .args(["-cp", &class_path, "org.apache.zookeeper.ZooKeeperMain", "-server", servers])
+        .args(["ls", "/steadfast"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let list = text.lines().last().and_then(|line| line.strip_prefix('[')?.strip_suffix(']'));
+    let list = list.unwrap_or_else(|| panic!("no list: {text} {}", String::from_utf8_lossy(&output.stderr)));
+    list.split(", ").filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 #[test]
@@ -92,7 +101,7 @@ fn an_interrupted_demo_cleans_up() {
     assert_eq!(demo.err.text().lines().count(), 1, "{}", demo.err.text());
     assert!(demo.err.text().contains("interrupted"));
     assert!(!children.iter().any(|&pid| is_alive(pid)));
-    assert_eq!(nodes_below(&servers, "/steadfast/"), Vec::<String>::new());
+    assert_eq!(clusters(&servers), Vec::<String>::new());
 }
 
 fn children(parent: u32) -> Vec<u32> {

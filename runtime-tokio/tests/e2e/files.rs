@@ -131,8 +131,11 @@ fn any_bytes_come_back_and_positions_are_taken_up() {
     assert_eq!(raw.stdout, [bytes, b"\n"].concat());
 
     let json = run(&[&["subscribe", "raw.>", "--json"][..], &common].concat());
-    let records: Vec<serde_json::Value> =
-        String::from_utf8(json.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let records: Vec<serde_json::Value> = String::from_utf8(json.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(records.len(), 4);
     assert_eq!((&records[0]["payload"], &records[1]["payload"]), (&"first".into(), &"".into()));
     assert_eq!(records[2]["payload_base64"], "//4AIG5vdCB0ZXh0DQ==");

@@ -106,7 +106,8 @@ impl Running {
 
     /// Sends a signal by its name.
     pub fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([&format!("-{signal}"), &self.pid().to_string()]).status().unwrap();
+        let sent =
+            Command::new("kill").args([&format!("-{signal}"), &self.pid().to_string()]).status().unwrap();
         assert!(sent.success(), "{signal} to {}", self.name);
     }
 

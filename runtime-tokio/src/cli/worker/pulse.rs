@@ -23,8 +23,7 @@ pub struct Pulse {
 impl Pulse {
     /// Nothing has come yet, and it is this late.
     pub fn new(now: u64) -> Self {
-        let histogram =
-            Histogram::new_with_bounds(1, LONGEST_US, 3).expect("the bounds are right");
+        let histogram = Histogram::new_with_bounds(1, LONGEST_US, 3).expect("the bounds are right");
         Self { count: 0, first: None, last: now, silence: None, recent: histogram.clone(), whole: histogram }
     }
 

@@ -102,7 +102,20 @@ pub struct Received {
 
 /// A set of record numbers, kept as ranges: whole runs are one range.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(from = "Vec<(u64, u64)>", into = "Vec<(u64, u64)>")]
 pub struct NumberSet(BTreeMap<u64, u64>);
+
+impl From<Vec<(u64, u64)>> for NumberSet {
+    fn from(ranges: Vec<(u64, u64)>) -> Self {
+        Self(ranges.into_iter().collect())
+    }
+}
+
+impl From<NumberSet> for Vec<(u64, u64)> {
+    fn from(set: NumberSet) -> Self {
+        set.0.into_iter().collect()
+    }
+}
 
 impl NumberSet {
     /// Adds a number. Returns whether it is new.
