@@ -226,7 +226,7 @@ impl<'a> Trial<'a> {
         if !self.run_until(DRAIN, |trial| trial.publisher.published.is_some()).await? {
             return Err(self.publisher.silent());
         }
-        let published = self.publisher.published.take().unwrap_or_default();
+        let published = self.publisher.published.clone().unwrap_or_default();
         for worker in &mut self.subscribers {
             worker.process.tell(&format!("finish {}", published.acknowledged.end())).await;
         }
