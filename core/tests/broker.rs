@@ -168,11 +168,7 @@ impl World {
                     Output::Link(LinkCommand::Dial { link, .. }) => {
                         self.dials.push(link);
                     }
-                    Output::Event(e) => {
-                        if let Event::Halted(h) = e {
-                            panic!("halted {h:?}")
-                        }
-                    }
+                    Output::Event(Event::Halted(halt)) => panic!("halted {halt:?}"),
                     _ => {}
                 }
             }
