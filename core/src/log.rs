@@ -97,6 +97,11 @@ impl Entry {
         self.offset + self.count()
     }
 
+    /// Memory that it takes, in bytes: its body and a fixed share.
+    pub fn weight(&self) -> u64 {
+        self.body_len() as u64 + ENTRY_OVERHEAD
+    }
+
     /// Bytes of its body.
     pub fn body_len(&self) -> usize {
         match &self.kind {
@@ -115,7 +120,7 @@ pub struct EpochEnd {
     pub end: Offset,
 }
 
-/// Memory that an entry takes besides its body, in bytes; a round figure above what is measured.
+/// Memory that an entry takes besides its body, in bytes; a round figure.
 const ENTRY_OVERHEAD: u64 = 256;
 
 /// The log of one lineage, in memory.
@@ -186,14 +191,14 @@ impl Log {
                 self.epochs.push(EpochEnd { epoch: entry.epoch, end });
             }
         }
-        self.bytes += entry.body_len() as u64 + ENTRY_OVERHEAD;
+        self.bytes += entry.weight();
         self.entries.push_back(entry);
     }
 
     /// Drops every entry from `offset` on. An entry that holds `offset` inside goes as a whole.
     pub fn truncate(&mut self, offset: Offset) {
         while let Some(entry) = self.entries.pop_back_if(|entry| entry.end() > offset) {
-            self.bytes -= entry.body_len() as u64 + ENTRY_OVERHEAD;
+            self.bytes -= entry.weight();
         }
         let end = self.end();
         while self.epochs.last().is_some_and(|last| last.end > end) {

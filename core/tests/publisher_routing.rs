@@ -174,7 +174,7 @@ fn a_silent_primary_is_left_and_tried_again() {
     let mut client = client();
     let (discovery, primary) = client.attach();
     client.take_sent(discovery);
-    client.advance_alive(240, &[discovery]);
+    client.advance_alive(590, &[discovery]);
     assert_eq!(detachments(&client), []);
     client.advance_alive(20, &[discovery]);
     assert_eq!(detachments(&client), [Detachment::Silence]);

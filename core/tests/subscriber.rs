@@ -458,7 +458,7 @@ fn a_silent_primary_is_left() {
         client.deliver(upto - 1, upto, vec![]);
     }
     assert_eq!(client.harness.take_events(), [], "heartbeats are signs of life");
-    client.harness.advance_alive(300, &[discovery]);
+    client.harness.advance_alive(650, &[discovery]);
     assert_eq!(client.harness.take_events(), [Event::Disconnected { cause: Detachment::Silence }]);
     client.attached_to("a");
     assert_eq!(client.expect_open(HISTORY).start, message::Start::At(position(1, 19)));

@@ -17,7 +17,8 @@ enum Connection {
     /// Not connected; dial at this time.
     Idle(Option<Instant>),
     Dialling(LinkId),
-    Up(LinkId),
+    /// Since then.
+    Up(LinkId, Instant),
 }
 
 /// What a backup knows of the primary that it follows.
@@ -86,7 +87,7 @@ impl Backup {
     /// The link to the primary, if it is up.
     pub const fn link(&self) -> Option<LinkId> {
         match self.connection {
-            Connection::Up(link) => Some(link),
+            Connection::Up(link, _) => Some(link),
             Connection::Idle(_) | Connection::Dialling(_) => None,
         }
     }
@@ -96,17 +97,22 @@ impl Backup {
         self.source
     }
 
-    /// The primary of this or a later epoch has sent entries or a heartbeat.
-    pub fn hear(&mut self, now: Instant, epoch: Epoch, link: LinkId) {
-        if epoch > self.epoch {
-            self.epoch = epoch;
-            self.verified = 0;
-        }
+    /// The primary has sent entries or a heartbeat. What the tree says against it stands.
+    pub fn hear(&mut self, now: Instant, link: LinkId) {
         self.source = Some(link);
         self.heard = now;
         self.refusals = 0;
         self.backoff.reset();
-        self.suspicion = None;
+        self.clear(&[Suspicion::Silence, Suspicion::Refused]);
+    }
+
+    /// The tree has nothing against the primary.
+    pub fn absolve(&mut self) {
+        self.clear(&[Suspicion::NotLive, Suspicion::Replaced]);
+    }
+
+    fn clear(&mut self, causes: &[Suspicion]) {
+        self.suspicion = self.suspicion.filter(|cause| !causes.contains(cause));
     }
 
     /// R7: the prefix up to here fits the log of this epoch's primary.
@@ -135,13 +141,13 @@ impl Backup {
     ) -> Option<LinkId> {
         match (self.connection, status) {
             (Connection::Dialling(dialled), LinkStatus::Up) if dialled == link => {
-                self.connection = Connection::Up(link);
+                self.connection = Connection::Up(link, now);
                 return Some(link);
             }
             (Connection::Dialling(dialled), LinkStatus::Refused) if dialled == link => {
                 self.refusals += 1;
             }
-            (Connection::Dialling(other) | Connection::Up(other), LinkStatus::Lost) if other == link => {}
+            (Connection::Dialling(other) | Connection::Up(other, _), LinkStatus::Lost) if other == link => {}
             _ => return None,
         }
         self.connection = Connection::Idle(Some(now + self.backoff.next(rng)));
@@ -156,30 +162,37 @@ impl Backup {
 
     /// Closes the connection for good.
     pub fn hang_up<E>(&mut self, out: &mut Outbox<E>) {
-        if let Connection::Dialling(link) | Connection::Up(link) = self.connection {
+        if let Connection::Dialling(link) | Connection::Up(link, _) = self.connection {
             out.link(LinkCommand::Close { link });
         }
         self.connection = Connection::Idle(None);
     }
 
-    /// When to dial, or when silence becomes suspicious.
+    /// When to dial, or when silence becomes suspicious or the link hopeless.
     pub fn deadline(&self, timing: &Timing) -> Option<Instant> {
-        let dial = match self.connection {
+        let link = match self.connection {
             Connection::Idle(at) => at.filter(|_| self.address.is_some()),
-            Connection::Dialling(_) | Connection::Up(_) => None,
+            Connection::Dialling(_) => None,
+            Connection::Up(_, since) => Some(since.max(self.heard) + timing.suspicion),
         };
         let silence = self.primary.is_some() && self.suspicion.is_none();
-        earliest(dial, silence.then(|| self.heard + timing.suspicion))
+        earliest(link, silence.then(|| self.heard + timing.suspicion))
     }
 
-    /// Dials when it is time, and says whether there is a new reason to suspect the primary.
+    /// Dials when it is time, gives up a link on which nothing comes, and says whether there is a new
+    /// reason to suspect the primary.
     pub fn handle_timeout<E>(
         &mut self,
         now: Instant,
-        (timing, dialler): (&Timing, &mut Dialler),
+        (timing, dialler, rng): (&Timing, &mut Dialler, &mut Rng),
         out: &mut Outbox<E>,
     ) -> Option<Suspicion> {
         self.primary.as_ref()?;
+        if let Connection::Up(_, since) = self.connection
+            && since.max(self.heard) + timing.suspicion <= now
+        {
+            self.redial(now, rng, out);
+        }
         if let (Connection::Idle(at), Some(address)) = (self.connection, &self.address)
             && is_due(at, now)
         {

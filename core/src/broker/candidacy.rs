@@ -18,7 +18,9 @@ enum Stage {
 pub struct Candidacy {
     goal: Option<(Change, Stage)>,
     backoff: Backoff,
-    attempts: u32,
+    /// When this broker last wrote: another attempt soon after waits for a random while (L5).
+    attempted_at: Option<Instant>,
+    calm: Duration,
 }
 
 /// What a candidate does now.
@@ -33,9 +35,9 @@ pub enum Step {
 }
 
 impl Candidacy {
-    /// No intention.
-    pub const fn new(backoff: Backoff) -> Self {
-        Self { goal: None, backoff, attempts: 0 }
+    /// No intention. An attempt counts as a first one after `calm` without any.
+    pub const fn new(backoff: Backoff, calm: Duration) -> Self {
+        Self { goal: None, backoff, attempted_at: None, calm }
     }
 
     /// There is a reason for this change. A new intention waits for `delay`, and after failed attempts
@@ -57,7 +59,13 @@ impl Candidacy {
                 false => Step::Wait,
             },
             _ => {
-                let again = if self.attempts > 0 { self.backoff.next(rng) } else { Duration::ZERO };
+                let again = match self.attempted_at {
+                    Some(at) if at + self.calm > now => self.backoff.next(rng),
+                    _ => Duration::ZERO,
+                };
+                if again.is_zero() {
+                    self.backoff.reset();
+                }
                 self.goal = Some((change, Stage::Waiting(now + delay + again)));
                 match delay + again {
                     Duration::ZERO => Step::Read,
@@ -75,21 +83,14 @@ impl Candidacy {
     }
 
     /// The change was written: the next intention is another attempt.
-    pub fn attempted(&mut self) {
+    pub const fn attempted(&mut self, now: Instant) {
         self.goal = None;
-        self.attempts = self.attempts.saturating_add(1);
+        self.attempted_at = Some(now);
     }
 
     /// The reason is gone.
     pub const fn withdraw(&mut self) {
         self.goal = None;
-    }
-
-    /// A primary is at work: the next attempt is a first one.
-    pub const fn settle(&mut self) {
-        self.goal = None;
-        self.attempts = 0;
-        self.backoff.reset();
     }
 
     /// When its turn comes.

@@ -11,7 +11,7 @@ use crate::link::LinkId;
 use crate::log::Entry;
 use crate::message::{Message, Replicate};
 use crate::node::Outbox;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -32,6 +32,8 @@ pub struct Follower {
     heard: Instant,
     progressed: Instant,
     spoke: Instant,
+    /// When sending last began anew.
+    rewound: Instant,
 }
 
 /// All of them, by member: an acknowledgement counts for a node with its storage (R8).
@@ -71,6 +73,11 @@ impl Follower {
     /// End of what it has verified in this epoch, if it has acknowledged anything.
     pub const fn matched(&self) -> Option<Offset> {
         self.matched
+    }
+
+    /// Whether everything up to the log's end is on its way or acknowledged.
+    pub const fn has_been_sent(&self, end: Offset) -> bool {
+        self.next == end
     }
 
     fn has_room(&self) -> bool {
@@ -160,6 +167,7 @@ impl Followers {
             heard: now,
             progressed: before.map_or(now, |before| before.progressed),
             spoke: now,
+            rewound: Instant::default(),
         };
         follower.send(now, from, Vec::new(), out);
         follower.send_entries(now, from, out);
@@ -175,8 +183,8 @@ impl Followers {
     }
 
     /// Forgets those that `keep` does not want.
-    pub fn retain(&mut self, keep: impl Fn(&Member) -> bool) {
-        self.0.retain(|member, _| keep(member));
+    pub fn retain(&mut self, keep: impl Fn(&Member, &Follower) -> bool) {
+        self.0.retain(|member, follower| keep(member, follower));
     }
 
     /// The follower, if this member has attached.
@@ -211,16 +219,21 @@ impl Followers {
         true
     }
 
-    /// The follower's log does not fit what it was sent: begin again where they part.
+    /// The follower's log does not fit what it was sent: begin again where they part. Every frame under
+    /// way is refused for the same reason, so one answer must do until the next heartbeat.
     pub fn rewind<E>(
         &mut self,
-        now: Instant,
-        (member, common): (&Member, Offset),
+        (now, patience): (Instant, Duration),
+        (link, sender): (LinkId, &BrokerIdentity),
+        common: Offset,
         from: (&Replica, &Sender),
         out: &mut Outbox<E>,
     ) {
-        if let Some(follower) = self.0.get_mut(member) {
+        let Some(follower) = self.0.get_mut(&sender.member) else { return };
+        let current = follower.link == Some(link) && follower.identity.incarnation == sender.incarnation;
+        if current && follower.rewound + patience <= now {
             follower.heard = now;
+            follower.rewound = now;
             follower.rewind(common);
             follower.send_entries(now, from, out);
         }
@@ -245,12 +258,11 @@ impl Followers {
         }
     }
 
-    /// R9: what every member of the in-sync set, and the one that a change under way may have taken
-    /// in, has verified in this epoch. The primary itself counts what is durable.
-    pub fn committable(
+    /// R9: what every member of the in-sync set, and those that are being taken in, have verified in this epoch. The primary itself counts what is durable.
+    pub fn committable<'a>(
         &self,
-        state: &GroupState,
-        pending: Option<&Member>,
+        state: &'a GroupState,
+        pending: impl Iterator<Item = &'a Member>,
         (me, durable_end): (&Member, Offset),
     ) -> Offset {
         if state.in_sync.len() < state.min_in_sync as usize {

@@ -4,7 +4,7 @@ use super::{Broker, Role};
 use crate::id::Offset;
 use crate::link::LinkId;
 use crate::log::Entry;
-use crate::message::{Hello, Message, Refusal, Replicate, ReplicateAck, ReplicateNack};
+use crate::message::{Hello, History, Message, Refusal, Replicate, ReplicateAck, ReplicateNack};
 use crate::time::Instant;
 use crate::trace::{Halt, Rejection};
 
@@ -22,22 +22,25 @@ impl Broker {
 
     /// R5: entries count only from the newest epoch known, and only where they fit.
     pub(super) fn handle_replicate(&mut self, now: Instant, link: LinkId, replicate: Replicate) {
-        if replicate.history != self.replica.history() {
+        let read = self.replica.history() != History::default();
+        if !read || replicate.history != self.replica.history() {
             return self.handle_other_history(now, link, &replicate);
         }
         if replicate.epoch < self.replica.floor() {
             return self.send_nack(link);
         }
-        match self.leads() {
-            Some(epoch) if epoch < replicate.epoch => self.resign(now),
-            // One epoch has one primary: this is no broker's frame.
-            Some(_) => return self.reject(link, Rejection::Unexpected),
-            None => {}
+        if replicate.epoch > self.replica.floor() {
+            // The tree names an epoch before its primary can be dialled: believe it, not a frame.
+            return self.resign(now);
         }
-        let Role::Backup(backup) = &mut self.role else { return };
-        backup.hear(now, replicate.epoch, link);
-        self.candidacy.settle();
-        self.replica.raise_floor(replicate.epoch);
+        let Role::Backup(backup) = &mut self.role else {
+            // One epoch has one primary: this is no broker's frame.
+            return self.reject(link, Rejection::Unexpected);
+        };
+        backup.hear(now, link);
+        if backup.suspicion().is_none() {
+            self.candidacy.withdraw();
+        }
         if self.replica.log().epoch_before(replicate.previous_offset) != Some(replicate.previous_epoch) {
             return self.send_nack(link);
         }

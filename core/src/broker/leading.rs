@@ -1,11 +1,12 @@
 //! The primary's part of replication: followers, the commit offset, the in-sync set.
 
 use super::followers::Follower;
+use super::primary::Joining;
 use super::roles::supersedes;
 use super::{Broker, Role};
 use crate::coordination::registry::Live;
 use crate::group::{Change, GroupState};
-use crate::id::{Address, Member, Nonce, PublisherId};
+use crate::id::{Address, BrokerIdentity, Member, Nonce, PublisherId};
 use crate::link::LinkId;
 use crate::log::EntryKind;
 use crate::message::{Hello, Refusal, ReplicateAck, ReplicateNack};
@@ -37,6 +38,10 @@ impl Broker {
             let retry_after = self.config.timing.heartbeat;
             return self.refuse(link, Refusal::Electing { retry_after });
         }
+        if self.is_superseded(sender) {
+            let (node, incarnation) = (sender.member.node.clone(), sender.incarnation);
+            return self.io.out.trace(Trace::StaleProcess { node, incarnation });
+        }
         let common = self.replica.log().common_end(&hello.log);
         let member = hello.sender.member.clone();
         self.io.out.trace(Trace::FollowerAttached { member, common });
@@ -45,6 +50,15 @@ impl Broker {
         primary.probes.heard(&hello.sender.member, &mut self.io.out);
         let from = (&self.replica, &primary.sender(identity));
         primary.followers.attach(now, hello.sender, (link, common), from, &mut self.io.out);
+    }
+
+    /// R32: whether a later process of the sender's node is live.
+    fn is_superseded(&self, sender: &BrokerIdentity) -> bool {
+        self.registry.view().live.values().any(|live| {
+            live.node.id.member.node == sender.member.node
+                && live.node.id.incarnation != sender.incarnation
+                && live.czxid > sender.czxid
+        })
     }
 
     /// R8: counts only if it is of this epoch and from a member's current process.
@@ -84,7 +98,8 @@ impl Broker {
         let identity = self.identity();
         let Role::Primary(primary) = &mut self.role else { return };
         let from = (&self.replica, &primary.sender(identity));
-        primary.followers.rewind(now, (&nack.sender.member, common), from, &mut self.io.out);
+        let pace = (now, self.config.timing.heartbeat);
+        primary.followers.rewind(pace, (link, &nack.sender), common, from, &mut self.io.out);
     }
 
     /// Sends new entries to everyone.
@@ -105,7 +120,10 @@ impl Broker {
         }
         let Some((state, _)) = &self.registry.view().state else { return };
         let me = (&self.me.member, self.replica.durable_end());
-        let to = primary.followers.committable(state, self.configuration.pending_member(), me);
+        let joining = primary.joining.as_ref().filter(|joining| now < joining.until);
+        let pending = self.configuration.pending_member().into_iter();
+        let pending = pending.chain(joining.map(|joining| &joining.member));
+        let to = primary.followers.committable(state, pending, me);
         if to <= self.replica.commit() {
             return;
         }
@@ -153,12 +171,13 @@ impl Broker {
         let half = Instant::from_nanos(now.as_nanos().saturating_sub(timing.heartbeat.as_nanos() as u64 / 2));
         let from = (&self.replica, &primary.sender(identity));
         primary.followers.send_heartbeats((now, half), from, &mut self.io.out);
-        // Those that are neither registered nor counted are forgotten.
+        // Those that are neither counted, nor registered, nor heard are forgotten.
         let view = self.registry.view();
         let counted =
             |member: &Member| view.state.as_ref().is_some_and(|(state, _)| state.in_sync.contains(member));
         let live = |member: &Member| view.live.values().any(|live| live.node.id.member == *member);
-        primary.followers.retain(|member| counted(member) || live(member));
+        let heard = |follower: &Follower| follower.is_attached() && follower.heard() + timing.lag > now;
+        primary.followers.retain(|member, other| counted(member) || live(member) || heard(other));
     }
 
     /// R20: for too long neither the coordination service nor every other in-sync member has
@@ -183,10 +202,12 @@ impl Broker {
     /// Drops members that do not keep up (R12) and takes in those that have caught up (R13): one
     /// conditional write at a time (R14).
     fn change_in_sync_set(&mut self, now: Instant) {
-        let Some((state, version)) = self.registry.view().state.clone() else { return };
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some((state, version)) = self.registry.view().state.clone() else {
+            return primary.probes.clear(&mut self.io.out);
+        };
         self.probe_silent_members(now, &state);
-        let writable = self.registry.session().is_some() && self.shutdown.is_none();
-        if self.configuration.is_busy() || !writable {
+        if self.configuration.is_busy() || self.registry.session().is_none() {
             return;
         }
         let lagging = self.lagging_member(now, &state);
@@ -195,7 +216,7 @@ impl Broker {
                 self.io.out.trace(Trace::Suspected { node: member.node.clone(), cause });
                 Some((Change::Shrink, member))
             }
-            None => self.eligible_member(&state).map(|member| (Change::Expand, member)),
+            None => self.joining_member(now, &state).map(|member| (Change::Expand, member)),
         };
         let Some((change, member)) = change else { return };
         let nonce = Nonce(self.io.rng.next_u128());
@@ -207,45 +228,59 @@ impl Broker {
         self.configuration.propose(change, member, (next, version), &mut self.io.context(now));
     }
 
-    /// R12: an in-sync member whose live node is gone, whose process is proved dead, or that has not
-    /// moved for the lag threshold.
-    fn lagging_member(&self, now: Instant, state: &GroupState) -> Option<(Member, Suspicion)> {
+    /// R12: why a member does not count as alive: its live node is gone, its process is proved dead, or
+    /// it has not moved for the lag threshold.
+    fn doubt_about(&self, now: Instant, member: &Member) -> Option<Suspicion> {
         let Role::Primary(primary) = &self.role else { return None };
-        let others = state.in_sync.iter().filter(|member| **member != self.me.member);
-        let causes = others.filter_map(|member| {
-            let live = &self.registry.view().live;
-            let own = live.values().find(|live| live.node.id.member == *member);
-            let progressed =
-                primary.followers.get(member).map_or(primary.since(), |other| other.progressed());
-            let cause = match own {
-                None => Suspicion::NotLive,
-                Some(own) if live.values().any(|live| supersedes(live, own)) => Suspicion::Replaced,
-                _ if primary.probes.proves_death(member) => Suspicion::Refused,
-                _ if progressed + self.config.timing.lag <= now => Suspicion::Silence,
-                Some(_) => return None,
-            };
-            Some((member.clone(), cause))
-        });
-        causes.into_iter().next()
+        let live = &self.registry.view().live;
+        let progressed = primary.followers.get(member).map_or(primary.since(), |other| other.progressed());
+        match live.values().find(|live| live.node.id.member == *member) {
+            None => Some(Suspicion::NotLive),
+            Some(own) if live.values().any(|live| supersedes(live, own)) => Some(Suspicion::Replaced),
+            _ if primary.probes.proves_death(member) => Some(Suspicion::Refused),
+            _ if progressed + self.config.timing.lag <= now => Some(Suspicion::Silence),
+            Some(_) => None,
+        }
     }
 
-    /// R13: acknowledged in this epoch, beyond the epoch's first record, up to the commit offset, and
-    /// its process is live.
-    fn eligible_member(&self, state: &GroupState) -> Option<Member> {
+    fn lagging_member(&self, now: Instant, state: &GroupState) -> Option<(Member, Suspicion)> {
+        let mut others = state.in_sync.iter().filter(|member| **member != self.me.member);
+        others.find_map(|member| Some((member.clone(), self.doubt_about(now, member)?)))
+    }
+
+    /// R13: a member that may be taken in now. Under load the commit offset would always be ahead of
+    /// it, so commits first wait, for a while, for one that is nearly there.
+    fn joining_member(&mut self, now: Instant, state: &GroupState) -> Option<Member> {
         let Role::Primary(primary) = &self.role else { return None };
-        let live = |member: &Member, follower: &Follower| {
-            self.registry.view().live.values().any(|live| {
-                let id = &live.node.id;
-                id.member == *member && id.incarnation == follower.identity().incarnation
-            })
-        };
-        let mut eligible = primary.followers.iter().filter(|(member, follower)| {
-            let caught_up = follower
-                .matched()
-                .is_some_and(|matched| matched > primary.start() && matched >= self.replica.commit());
-            follower.is_attached() && caught_up && !state.in_sync.contains(member) && live(member, follower)
+        let joining = primary.joining.clone().filter(|joining| now < joining.until);
+        let end = self.replica.log().end();
+        let found = primary.followers.iter().find_map(|(member, follower)| {
+            let nearly = follower.matched().is_some_and(|matched| matched > primary.start())
+                && follower.has_been_sent(end);
+            let wanted = joining.as_ref().is_none_or(|joining| joining.member == *member);
+            let found = wanted && nearly && self.may_join(now, state, (member, follower));
+            found.then(|| (member.clone(), follower.matched()))
         });
-        eligible.next().map(|(member, _)| member.clone())
+        let Role::Primary(primary) = &mut self.role else { return None };
+        let Some((member, matched)) = found else {
+            primary.joining = joining;
+            return None;
+        };
+        let until = joining.map_or(now + self.config.timing.suspicion, |joining| joining.until);
+        primary.joining = Some(Joining { member: member.clone(), until });
+        (matched >= Some(self.replica.commit())).then_some(member)
+    }
+
+    /// R13: attached, not in yet, and the current process of its node is live. What would drop it again
+    /// at once keeps it out.
+    fn may_join(&self, now: Instant, state: &GroupState, (member, follower): (&Member, &Follower)) -> bool {
+        let process = |live: &Live| {
+            live.node.id.member == *member && live.node.id.incarnation == follower.identity().incarnation
+        };
+        follower.is_attached()
+            && !state.in_sync.contains(member)
+            && self.registry.view().live.values().any(process)
+            && self.doubt_about(now, member).is_none()
     }
 
     fn probe_silent_members(&mut self, now: Instant, state: &GroupState) {

@@ -57,7 +57,7 @@ pub struct Config {
     pub timing: Timing,
     /// Memory for the log, in bytes. A full log refuses batches.
     pub log_bytes: u64,
-    /// Body bytes that may wait for in-sync members. Beyond it batches are refused.
+    /// Memory of entries that may wait for in-sync members, in bytes. Beyond it batches are refused.
     pub uncommitted_bytes: u64,
     /// What to do when all data is lost.
     pub on_total_loss: OnTotalLoss,
@@ -170,7 +170,7 @@ impl Broker {
         io.out.coordinate(Request::OpenSession);
         Self {
             configuration: Configuration::new(paths.state(group), backoff.clone()),
-            candidacy: Candidacy::new(backoff),
+            candidacy: Candidacy::new(backoff, timing.suspicion * 10),
             registry: Registry::new(paths, group, Some(live), timing),
             role: Role::Backup(Backup::new(now, (0, None), timing)),
             me,

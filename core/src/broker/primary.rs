@@ -3,7 +3,7 @@
 use super::delivery::Delivery;
 use super::followers::{Followers, Sender};
 use super::probes::Probes;
-use crate::id::{BrokerIdentity, Epoch, Offset, PublisherId};
+use crate::id::{BrokerIdentity, Epoch, Member, Offset, PublisherId};
 use crate::limits::Timing;
 use crate::link::{LinkId, LinkStatus};
 use crate::node::Outbox;
@@ -39,6 +39,17 @@ pub struct Primary {
     /// Where each publisher's acknowledgements go.
     pub(super) publishers: BTreeMap<PublisherId, LinkId>,
     pub(super) opens: VecDeque<PendingOpen>,
+    /// A follower that is about to catch up: commits wait for it, so that it can (R13).
+    pub(super) joining: Option<Joining>,
+}
+
+/// A follower on its way into the in-sync set.
+#[derive(Clone, Debug)]
+pub struct Joining {
+    /// Who.
+    pub member: Member,
+    /// How long commits wait for it at the most.
+    pub until: Instant,
 }
 
 impl Primary {
@@ -56,6 +67,7 @@ impl Primary {
             delivery: Delivery::new(timing.client_heartbeat),
             publishers: BTreeMap::new(),
             opens: VecDeque::new(),
+            joining: None,
         }
     }
 
@@ -112,7 +124,8 @@ impl Primary {
 
     /// When it has to do something. Everything that waits for silence is looked at with each heartbeat.
     pub fn deadline(&self) -> Instant {
-        let others = earliest(self.probes.deadline(), self.delivery.deadline());
+        let streams = self.delivery.deadline().filter(|_| !self.silent);
+        let others = earliest(self.probes.deadline(), streams);
         others.map_or(self.heartbeat_at, |other| other.min(self.heartbeat_at))
     }
 }

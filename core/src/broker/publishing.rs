@@ -45,6 +45,9 @@ impl Broker {
             None if self.replica.sessions().overlay().len() >= MAX_SESSIONS => {
                 self.refuse_busy(link, publisher, (1, RETRY_LATER), Limit::Sessions);
             }
+            _ if let Some(limit) = self.limit_reached(0) => {
+                self.refuse_busy(link, publisher, (1, RETRY_LATER), limit);
+            }
             _ => {
                 let incarnation = session.map_or(0, |session| session.incarnation) + 1;
                 let nonce = request.nonce;
@@ -90,23 +93,15 @@ impl Broker {
 
     /// Appends as many batches as the limits allow and refuses the others with `Busy` (R36).
     fn take_batches(&mut self, now: Instant, link: LinkId, publisher: PublisherId, batches: Vec<Batch>) {
-        let mut log_bytes = self.replica.log().bytes();
-        let mut uncommitted = self.replica.uncommitted_bytes();
         let mut refused: Option<(Sequence, Limit)> = None;
-        let mut taken = Vec::with_capacity(batches.len());
+        let (mut taken, mut more) = (Vec::with_capacity(batches.len()), 0);
         for batch in batches {
-            let limit = if log_bytes >= self.config.log_bytes {
-                Limit::LogBytes
-            } else if uncommitted >= self.config.uncommitted_bytes {
-                Limit::UncommittedBytes
-            } else {
-                log_bytes += batch.body.len() as u64;
-                uncommitted += batch.body.len() as u64;
-                taken.push(EntryKind::Batch(batch));
-                continue;
-            };
-            refused = Some((batch.header.first_sequence, limit));
-            break;
+            if let Some(limit) = self.limit_reached(more) {
+                refused = Some((batch.header.first_sequence, limit));
+                break;
+            }
+            more += batch.body.len() as u64;
+            taken.push(EntryKind::Batch(batch));
         }
         if !taken.is_empty() {
             self.append(now, taken);
@@ -114,6 +109,17 @@ impl Broker {
         if let Some((expect, limit)) = refused {
             let retry_after = if limit == Limit::LogBytes { RETRY_LATER } else { RETRY_SOON };
             self.refuse_busy(link, publisher, (expect, retry_after), limit);
+        }
+    }
+
+    /// Which limit forbids another entry, with `more` bytes on top of what the log holds.
+    fn limit_reached(&self, more: u64) -> Option<Limit> {
+        if self.replica.log().bytes() + more >= self.config.log_bytes {
+            Some(Limit::LogBytes)
+        } else if self.replica.uncommitted_bytes() + more >= self.config.uncommitted_bytes {
+            Some(Limit::UncommittedBytes)
+        } else {
+            None
         }
     }
 
@@ -168,11 +174,10 @@ impl Broker {
         primary.publishers.insert(publisher, link);
         match same {
             true => self.answer_open(link, publisher),
-            false => {
-                // One question, one answer: an earlier one of the same publisher is forgotten.
-                primary.opens.retain(|open| open.publisher != publisher);
-                primary.opens.push_back(PendingOpen { offset, link, publisher });
+            false if primary.opens.len() >= MAX_SESSIONS => {
+                self.refuse_busy(link, publisher, (1, RETRY_LATER), Limit::Sessions);
             }
+            false => primary.opens.push_back(PendingOpen { offset, link, publisher }),
         }
     }
 

@@ -56,7 +56,7 @@ impl Replica {
         self.floor
     }
 
-    /// Body bytes of entries that are not committed.
+    /// Memory of entries that are not committed, in bytes.
     pub const fn uncommitted_bytes(&self) -> u64 {
         self.uncommitted_bytes
     }
@@ -85,7 +85,7 @@ impl Replica {
             }
             unpin(entry);
             self.sessions.appended(entry);
-            self.uncommitted_bytes += entry.body_len() as u64;
+            self.uncommitted_bytes += entry.weight();
             self.log.append(entry.clone());
             taken += 1;
         }
@@ -104,7 +104,7 @@ impl Replica {
         let from = self.log.end();
         self.log.truncate(to);
         self.sessions.truncated(&self.log, self.commit);
-        self.uncommitted_bytes = self.log.iter_from(self.commit).map(|entry| entry.body_len() as u64).sum();
+        self.uncommitted_bytes = self.log.iter_from(self.commit).map(|entry| entry.weight()).sum();
         self.durability.truncate(to, out);
         out.trace(Trace::Truncated { to, from });
     }
@@ -130,7 +130,7 @@ impl Replica {
     pub fn advance_commit(&mut self, to: Offset) {
         for entry in self.log.iter_from(self.commit).take_while(|entry| entry.end() <= to) {
             self.sessions.committed(entry);
-            self.uncommitted_bytes -= entry.body_len() as u64;
+            self.uncommitted_bytes -= entry.weight();
             self.commit = entry.end();
         }
     }

@@ -71,7 +71,7 @@ impl Broker {
     /// R4: the log stays as it is, a first record begins the epoch, nothing of others is remembered.
     fn become_primary(&mut self, now: Instant, epoch: Epoch) {
         self.leave_role();
-        self.candidacy.settle();
+        self.candidacy.withdraw();
         let start = self.replica.log().end();
         self.io.out.trace(Trace::BecamePrimary { epoch, start });
         self.role = Role::Primary(Primary::new(now, (epoch, start), &self.config.timing));
@@ -84,10 +84,6 @@ impl Broker {
         let primary = state.primary.clone().filter(|primary| *primary != self.me);
         let Role::Backup(backup) = &mut self.role else { return };
         if backup.epoch() != state.epoch || backup.primary() != primary.as_ref() {
-            // A primary was heard before the tree named it: its epoch is followed already.
-            if backup.epoch() > state.epoch {
-                return;
-            }
             backup.hang_up(&mut self.io.out);
             let node = primary.as_ref().map(|primary| primary.member.node.clone());
             self.io.out.trace(Trace::BecameBackup { epoch: state.epoch, primary: node });
@@ -107,7 +103,7 @@ impl Broker {
         let cause = match own {
             None => Suspicion::NotLive,
             Some(own) if live.values().any(|live| supersedes(live, own)) => Suspicion::Replaced,
-            Some(_) => return,
+            Some(_) => return backup.absolve(),
         };
         if backup.suspect(cause) {
             self.io.out.trace(Trace::Suspected { node: primary.member.node, cause });
@@ -151,7 +147,7 @@ impl Broker {
 
     pub(super) fn advance_backup(&mut self, now: Instant) {
         let Role::Backup(backup) = &mut self.role else { return };
-        let ports = (&self.config.timing, &mut self.dialler);
+        let ports = (&self.config.timing, &mut self.dialler, &mut self.io.rng);
         if let Some(cause) = backup.handle_timeout(now, ports, &mut self.io.out)
             && let Some(primary) = backup.primary()
         {
@@ -184,7 +180,7 @@ impl Broker {
         self.registry.session().and(self.registry.registered())?;
         let (state, _) = self.registry.view().state.as_ref()?;
         let timing = &self.config.timing;
-        if self.shutdown.is_some() || self.doubt.is_some() || state.epoch < backup.epoch() {
+        if self.shutdown.is_some() || self.doubt.is_some() {
             return None;
         }
         if state.may_lead(&self.me.member) {
@@ -227,10 +223,15 @@ impl Broker {
             Change::Promote => state.promote(&self.me, nonce),
             _ => state.give_up(nonce),
         };
-        self.candidacy.attempted();
+        self.candidacy.attempted(now);
         let subject = self.me.member.clone();
         let mut cx = self.io.context(now);
         self.configuration.propose(change, subject, (next, version), &mut cx);
+    }
+
+    fn has_learners(&self) -> bool {
+        let Role::Primary(primary) = &self.role else { return false };
+        primary.followers.iter().any(|(_, follower)| follower.is_attached())
     }
 
     /// Leaves when nothing is lost by it, or declares what is lost (R27a), or gives up waiting.
@@ -244,6 +245,10 @@ impl Broker {
         }
         if deadline <= now || !last || self.leads().is_none() {
             return self.stop(Event::Stopped);
+        }
+        // A backup that is nearly in sync saves the data: it is taken in first.
+        if self.has_learners() {
+            return;
         }
         let settled = self.replica.commit() == self.replica.log().end();
         if settled && !self.configuration.is_busy() && self.registry.session().is_some() {

@@ -56,6 +56,8 @@ impl Broker {
             Start::At(position) if position.lineage != history.lineage => {
                 Err(Refusal::LineageChanged { history })
             }
+            // R11: somebody was served in a higher epoch. Only the tree knows; this is no divergence.
+            Start::At(position) if position.epoch > primary.epoch() => Err(Refusal::Electing { retry_after }),
             Start::At(position) if position.offset < log.start() => Ok(log.start()),
             Start::At(position) => match log.epoch_before(position.offset) {
                 Some(epoch) if epoch == position.epoch => Ok(position.offset),

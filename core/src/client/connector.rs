@@ -169,7 +169,7 @@ impl Connector {
         }
         match (&self.state, status) {
             (State::Dialling { link: own, target, .. }, LinkStatus::Up) if *own == link => {
-                let pulse = Pulse::new(cx.now, self.timing.heartbeat, self.timing.suspicion);
+                let pulse = Pulse::new(cx.now, self.timing.client_heartbeat, self.timing.client_suspicion);
                 self.state = State::Up { link, target: target.clone(), pulse };
                 self.finder.found();
                 cx.out.trace(Trace::Attached { link });

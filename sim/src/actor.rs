@@ -1,0 +1,119 @@
+//! The nodes of a cluster as one type, so that one world can run them all.
+
+use steadfast_core::broker::{self, Broker};
+use steadfast_core::discovery::{self, Discovery};
+use steadfast_core::node::{Input, Node, Output};
+use steadfast_core::publisher::{self, Publisher};
+use steadfast_core::subscriber::{self, Subscriber};
+use steadfast_core::time::Instant;
+
+/// Any node.
+#[derive(Debug)]
+pub enum Actor {
+    /// A broker.
+    Broker(Box<Broker>),
+    /// A discovery replica.
+    Discovery(Box<Discovery>),
+    /// A publisher.
+    Publisher(Box<Publisher>),
+    /// A subscriber.
+    Subscriber(Box<Subscriber>),
+}
+
+/// What an application asks of its node.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Of a broker.
+    Broker(broker::Command),
+    /// Of a discovery replica.
+    Discovery(discovery::Command),
+    /// Of a publisher.
+    Publisher(publisher::Command),
+    /// Of a subscriber.
+    Subscriber(subscriber::Command),
+}
+
+/// What a node tells its application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A broker.
+    Broker(broker::Event),
+    /// A discovery replica.
+    Discovery(discovery::Event),
+    /// A publisher.
+    Publisher(publisher::Event),
+    /// A subscriber.
+    Subscriber(subscriber::Event),
+}
+
+impl Actor {
+    /// The broker, if it is one.
+    pub fn broker(&self) -> Option<&Broker> {
+        match self {
+            Self::Broker(broker) => Some(broker),
+            _ => None,
+        }
+    }
+}
+
+/// The same input for a node of one kind. A command for another kind is a mistake of the plan.
+fn narrow<C>(input: Input<Command>, take: fn(Command) -> Option<C>) -> Input<C> {
+    match input {
+        Input::Command(command) => Input::Command(take(command).expect("a command for this kind of node")),
+        Input::Received { link, frame } => Input::Received { link, frame },
+        Input::Link { link, status } => Input::Link { link, status },
+        Input::Coordination(event) => Input::Coordination(event),
+        Input::Storage(event) => Input::Storage(event),
+        Input::Timeout => Input::Timeout,
+    }
+}
+
+/// The same output of a node of any kind.
+fn widen<E>(output: Output<E>, wrap: fn(E) -> Event) -> Output<Event> {
+    match output {
+        Output::Transmit { link, frame } => Output::Transmit { link, frame },
+        Output::Link(command) => Output::Link(command),
+        Output::Coordinate(request) => Output::Coordinate(request),
+        Output::Store(request) => Output::Store(request),
+        Output::Event(event) => Output::Event(wrap(event)),
+        Output::Trace(trace) => Output::Trace(trace),
+    }
+}
+
+macro_rules! take {
+    ($kind:ident) => {
+        |command| if let Command::$kind(command) = command { Some(command) } else { None }
+    };
+}
+
+impl Node for Actor {
+    type Command = Command;
+    type Event = Event;
+
+    fn handle_input(&mut self, now: Instant, input: Input<Command>) {
+        match self {
+            Self::Broker(node) => node.handle_input(now, narrow(input, take!(Broker))),
+            Self::Discovery(node) => node.handle_input(now, narrow(input, take!(Discovery))),
+            Self::Publisher(node) => node.handle_input(now, narrow(input, take!(Publisher))),
+            Self::Subscriber(node) => node.handle_input(now, narrow(input, take!(Subscriber))),
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Event>> {
+        match self {
+            Self::Broker(node) => node.poll_output().map(|output| widen(output, Event::Broker)),
+            Self::Discovery(node) => node.poll_output().map(|output| widen(output, Event::Discovery)),
+            Self::Publisher(node) => node.poll_output().map(|output| widen(output, Event::Publisher)),
+            Self::Subscriber(node) => node.poll_output().map(|output| widen(output, Event::Subscriber)),
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Broker(node) => node.poll_timeout(),
+            Self::Discovery(node) => node.poll_timeout(),
+            Self::Publisher(node) => node.poll_timeout(),
+            Self::Subscriber(node) => node.poll_timeout(),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! AckedDurable: what a publisher was told is committed is committed, and there exactly once.
+//! (That every in-sync member holds what is committed is CandidateComplete's to say.)
+
+use super::{Check, Fact, Ledger};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use steadfast_core::id::{Offset, PublisherId};
+use steadfast_core::log::EntryKind;
+use steadfast_core::message::History;
+use steadfast_core::wire::records::Records;
+
+/// The property.
+#[derive(Debug, Default)]
+pub struct AckedDurable {
+    /// How often each payload was committed, in any lineage.
+    committed: BTreeMap<(PublisherId, Bytes), Vec<(History, Offset)>>,
+    /// Up to where that is known.
+    read: BTreeMap<History, Offset>,
+}
+
+impl AckedDurable {
+    fn read(&mut self, ledger: &Ledger) -> Result<(), String> {
+        for (history, committed) in ledger.histories() {
+            let read = self.read.entry(history).or_default();
+            for held in committed.log.from(*read) {
+                let EntryKind::Batch(batch) = &held.entry.kind else { continue };
+                let records = Records::decode(&batch.header, batch.body.clone())
+                    .map_err(|error| format!("a committed batch cannot be read: {error}"))?;
+                for (offset, payload) in (held.entry.offset..).zip(records) {
+                    let places = self.committed.entry((batch.header.publisher, payload)).or_default();
+                    places.push((history, offset));
+                }
+            }
+            *read = committed.log.end();
+        }
+        Ok(())
+    }
+}
+
+impl Check for AckedDurable {
+    fn name(&self) -> &'static str {
+        "AckedDurable"
+    }
+
+    fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
+        match fact {
+            Fact::Committed { .. } => self.read(ledger),
+            Fact::AckSent { history, publisher, last_sequence, .. } => {
+                let committed = ledger.committed(*history).sequences.get(publisher).copied().unwrap_or(0);
+                if committed >= *last_sequence {
+                    return Ok(());
+                }
+                Err(format!("{publisher:?} was told that {last_sequence} is committed, {committed} is"))
+            }
+            Fact::Acknowledged { publisher, payload } => {
+                let places = self.committed.get(&(*publisher, (*payload).clone()));
+                let places = places.map_or(&[][..], Vec::as_slice);
+                let lineages: Vec<_> = places.iter().map(|(history, _)| history).collect();
+                let once = lineages.windows(2).all(|pair| pair[0] != pair[1]);
+                if !places.is_empty() && once {
+                    return Ok(());
+                }
+                Err(format!(
+                    "the acknowledged record {payload:?} of {publisher:?} is committed at {places:?}"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testing::*;
+
+    fn acknowledged(story: &mut Story<AckedDurable>, sequence: u64) {
+        story.tell(&Fact::Acknowledged { publisher: PUBLISHER, payload: &payload(sequence) });
+    }
+
+    fn ack_sent(story: &mut Story<AckedDurable>, last_sequence: u64) {
+        story.tell(&Fact::AckSent {
+            process: &process("a"),
+            history: HISTORY,
+            epoch: 1,
+            publisher: PUBLISHER,
+            last_sequence,
+        });
+    }
+
+    fn one_batch() -> Story<AckedDurable> {
+        let mut story = Story::new(AckedDurable::default());
+        story.append("a", &[start(1), batch(1, 1, 2), batch(1, 3, 1)]).commit("a", 3);
+        story
+    }
+
+    #[test]
+    fn acknowledgements_of_committed_records_are_accepted() {
+        let mut story = one_batch();
+        ack_sent(&mut story, 2);
+        acknowledged(&mut story, 1);
+        acknowledged(&mut story, 2);
+        story.accepted();
+    }
+
+    #[test]
+    fn an_ack_of_a_record_that_is_only_appended_is_rejected() {
+        let mut story = one_batch();
+        ack_sent(&mut story, 3);
+        story.rejected("told that 3 is committed, 2 is");
+    }
+
+    #[test]
+    fn a_receipt_for_a_record_that_is_only_appended_is_rejected() {
+        let mut story = one_batch();
+        acknowledged(&mut story, 3);
+        story.rejected("is committed at []");
+    }
+
+    #[test]
+    fn a_receipt_for_a_record_that_is_there_twice_is_rejected() {
+        let mut story = one_batch();
+        story.append("a", &[batch(1, 1, 2)]).commit("a", 6);
+        acknowledged(&mut story, 1);
+        story.rejected("is committed at [");
+    }
+}

@@ -1,0 +1,210 @@
+//! What all facts so far amount to: every member's log, what was ever committed, and the states that
+//! the group went through. Prefixes are compared by chained hashes, so that no check walks a log.
+
+use super::Fact;
+use crate::fingerprint::Fingerprint;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use steadfast_core::group::GroupState;
+use steadfast_core::id::{Epoch, Member, Offset, PublisherId, Sequence};
+use steadfast_core::log::{Entry, EntryKind};
+use steadfast_core::message::History;
+
+/// A log entry with the hash of the whole prefix that it ends.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The entry.
+    pub entry: Arc<Entry>,
+    /// Hash of all entries up to and including this one.
+    pub chain: u64,
+}
+
+/// A prefix of a log.
+#[derive(Clone, Debug, Default)]
+pub struct Prefix(Vec<Held>);
+
+impl Prefix {
+    /// The next offset.
+    pub fn end(&self) -> Offset {
+        self.0.last().map_or(0, |held| held.entry.end())
+    }
+
+    /// Its entries.
+    pub fn entries(&self) -> &[Held] {
+        &self.0
+    }
+
+    /// Hash of the prefix that ends at `end`; `None` where no entry ends there.
+    pub fn chain_at(&self, end: Offset) -> Option<u64> {
+        if end == 0 {
+            return Some(0);
+        }
+        let index = self.0.binary_search_by_key(&end, |held| held.entry.end()).ok()?;
+        Some(self.0[index].chain)
+    }
+
+    /// Entries that begin at or after `offset`.
+    pub fn from(&self, offset: Offset) -> &[Held] {
+        &self.0[self.0.partition_point(|held| held.entry.offset < offset)..]
+    }
+
+    /// The entry that holds `offset`.
+    pub fn get(&self, offset: Offset) -> Option<&Entry> {
+        let index = self.0.partition_point(|held| held.entry.end() <= offset);
+        self.0.get(index).map(|held| &*held.entry)
+    }
+
+    fn push(&mut self, entry: Arc<Entry>) {
+        let mut hash = Fingerprint::default();
+        hash.word(self.0.last().map_or(0, |held| held.chain));
+        digest(&mut hash, &entry);
+        self.0.push(Held { entry, chain: hash.value() });
+    }
+
+    fn truncate(&mut self, to: Offset) {
+        let keep = self.0.partition_point(|held| held.entry.end() <= to);
+        self.0.truncate(keep);
+    }
+}
+
+fn digest(hash: &mut Fingerprint, entry: &Entry) {
+    hash.word(entry.offset);
+    hash.word(entry.epoch);
+    match &entry.kind {
+        EntryKind::Batch(batch) => {
+            hash.debug(&batch.header);
+            hash.bytes(&batch.body);
+        }
+        other => hash.debug(other),
+    }
+}
+
+/// A member's log.
+#[derive(Clone, Debug, Default)]
+pub struct Replica {
+    /// Which history it holds.
+    pub history: History,
+    /// What it holds.
+    pub log: Prefix,
+    /// What of it is durable.
+    pub durable: Offset,
+}
+
+/// What was ever committed of one history.
+#[derive(Clone, Debug, Default)]
+pub struct Committed {
+    /// The entries.
+    pub log: Prefix,
+    /// The epochs whose first record is committed.
+    pub epochs: BTreeSet<Epoch>,
+    /// The last sequence number of every publisher.
+    pub sequences: BTreeMap<PublisherId, Sequence>,
+}
+
+impl Committed {
+    fn push(&mut self, entry: Arc<Entry>) {
+        match &entry.kind {
+            EntryKind::Batch(batch) => {
+                self.sequences.insert(batch.header.publisher, batch.header.last_sequence());
+            }
+            EntryKind::EpochStart => {
+                self.epochs.insert(entry.epoch);
+            }
+            EntryKind::SessionOpen { .. } => {}
+        }
+        self.log.push(entry);
+    }
+}
+
+/// Everything that is known.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    replicas: BTreeMap<Member, Replica>,
+    committed: BTreeMap<History, Committed>,
+    states: Vec<GroupState>,
+    nothing: Committed,
+}
+
+impl Ledger {
+    /// A member's log, unless its storage is gone.
+    pub fn replica(&self, member: &Member) -> Option<&Replica> {
+        self.replicas.get(member)
+    }
+
+    /// What was ever committed of a history.
+    pub fn committed(&self, history: History) -> &Committed {
+        self.committed.get(&history).unwrap_or(&self.nothing)
+    }
+
+    /// All histories of which something was committed.
+    pub fn histories(&self) -> impl Iterator<Item = (History, &Committed)> {
+        self.committed.iter().map(|(history, committed)| (*history, committed))
+    }
+
+    /// Every state of the group, in order.
+    pub fn states(&self) -> &[GroupState] {
+        &self.states
+    }
+
+    /// Takes a fact in.
+    pub(super) fn take(&mut self, fact: &Fact<'_>) -> Result<(), String> {
+        match *fact {
+            Fact::State(state) => self.states.push(state.clone()),
+            Fact::StorageLost(member) => {
+                self.replicas.remove(member);
+            }
+            Fact::Appended { member, history, entry } => self.append(member, history, entry)?,
+            Fact::Truncated { member, to } => {
+                let replica = self.replicas.entry(member.clone()).or_default();
+                replica.log.truncate(to);
+                replica.durable = replica.durable.min(replica.log.end());
+            }
+            Fact::Wiped(member) => {
+                self.replicas.insert(member.clone(), Replica::default());
+            }
+            Fact::Durable { member, end } => {
+                let replica = self.replicas.entry(member.clone()).or_default();
+                replica.durable = end.min(replica.log.end());
+            }
+            Fact::Committed { process, history, commit } => self.commit(&process.member, history, commit)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, member: &Member, history: History, entry: &Entry) -> Result<(), String> {
+        let replica = self.replicas.entry(member.clone()).or_default();
+        if replica.log.end() != entry.offset {
+            return Err(format!("{member:?} appends at {}, its end is {}", entry.offset, replica.log.end()));
+        }
+        if entry.offset == 0 {
+            replica.history = history;
+        } else if replica.history != history {
+            return Err(format!("{member:?} appends an entry of {history:?} to {:?}", replica.history));
+        }
+        replica.log.push(Arc::new(entry.clone()));
+        Ok(())
+    }
+
+    /// Extends what is committed by what the member holds. Where the member's log contradicts what was
+    /// committed before, nothing changes: that is for a checker to say.
+    fn commit(&mut self, member: &Member, history: History, commit: Offset) -> Result<(), String> {
+        if commit == 0 {
+            return Ok(());
+        }
+        let replica = self.replicas.get(member).filter(|replica| replica.history == history);
+        let Some(replica) = replica.filter(|replica| replica.log.chain_at(commit).is_some()) else {
+            return Err(format!(
+                "{member:?} takes {commit} of {history:?} for committed and does not hold it"
+            ));
+        };
+        let committed = self.committed.entry(history).or_default();
+        let end = committed.log.end();
+        if commit > end && replica.log.chain_at(end) == committed.log.chain_at(end) {
+            for held in replica.log.from(end).iter().take_while(|held| held.entry.end() <= commit) {
+                committed.push(Arc::clone(&held.entry));
+            }
+        }
+        Ok(())
+    }
+}

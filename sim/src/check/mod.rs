@@ -1,0 +1,255 @@
+//! The invariants, one property per file. Checkers work on recorded facts, never on nodes: whoever
+//! drives nodes says what it saw, and a test can tell any story.
+//!
+//! [`Checks::observe`] first lets the [`Ledger`] take a fact in and then shows it to every checker.
+
+pub mod acked_durable;
+pub mod candidate_complete;
+pub mod commit_monotone;
+pub mod committed_stable;
+pub mod config_intent;
+pub mod exactly_once_in_log;
+pub mod floor_monotone;
+pub mod ledger;
+pub mod log_matching;
+pub mod no_flapping;
+pub mod no_premature_visibility;
+pub mod one_primary_per_epoch;
+pub mod route_monotone;
+pub mod sub_prefix;
+#[cfg(test)]
+mod testing;
+
+use bytes::Bytes;
+pub use ledger::Ledger;
+use std::fmt;
+use steadfast_core::filter::{Filter, Topic};
+use steadfast_core::group::{GroupState, PrimaryId};
+use steadfast_core::id::{Epoch, Lineage, Member, Offset, PublisherId, Sequence};
+use steadfast_core::log::Entry;
+use steadfast_core::message::{History, Start};
+
+/// Number of a client in its run.
+pub type ClientId = u32;
+
+/// Something that was seen.
+#[derive(Clone, Copy, Debug)]
+pub enum Fact<'a> {
+    /// The group's state in the coordination tree has changed.
+    State(&'a GroupState),
+    /// The group's state was deleted from the tree.
+    StateDeleted,
+    /// A member's storage is gone.
+    StorageLost(&'a Member),
+    /// A broker appended an entry.
+    Appended {
+        /// Whose log.
+        member: &'a Member,
+        /// Of which history.
+        history: History,
+        /// What.
+        entry: &'a Entry,
+    },
+    /// A broker cut its log.
+    Truncated {
+        /// Whose log.
+        member: &'a Member,
+        /// The end now.
+        to: Offset,
+    },
+    /// A broker dropped its log.
+    Wiped(&'a Member),
+    /// Storage completed everything below this offset.
+    Durable {
+        /// Whose log.
+        member: &'a Member,
+        /// The end of what is durable.
+        end: Offset,
+    },
+    /// A broker takes everything below this offset for committed.
+    Committed {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// Of which history.
+        history: History,
+        /// The commit offset.
+        commit: Offset,
+    },
+    /// A process acts as primary.
+    Acts {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// Of which history.
+        history: History,
+        /// In which epoch.
+        epoch: Epoch,
+    },
+    /// A backup acknowledged entries.
+    Verified {
+        /// Which member.
+        member: &'a Member,
+        /// Of which history.
+        history: History,
+        /// In which epoch.
+        epoch: Epoch,
+        /// Up to where.
+        matched: Offset,
+    },
+    /// A primary told a publisher that everything up to a sequence number is committed.
+    AckSent {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// Of which history.
+        history: History,
+        /// In which epoch.
+        epoch: Epoch,
+        /// Whose records.
+        publisher: PublisherId,
+        /// Up to which.
+        last_sequence: Sequence,
+    },
+    /// A primary sent a subscriber entries, or a position.
+    Shown {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// Of which history.
+        history: History,
+        /// In which epoch.
+        epoch: Epoch,
+        /// The end of what it showed.
+        upto: Offset,
+    },
+    /// A publisher told its application that a record is acknowledged.
+    Acknowledged {
+        /// Whose record.
+        publisher: PublisherId,
+        /// The record. A run's payloads are unique.
+        payload: &'a Bytes,
+    },
+    /// A subscriber begins.
+    Subscribed {
+        /// Which one.
+        subscriber: ClientId,
+        /// What it wants.
+        filters: &'a [Filter],
+        /// From where.
+        start: Start,
+    },
+    /// A subscriber delivered records of one batch to its application.
+    Delivered {
+        /// Which one.
+        subscriber: ClientId,
+        /// Of which history.
+        history: History,
+        /// Offset of the first of them.
+        offset: Offset,
+        /// Their topic.
+        topic: &'a Topic,
+        /// Whose records.
+        publisher: PublisherId,
+        /// Sequence number of the first of them.
+        first_sequence: Sequence,
+        /// The records.
+        payloads: &'a [Bytes],
+    },
+    /// A subscriber told its application that records are missing.
+    Missed {
+        /// Which one.
+        subscriber: ClientId,
+        /// From here.
+        from: Offset,
+        /// To here, exclusive.
+        to: Offset,
+    },
+    /// A subscriber told its application that the group's data is another generation's.
+    LineageChanged {
+        /// Which one.
+        subscriber: ClientId,
+        /// The history now.
+        to: History,
+    },
+    /// A client took a route.
+    Routed {
+        /// Which one.
+        client: ClientId,
+        /// The lineage.
+        lineage: Lineage,
+        /// The epoch.
+        epoch: Epoch,
+    },
+}
+
+/// One property. `Err` says what was violated and how.
+pub trait Check {
+    /// Its name, as the protocol's documentation has it.
+    fn name(&self) -> &'static str;
+
+    /// Looks at a fact that the ledger has taken in.
+    ///
+    /// # Errors
+    /// When the fact violates the property.
+    fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String>;
+}
+
+/// A property does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which property.
+    pub property: &'static str,
+    /// What was seen.
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.property, self.detail)
+    }
+}
+
+/// The ledger and all checkers.
+pub struct Checks {
+    ledger: Ledger,
+    checks: Vec<Box<dyn Check>>,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        let checks: Vec<Box<dyn Check>> = vec![
+            Box::new(committed_stable::CommittedStable),
+            Box::new(candidate_complete::CandidateComplete),
+            Box::<acked_durable::AckedDurable>::default(),
+            Box::<log_matching::LogMatching>::default(),
+            Box::<one_primary_per_epoch::OnePrimaryPerEpoch>::default(),
+            Box::<floor_monotone::FloorMonotone>::default(),
+            Box::<no_premature_visibility::NoPrematureVisibility>::default(),
+            Box::<commit_monotone::CommitMonotone>::default(),
+            Box::<exactly_once_in_log::ExactlyOnceInLog>::default(),
+            Box::<sub_prefix::SubPrefix>::default(),
+            Box::<config_intent::ConfigIntent>::default(),
+            Box::<no_flapping::NoFlapping>::default(),
+            Box::<route_monotone::RouteMonotone>::default(),
+        ];
+        Self { ledger: Ledger::default(), checks }
+    }
+}
+
+impl Checks {
+    /// Takes a fact in and checks every property.
+    ///
+    /// # Errors
+    /// The first property that does not hold.
+    pub fn observe(&mut self, fact: &Fact<'_>) -> Result<(), Violation> {
+        let violation = |property| move |detail| Violation { property, detail };
+        self.ledger.take(fact).map_err(violation("Ledger"))?;
+        for check in &mut self.checks {
+            let name = check.name();
+            check.check(&self.ledger, fact).map_err(violation(name))?;
+        }
+        Ok(())
+    }
+
+    /// What is known.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+}

@@ -1,0 +1,206 @@
+//! SubPrefix: what a subscriber delivered is the matching committed records from its start on, in
+//! order, without gap or repetition; or the gap was reported.
+
+use super::{Check, ClientId, Fact, Ledger};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use steadfast_core::filter::Filter;
+use steadfast_core::id::Offset;
+use steadfast_core::log::{BatchHeader, EntryKind};
+use steadfast_core::message::{History, Start};
+use steadfast_core::wire::records::Records;
+
+#[derive(Debug)]
+struct Subscriber {
+    filters: Vec<Filter>,
+    /// Everything that matches below was delivered or reported. `None`: it began at the end of the log,
+    /// wherever that was.
+    next: Option<Offset>,
+    history: Option<History>,
+}
+
+impl Subscriber {
+    fn matches(&self, header: &BatchHeader) -> bool {
+        self.filters.iter().any(|filter| filter.matches(&header.topic))
+    }
+
+    /// The first record from `offset` on that it must deliver.
+    fn due(&self, ledger: &Ledger, history: History, offset: Offset) -> Option<Offset> {
+        let log = &ledger.committed(history).log;
+        let first = log.get(offset)?.offset;
+        let due = log.from(first).iter().find(
+            |held| matches!(&held.entry.kind, EntryKind::Batch(batch) if self.matches(&batch.header)),
+        )?;
+        Some(due.entry.offset.max(offset))
+    }
+}
+
+/// The property.
+#[derive(Debug, Default)]
+pub struct SubPrefix {
+    subscribers: BTreeMap<ClientId, Subscriber>,
+}
+
+impl SubPrefix {
+    fn delivered(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
+        let Fact::Delivered { subscriber, history, offset, payloads, .. } = fact else { return Ok(()) };
+        let Some(state) = self.subscribers.get_mut(subscriber) else {
+            return Err(format!("{subscriber} delivers and never began"));
+        };
+        if state.history.is_some_and(|before| before != *history) {
+            return Err(format!("{subscriber} delivers from {history:?} unannounced"));
+        }
+        state.history = Some(*history);
+        let next = state.next.unwrap_or(*offset);
+        if state.due(ledger, *history, next) != Some(*offset) {
+            let due = state.due(ledger, *history, next);
+            return Err(format!("subscriber {subscriber} delivers {offset}, {due:?} is due"));
+        }
+        let end = offset + payloads.len() as Offset;
+        state.next = Some(end);
+        same_records(ledger, fact)
+    }
+
+    fn missed(&mut self, subscriber: ClientId, from: Offset, to: Offset) -> Result<(), String> {
+        let Some(state) = self.subscribers.get_mut(&subscriber) else {
+            return Err(format!("{subscriber} misses records and never began"));
+        };
+        if to < from || state.next.is_some_and(|next| to < next) {
+            return Err(format!("{subscriber} reports {from}..{to} as missing, which it has passed"));
+        }
+        state.next = Some(to);
+        Ok(())
+    }
+}
+
+/// Whether the records are those that were committed there.
+fn same_records(ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
+    let Fact::Delivered { history, offset, topic, publisher, first_sequence, payloads, .. } = *fact else {
+        return Ok(());
+    };
+    let entry = ledger.committed(history).log.get(offset);
+    let Some((entry, EntryKind::Batch(batch))) = entry.map(|entry| (entry, &entry.kind)) else {
+        return Err(format!("no batch is committed at {offset}"));
+    };
+    let header = &batch.header;
+    let skip = offset - entry.offset;
+    let committed: Vec<Bytes> = Records::decode(header, batch.body.clone())
+        .map_err(|error| format!("the committed batch at {offset} cannot be read: {error}"))?
+        .skip(skip as usize)
+        .collect();
+    let same = header.topic == *topic
+        && header.publisher == publisher
+        && header.first_sequence + skip == first_sequence
+        && committed == payloads;
+    if same {
+        Ok(())
+    } else {
+        Err(format!("other records than the committed ones were delivered at {offset}"))
+    }
+}
+
+impl Check for SubPrefix {
+    fn name(&self) -> &'static str {
+        "SubPrefix"
+    }
+
+    fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
+        match *fact {
+            Fact::Subscribed { subscriber, filters, start } => {
+                let next = match start {
+                    Start::Earliest => Some(0),
+                    Start::Latest => None,
+                    Start::At(position) => Some(position.offset),
+                };
+                let state = Subscriber { filters: filters.to_vec(), next, history: None };
+                self.subscribers.insert(subscriber, state);
+                Ok(())
+            }
+            Fact::Delivered { .. } => self.delivered(ledger, fact),
+            Fact::Missed { subscriber, from, to } => self.missed(subscriber, from, to),
+            Fact::LineageChanged { subscriber, to } => {
+                if let Some(state) = self.subscribers.get_mut(&subscriber) {
+                    state.history = Some(to);
+                    state.next = Some(0);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testing::*;
+    use steadfast_core::message::Position;
+
+    /// Offsets: 0 epoch, 1–2 t, 3–4 u, 5 epoch, 6–8 t, and 9 t that is not committed.
+    fn story(filter: &str, start_at: Start) -> Story<SubPrefix> {
+        let mut story = Story::new(SubPrefix::default());
+        let log =
+            [start(1), batch(1, 1, 2), batch_on("u", 1, 1, 3, 2), start(2), batch(2, 5, 3), batch(2, 8, 1)];
+        story.append("a", &log).commit("a", 9).subscribe(filter, start_at);
+        story
+    }
+
+    fn at(offset: Offset) -> Start {
+        Start::At(Position { lineage: 1, epoch: 1, offset })
+    }
+
+    #[test]
+    fn the_matching_records_in_order_are_accepted() {
+        story("t", Start::Earliest).deliver(1, 1, 2).deliver(6, 5, 3).accepted();
+        story("t", Start::Latest).deliver(6, 5, 3).accepted();
+        story("t", at(3)).deliver(6, 5, 3).accepted();
+    }
+
+    #[test]
+    fn a_start_inside_a_batch_gets_the_rest_of_it() {
+        story("t", at(2)).deliver(2, 2, 1).deliver(6, 5, 3).accepted();
+        story("t", at(2)).deliver(1, 1, 2).rejected("delivers 1, Some(2) is due");
+    }
+
+    #[test]
+    fn a_gap_is_rejected_unless_it_is_reported() {
+        story("t", Start::Earliest).deliver(6, 5, 3).rejected("Some(1) is due");
+        let mut reported = story("t", Start::Earliest);
+        reported.tell(&Fact::Missed { subscriber: 1, from: 0, to: 5 }).deliver(6, 5, 3).accepted();
+    }
+
+    #[test]
+    fn a_repetition_is_rejected() {
+        story("t", Start::Earliest).deliver(1, 1, 2).deliver(1, 1, 2).rejected("delivers 1");
+    }
+
+    #[test]
+    fn a_record_that_does_not_match_is_rejected() {
+        story("u", Start::Earliest).deliver(1, 1, 2).rejected("Some(3) is due");
+    }
+
+    #[test]
+    fn a_record_that_is_not_committed_is_rejected() {
+        story("t", at(9)).deliver(9, 8, 1).rejected("None is due");
+    }
+
+    #[test]
+    fn other_records_than_the_committed_are_rejected() {
+        story("t", Start::Earliest).deliver(1, 2, 2).rejected("other records");
+        story("t", Start::Earliest).deliver(1, 1, 1).rejected("other records");
+    }
+
+    #[test]
+    fn reporting_what_was_delivered_as_missing_is_rejected() {
+        let mut story = story("t", Start::Earliest);
+        story.deliver(1, 1, 2).tell(&Fact::Missed { subscriber: 1, from: 0, to: 2 }).rejected("has passed");
+    }
+
+    #[test]
+    fn another_history_must_be_announced() {
+        let other = History { lineage: 2, ..HISTORY };
+        let mut story = story("t", Start::Earliest);
+        story.deliver(1, 1, 2).tell(&Fact::LineageChanged { subscriber: 1, to: other });
+        story.deliver(6, 5, 3).rejected("unannounced");
+    }
+}

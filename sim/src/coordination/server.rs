@@ -1,0 +1,224 @@
+//! The ensemble's side: a leader, a follower that is behind it, and the sessions attached to either.
+//! Reads of a session on the follower can be stale; a sync, or a write of its own, brings it up to date.
+
+use super::ConnectionId;
+use crate::random::{Draws, Purpose, Span};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use steadfast_core::coordination::tree::{Fired, Limits, Tree, WatchBook};
+use steadfast_core::coordination::{Error, Operation, Reply, SessionId, Zxid};
+use steadfast_core::rng::Rng;
+
+#[derive(Debug)]
+enum Write {
+    Open(SessionId),
+    Close(SessionId),
+    Apply(SessionId, Operation),
+}
+
+#[derive(Debug)]
+struct Session {
+    connection: ConnectionId,
+    on_follower: bool,
+    /// Whether its client's pings arrive.
+    living: bool,
+    /// Number of the latest change of `living`.
+    version: u64,
+}
+
+/// The servers.
+#[derive(Debug)]
+pub(super) struct Server {
+    leader: Tree,
+    follower: Tree,
+    /// What the follower has not applied yet, and when it will.
+    backlog: VecDeque<(u64, Write)>,
+    lag: Span,
+    draws: Draws,
+    rng: Rng,
+    written: u64,
+    sessions: BTreeMap<SessionId, Session>,
+    opened: SessionId,
+    /// The node whose changes are kept.
+    pub(super) recorded: String,
+    /// Its data after each change; `None` where it was deleted.
+    pub(super) changes: Vec<Option<Bytes>>,
+    changed_by: Option<Zxid>,
+}
+
+impl Server {
+    pub(super) fn new(lag: Span, draws: Draws) -> Self {
+        Self {
+            leader: Tree::new(Limits::default()),
+            follower: Tree::new(Limits::default()),
+            backlog: VecDeque::new(),
+            lag,
+            draws,
+            rng: Rng::new(draws.draw(Purpose::Expiry, u64::MAX, 0)),
+            written: 0,
+            sessions: BTreeMap::new(),
+            opened: 0,
+            recorded: String::new(),
+            changes: Vec::new(),
+            changed_by: None,
+        }
+    }
+
+    /// When the follower applies the next write.
+    pub(super) fn follower_due(&self) -> Option<u64> {
+        self.backlog.front().map(|&(due, _)| due)
+    }
+
+    /// Begins a session on this connection.
+    pub(super) fn open(&mut self, now: u64, connection: ConnectionId) -> SessionId {
+        self.opened += 1;
+        let session = self.opened;
+        assert!(self.leader.open_session(session), "few sessions");
+        self.write(now, Write::Open(session));
+        let on_follower = self.places(connection);
+        if on_follower {
+            self.catch_up(u64::MAX);
+        }
+        self.sessions.insert(session, Session { connection, on_follower, living: true, version: 0 });
+        session
+    }
+
+    /// A client comes back on another connection, with the watches that it had and the last
+    /// transaction that it has seen.
+    pub(super) fn reattach(
+        &mut self,
+        session: SessionId,
+        to: ConnectionId,
+        seen: Zxid,
+        book: &WatchBook,
+    ) -> bool {
+        let on_follower = self.places(to);
+        let Some(held) = self.sessions.get_mut(&session) else { return false };
+        held.connection = to;
+        held.on_follower = on_follower;
+        self.leader.detach(session);
+        self.follower.detach(session);
+        let unheard =
+            self.backlog.iter().any(|(_, write)| matches!(write, Write::Open(new) if *new == session));
+        if on_follower && (unheard || self.follower.zxid() < seen) {
+            self.catch_up(u64::MAX);
+        }
+        let tree = if on_follower { &mut self.follower } else { &mut self.leader };
+        tree.rewatch(session, seen, book);
+        true
+    }
+
+    /// Whether the session lives and is attached to this connection.
+    pub(super) fn is_held(&self, session: SessionId, by: ConnectionId) -> bool {
+        self.sessions.get(&session).is_some_and(|held| held.connection == by)
+    }
+
+    /// The connection that a session is attached to.
+    pub(super) fn holder(&self, session: SessionId) -> Option<ConnectionId> {
+        self.sessions.get(&session).map(|held| held.connection)
+    }
+
+    /// Carries out an operation of a session that lives.
+    pub(super) fn execute(
+        &mut self,
+        now: u64,
+        session: SessionId,
+        operation: &Operation,
+    ) -> Result<Reply, Error> {
+        let on_follower = self.sessions.get(&session).is_some_and(|held| held.on_follower);
+        let is_read = matches!(
+            operation,
+            Operation::Get { .. }
+                | Operation::Exists { .. }
+                | Operation::Children { .. }
+                | Operation::Watch { .. }
+        );
+        if is_read {
+            let tree = if on_follower { &mut self.follower } else { &mut self.leader };
+            return tree.apply(session, operation);
+        }
+        let result = self.leader.apply(session, operation);
+        if result.is_ok() {
+            self.write(now, Write::Apply(session, operation.clone()));
+            self.record();
+        }
+        if on_follower {
+            self.catch_up(u64::MAX);
+        }
+        result
+    }
+
+    fn record(&mut self) {
+        let node = self.leader.node(&self.recorded);
+        let changed_by = node.as_ref().map(|(_, stat)| stat.mzxid);
+        if changed_by != self.changed_by {
+            self.changed_by = changed_by;
+            self.changes.push(node.map(|(data, _)| data));
+        }
+    }
+
+    /// Ends a session.
+    pub(super) fn close(&mut self, now: u64, session: SessionId) {
+        if self.sessions.remove(&session).is_some() {
+            self.leader.close_session(session, &mut self.rng);
+            self.write(now, Write::Close(session));
+        }
+    }
+
+    /// Lets the follower apply what is due.
+    pub(super) fn catch_up(&mut self, now: u64) {
+        while let Some((_, write)) = self.backlog.pop_front_if(|(due, _)| *due <= now) {
+            match write {
+                Write::Open(session) => assert!(self.follower.open_session(session), "as on the leader"),
+                Write::Close(session) => self.follower.close_session(session, &mut self.rng),
+                Write::Apply(session, operation) => {
+                    let result = self.follower.apply(session, &operation);
+                    assert!(result.is_ok(), "the follower does what the leader did: {result:?}");
+                }
+            }
+        }
+    }
+
+    /// The next watch that has fired, with the connection that its session is attached to.
+    pub(super) fn next_fired(&mut self) -> Option<(ConnectionId, Fired)> {
+        while let Some(fired) = self.leader.next_fired().or_else(|| self.follower.next_fired()) {
+            if let Some(connection) = self.holder(fired.session) {
+                return Some((connection, fired));
+            }
+        }
+        None
+    }
+
+    /// A session's sign of life, or the end of them. Returns the number to expire it by.
+    pub(super) fn touch(&mut self, session: SessionId, living: bool) -> Option<u64> {
+        let held = self.sessions.get_mut(&session)?;
+        held.version += 1;
+        held.living = living;
+        (!living).then_some(held.version)
+    }
+
+    /// Whether the session has shown no sign of life since.
+    pub(super) fn is_overdue(&self, session: SessionId, version: u64) -> bool {
+        self.sessions.get(&session).is_some_and(|held| held.version == version && !held.living)
+    }
+
+    /// The last transaction of the server that a session is attached to.
+    pub(super) fn seen(&self, session: SessionId) -> Zxid {
+        match self.sessions.get(&session) {
+            Some(held) if held.on_follower => self.follower.zxid(),
+            _ => self.leader.zxid(),
+        }
+    }
+
+    /// Whether a connection leads to the follower.
+    fn places(&self, connection: ConnectionId) -> bool {
+        self.draws.below(Purpose::Placement, 0, connection, 2) == 1
+    }
+
+    fn write(&mut self, now: u64, write: Write) {
+        self.written += 1;
+        let lag = self.draws.within(Purpose::Placement, 1, self.written, self.lag);
+        let due = self.backlog.back().map_or(0, |&(due, _)| due).max(now + lag);
+        self.backlog.push_back((due, write));
+    }
+}

@@ -1,0 +1,400 @@
+//! The simulated network. Connections between processes are made of two ordered pipes; each packet
+//! takes a drawn time. A cut holds packets back as TCP does, a reset loses them.
+
+use crate::pipe::Pipe;
+use crate::random::{Draws, Purpose, Span};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+use steadfast_core::id::Address;
+use steadfast_core::link::{Frame, LinkId, LinkStatus};
+
+/// A process's place in its world.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessId(pub u32);
+
+impl fmt::Debug for ProcessId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p{}", self.0)
+    }
+}
+
+impl ProcessId {
+    /// The key of draws that concern it.
+    pub fn entity(self) -> u64 {
+        u64::from(self.0)
+    }
+}
+
+/// How the network behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Time that a packet takes.
+    pub latency: Span,
+    /// How long a dial waits for an answer.
+    pub dial_timeout: Duration,
+    /// How late an end notices a reset.
+    pub half_open: Span,
+    /// Frames under way on a link before its sender gives it up.
+    pub link_frames: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            latency: Span::new(Duration::from_micros(100), Duration::from_millis(1)),
+            dial_timeout: Duration::from_secs(1),
+            half_open: Span::new(Duration::ZERO, Duration::from_millis(5)),
+            link_frames: 1_000,
+        }
+    }
+}
+
+/// Whether a machine and its process answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// The process exists, running or paused: its kernel accepts connections.
+    Up,
+    /// The machine runs, the process does not: connections are refused or reset.
+    Refusing,
+    /// The machine is off: nothing answers.
+    Silent,
+}
+
+/// Number of a connection.
+pub type ConnectionId = u64;
+
+/// Something that the network wants to happen at a later time.
+#[derive(Clone, Copy, Debug)]
+pub enum Happening {
+    /// The next packet of a pipe arrives at this end.
+    Arrival(ConnectionId, usize),
+    /// The dialler has waited long enough.
+    DialTimeout(ConnectionId),
+    /// This end notices that the connection was reset.
+    Broken(ConnectionId, usize),
+}
+
+/// What a process's kernel hands it.
+#[derive(Clone, Debug)]
+pub enum Arrival {
+    /// A frame.
+    Frame(LinkId, Frame),
+    /// A change of a link.
+    Status(LinkId, LinkStatus),
+}
+
+/// What follows from a call: things to happen later, and inputs that are due now.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// With the time at which they happen.
+    pub later: Vec<(u64, Happening)>,
+    /// With their receiver.
+    pub arrivals: Vec<(ProcessId, Arrival)>,
+}
+
+#[derive(Debug)]
+enum Packet {
+    Syn,
+    SynAck,
+    Refuse,
+    Frame(Frame),
+    Reset,
+}
+
+#[derive(Debug)]
+struct End {
+    process: ProcessId,
+    /// Whether the process still holds its end.
+    open: bool,
+    /// `None` at the accepting end until its first frame.
+    link: Option<LinkId>,
+}
+
+/// The dialling end is number 0; pipe `n` leads to end `n`.
+#[derive(Debug)]
+struct Connection {
+    ends: [End; 2],
+    pipes: [Pipe<Packet>; 2],
+    established: bool,
+    broken: bool,
+}
+
+/// All connections.
+#[derive(Debug)]
+pub struct Network {
+    config: Config,
+    draws: Draws,
+    latencies: BTreeMap<(ProcessId, ProcessId), Span>,
+    sent: BTreeMap<(ProcessId, ProcessId), u64>,
+    cuts: BTreeSet<(ProcessId, ProcessId)>,
+    hosts: BTreeMap<ProcessId, Host>,
+    listeners: BTreeMap<Address, ProcessId>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    links: BTreeMap<(ProcessId, LinkId), (ConnectionId, usize)>,
+    accepted: BTreeMap<ProcessId, u64>,
+    dialled: u64,
+}
+
+impl Network {
+    /// A network without processes.
+    pub fn new(config: Config, draws: Draws) -> Self {
+        Self {
+            config,
+            draws,
+            latencies: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            cuts: BTreeSet::new(),
+            hosts: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            links: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            dialled: 0,
+        }
+    }
+
+    /// From now on the process is reached at this address.
+    pub fn listen(&mut self, process: ProcessId, address: Address) {
+        self.listeners.insert(address, process);
+    }
+
+    /// From now on packets from one process to another take this long.
+    pub fn set_latency(&mut self, from: ProcessId, to: ProcessId, latency: Span) {
+        self.latencies.insert((from, to), latency);
+    }
+
+    /// The process's machine answers like this from now on.
+    pub fn set_host(&mut self, process: ProcessId, host: Host) {
+        self.hosts.insert(process, host);
+    }
+
+    /// Who is at the other end of a link.
+    pub fn peer(&self, process: ProcessId, link: LinkId) -> Option<ProcessId> {
+        let (connection, end) = self.links.get(&(process, link))?;
+        Some(self.connections.get(connection)?.ends[1 - end].process)
+    }
+
+    /// A process dials.
+    pub fn dial(&mut self, now: u64, process: ProcessId, link: LinkId, address: &Address) -> Effects {
+        let mut effects = Effects::default();
+        let Some(&target) = self.listeners.get(address) else {
+            effects.arrivals.push((process, Arrival::Status(link, LinkStatus::Refused)));
+            return effects;
+        };
+        self.dialled += 1;
+        let id = self.dialled;
+        let ends =
+            [End { process, open: true, link: Some(link) }, End { process: target, open: false, link: None }];
+        let pipes = [Pipe::default(), Pipe::default()];
+        self.connections.insert(id, Connection { ends, pipes, established: false, broken: false });
+        self.links.insert((process, link), (id, 0));
+        self.send(now, id, 1, Packet::Syn, &mut effects);
+        let timeout = now + self.config.dial_timeout.as_nanos() as u64;
+        effects.later.push((timeout, Happening::DialTimeout(id)));
+        effects
+    }
+
+    /// A process sends a frame. On a link that is gone it vanishes; a link that is full is given up.
+    pub fn transmit(&mut self, now: u64, process: ProcessId, link: LinkId, frame: Frame) -> Effects {
+        let mut effects = Effects::default();
+        let Some(&(id, end)) = self.links.get(&(process, link)) else { return effects };
+        let under_way = self.connections[&id].pipes[1 - end].len();
+        if under_way < self.config.link_frames {
+            self.send(now, id, 1 - end, Packet::Frame(frame), &mut effects);
+        } else {
+            self.send(now, id, 1 - end, Packet::Reset, &mut effects);
+            self.lose(id, end, LinkStatus::Lost, &mut effects);
+        }
+        effects
+    }
+
+    /// A process closes a link.
+    pub fn close(&mut self, now: u64, process: ProcessId, link: LinkId) -> Effects {
+        let mut effects = Effects::default();
+        if let Some(&(id, end)) = self.links.get(&(process, link)) {
+            self.send(now, id, 1 - end, Packet::Reset, &mut effects);
+            self.lose(id, end, LinkStatus::Lost, &mut Effects::default());
+        }
+        effects
+    }
+
+    /// A process is gone with all its ends; `host` says what its peers meet from now on.
+    pub fn kill(&mut self, now: u64, process: ProcessId, host: Host) -> Effects {
+        let mut effects = Effects::default();
+        self.set_host(process, host);
+        for (id, end) in self.ends_where(|ends, end| ends[end].process == process) {
+            if host != Host::Silent && self.connections[&id].ends[end].open {
+                self.send(now, id, 1 - end, Packet::Reset, &mut effects);
+            }
+            self.lose(id, end, LinkStatus::Lost, &mut Effects::default());
+        }
+        effects
+    }
+
+    /// Holds back packets from one process to another. Says no when they are already.
+    pub fn cut(&mut self, from: ProcessId, to: ProcessId) -> bool {
+        self.cuts.insert((from, to))
+    }
+
+    /// Whether packets from one process to another are held back.
+    pub fn is_cut(&self, from: ProcessId, to: ProcessId) -> bool {
+        self.cuts.contains(&(from, to))
+    }
+
+    /// Lets packets flow again, those held back included.
+    pub fn heal(&mut self, now: u64, from: ProcessId, to: ProcessId) -> Effects {
+        let mut effects = Effects::default();
+        if !self.cuts.remove(&(from, to)) {
+            return effects;
+        }
+        let ways = self.ends_where(|ends, end| ends[end].process == to && ends[1 - end].process == from);
+        for (id, end) in ways {
+            let latency = self.latency(from, to);
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            let released = connection.pipes[end].release(now + latency);
+            effects.later.extend(released.map(|at| (at, Happening::Arrival(id, end))));
+        }
+        effects
+    }
+
+    /// Breaks every connection between two processes. Each end notices in its own time.
+    pub fn reset(&mut self, now: u64, a: ProcessId, b: ProcessId) -> Effects {
+        let mut effects = Effects::default();
+        for (id, end) in self.ends_where(|ends, end| ends[end].process == a && ends[1 - end].process == b) {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            connection.broken = true;
+            for side in [end, 1 - end] {
+                let delay = self.draws.within(Purpose::HalfOpen, id, side as u64, self.config.half_open);
+                effects.later.push((now + delay, Happening::Broken(id, side)));
+            }
+        }
+        effects
+    }
+
+    /// Something that was to happen later happens.
+    pub fn happen(&mut self, now: u64, happening: Happening) -> Effects {
+        let mut effects = Effects::default();
+        match happening {
+            Happening::Arrival(id, end) => self.arrive(now, id, end, &mut effects),
+            Happening::Broken(id, end) => self.lose(id, end, LinkStatus::Lost, &mut effects),
+            Happening::DialTimeout(id) => {
+                if self.connections.get(&id).is_some_and(|connection| !connection.established) {
+                    self.lose(id, 0, LinkStatus::Lost, &mut effects);
+                }
+            }
+        }
+        effects
+    }
+
+    fn arrive(&mut self, now: u64, id: ConnectionId, end: usize, effects: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(&id).filter(|connection| !connection.broken) else {
+            return;
+        };
+        let way = (connection.ends[1 - end].process, connection.ends[end].process);
+        let pipe = &mut connection.pipes[end];
+        if self.cuts.contains(&way) {
+            pipe.hold();
+            return;
+        }
+        let Some(packet) = pipe.take() else { return };
+        match packet {
+            Packet::Syn => self.answer(now, id, effects),
+            Packet::SynAck => {
+                connection.established = true;
+                if let Some(link) = connection.ends[0].link.filter(|_| connection.ends[0].open) {
+                    effects.arrivals.push((way.1, Arrival::Status(link, LinkStatus::Up)));
+                }
+            }
+            Packet::Refuse => self.lose(id, end, LinkStatus::Refused, effects),
+            Packet::Reset => self.lose(id, end, LinkStatus::Lost, effects),
+            Packet::Frame(frame) => self.receive(now, id, end, frame, effects),
+        }
+        self.tidy(id);
+    }
+
+    /// A dial reaches its target.
+    fn answer(&mut self, now: u64, id: ConnectionId, effects: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if !connection.ends[0].open {
+            return;
+        }
+        match self.hosts.get(&connection.ends[1].process).copied().unwrap_or(Host::Refusing) {
+            Host::Up => {
+                connection.ends[1].open = true;
+                self.send(now, id, 0, Packet::SynAck, effects);
+            }
+            Host::Refusing => self.send(now, id, 0, Packet::Refuse, effects),
+            Host::Silent => {}
+        }
+    }
+
+    fn receive(&mut self, now: u64, id: ConnectionId, end: usize, frame: Frame, effects: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let receiver = &mut connection.ends[end];
+        let process = receiver.process;
+        if !receiver.open {
+            // The machine knows nothing of this connection and says so, if it is on.
+            if self.hosts.get(&process) != Some(&Host::Silent) {
+                self.send(now, id, 1 - end, Packet::Reset, effects);
+            }
+            return;
+        }
+        let link = *receiver.link.get_or_insert_with(|| {
+            let accepted = self.accepted.entry(process).or_default();
+            *accepted += 1;
+            let link = LinkId::accepted(*accepted);
+            self.links.insert((process, link), (id, end));
+            link
+        });
+        effects.arrivals.push((process, Arrival::Frame(link, frame)));
+    }
+
+    /// One end of a connection is gone. Its process hears it only if it knows the link.
+    fn lose(&mut self, id: ConnectionId, end: usize, status: LinkStatus, effects: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let lost = &mut connection.ends[end];
+        let was_open = std::mem::replace(&mut lost.open, false);
+        if let Some(link) = lost.link.filter(|_| was_open) {
+            self.links.remove(&(lost.process, link));
+            effects.arrivals.push((lost.process, Arrival::Status(link, status)));
+        }
+        self.tidy(id);
+    }
+
+    /// Forgets a connection that nobody holds and nothing travels on.
+    fn tidy(&mut self, id: ConnectionId) {
+        let done = self.connections.get(&id).is_some_and(|connection| {
+            let quiet = connection.broken || connection.pipes.iter().all(Pipe::is_empty);
+            quiet && connection.ends.iter().all(|end| !end.open)
+        });
+        if done {
+            self.connections.remove(&id);
+        }
+    }
+
+    fn send(&mut self, now: u64, id: ConnectionId, end: usize, packet: Packet, effects: &mut Effects) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let latency = self.latency(connection.ends[1 - end].process, connection.ends[end].process);
+        let Some(connection) = self.connections.get_mut(&id).filter(|connection| !connection.broken) else {
+            return;
+        };
+        let at = connection.pipes[end].put(packet, now + latency);
+        effects.later.push((at, Happening::Arrival(id, end)));
+    }
+
+    fn latency(&mut self, from: ProcessId, to: ProcessId) -> u64 {
+        let sent = self.sent.entry((from, to)).or_default();
+        *sent += 1;
+        let span = self.latencies.get(&(from, to)).copied().unwrap_or(self.config.latency);
+        self.draws.within(Purpose::Latency, from.entity() << 32 | to.entity(), *sent, span)
+    }
+
+    fn ends_where(&self, select: impl Fn(&[End; 2], usize) -> bool) -> Vec<(ConnectionId, usize)> {
+        let both =
+            self.connections.iter().flat_map(|(&id, connection)| [(id, connection, 0), (id, connection, 1)]);
+        both.filter(|(_, connection, end)| select(&connection.ends, *end))
+            .map(|(id, _, end)| (id, end))
+            .collect()
+    }
+}

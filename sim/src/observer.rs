@@ -1,0 +1,332 @@
+//! Turns what happens in a cluster's world into the facts that the checkers read.
+
+use crate::actor::{Actor, Event};
+use crate::check::{Checks, Fact, Violation};
+use crate::fault::Fault;
+use crate::network::ProcessId;
+use crate::world::{Cause, Step, World};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use steadfast_core::broker::{self, Broker};
+use steadfast_core::group::PrimaryId;
+use steadfast_core::id::{Epoch, Offset, PublisherId};
+use steadfast_core::link::Frame;
+use steadfast_core::message::{History, Message};
+use steadfast_core::node::Output;
+use steadfast_core::storage::{Operation, Request, Ticket};
+use steadfast_core::trace::Trace;
+use steadfast_core::{publisher, subscriber, wire};
+
+/// What was last seen of a broker's process.
+#[derive(Debug)]
+struct Seen {
+    process: PrimaryId,
+    committed: (History, Offset),
+    leads: Option<(History, Epoch)>,
+    /// Storage requests that are not complete: each with the end of the log after it.
+    pending: VecDeque<(Ticket, Offset)>,
+    /// End of the log as requested.
+    end: Offset,
+}
+
+/// What became of a publisher's records, in the order of their tickets.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    /// Records handed to the publisher.
+    pub asked: u64,
+    /// Records acknowledged.
+    pub acknowledged: u64,
+    /// Records of which nothing is known.
+    pub unknown: u64,
+    /// Records refused.
+    pub refused: u64,
+}
+
+impl Published {
+    /// Whether every record's fate is settled.
+    pub const fn is_settled(&self) -> bool {
+        self.acknowledged + self.unknown + self.refused == self.asked
+    }
+}
+
+/// What a subscriber has delivered.
+#[derive(Clone, Debug, Default)]
+pub struct Received {
+    /// Records delivered.
+    pub records: u64,
+    /// Everything below is handled.
+    pub next: Offset,
+    /// In which history.
+    pub history: History,
+    /// Times that the group's data was given up.
+    pub lineage_changes: u32,
+}
+
+/// Who is who among the clients.
+#[derive(Debug, Default)]
+pub struct Observer {
+    brokers: BTreeMap<ProcessId, Seen>,
+    publishers: BTreeMap<ProcessId, (PublisherId, Published)>,
+    subscribers: BTreeMap<ProcessId, Received>,
+}
+
+/// The payload of a publisher's record. Every one is unique in its run.
+pub fn payload(publisher: PublisherId, ticket: u64) -> Bytes {
+    Bytes::from(format!("{publisher:?}/{ticket}"))
+}
+
+impl Observer {
+    /// A process publishes.
+    pub fn add_publisher(&mut self, process: ProcessId, id: PublisherId) {
+        self.publishers.insert(process, (id, Published::default()));
+    }
+
+    /// A process subscribes.
+    pub fn add_subscriber(&mut self, process: ProcessId) {
+        self.subscribers.insert(process, Received::default());
+    }
+
+    /// What became of a publisher's records.
+    ///
+    /// # Panics
+    /// When the process is no publisher.
+    pub fn published(&self, process: ProcessId) -> &Published {
+        &self.publishers[&process].1
+    }
+
+    /// A publisher is asked for one more record. Returns its ticket and payload.
+    pub fn publish(&mut self, process: ProcessId) -> (u64, Bytes) {
+        let (id, published) = self.publishers.get_mut(&process).expect("a publisher");
+        published.asked += 1;
+        (published.asked, payload(*id, published.asked))
+    }
+
+    /// What a subscriber has delivered.
+    ///
+    /// # Panics
+    /// When the process is no subscriber.
+    pub fn received(&self, process: ProcessId) -> &Received {
+        &self.subscribers[&process]
+    }
+
+    /// Shows one step to the checkers.
+    ///
+    /// # Errors
+    /// The property that it violates.
+    pub fn observe(
+        &mut self,
+        world: &mut World<Actor>,
+        step: &Step<Event>,
+        checks: &mut Checks,
+    ) -> Result<(), Violation> {
+        for data in world.take_changes() {
+            match data.as_deref().map(wire::decode_group_state) {
+                Some(Ok(state)) => checks.observe(&Fact::State(&state))?,
+                Some(Err(_)) | None => checks.observe(&Fact::StateDeleted)?,
+            }
+        }
+        if matches!(step.cause, Cause::Fault(Fault::Crash(_) | Fault::PowerLoss(_)))
+            && let Some(seen) = self.brokers.remove(&step.process)
+        {
+            // The log is in memory (R22).
+            checks.observe(&Fact::StorageLost(&seen.process.member))?;
+        }
+        if let Some(broker) = world.node(step.process).and_then(Actor::broker) {
+            self.broker(broker, step, checks)?;
+        }
+        for output in &step.outputs {
+            match output {
+                Output::Event(Event::Broker(broker::Event::Halted(reason))) => {
+                    return Err(unexpected(format!("{} halted: {reason:?}", world.name(step.process))));
+                }
+                Output::Event(Event::Publisher(event)) => self.publisher(step.process, event, checks)?,
+                Output::Event(Event::Subscriber(event)) => self.subscriber(step.process, event, checks)?,
+                Output::Trace(Trace::Routed { lineage, epoch, .. }) => {
+                    let client = step.process.0;
+                    checks.observe(&Fact::Routed { client, lineage: *lineage, epoch: *epoch })?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn broker(&mut self, broker: &Broker, step: &Step<Event>, checks: &mut Checks) -> Result<(), Violation> {
+        let seen = self.brokers.entry(step.process).or_insert_with(|| Seen::new(broker.id()));
+        let history = broker.replica().history();
+        if let Cause::Stored(ticket) = step.cause {
+            seen.stored(ticket, checks)?;
+        }
+        for output in &step.outputs {
+            if let Output::Store(request) = output {
+                seen.request(history, request, checks)?;
+            }
+        }
+        if seen.end != broker.replica().log().end() {
+            return Err(unexpected(format!("{:?}'s log is not what it stored", seen.process.member)));
+        }
+        let commit = broker.replica().commit();
+        if seen.committed != (history, commit) {
+            seen.committed = (history, commit);
+            checks.observe(&Fact::Committed { process: &seen.process, history, commit })?;
+        }
+        let leads = broker.leads().map(|epoch| (history, epoch));
+        if seen.leads != leads {
+            seen.leads = leads;
+            if let Some((history, epoch)) = leads {
+                checks.observe(&Fact::Acts { process: &seen.process, history, epoch })?;
+            }
+        }
+        for output in &step.outputs {
+            if let Output::Transmit { frame, .. } = output {
+                said(&seen.process, frame, checks)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn publisher(
+        &mut self,
+        process: ProcessId,
+        event: &publisher::Event,
+        checks: &mut Checks,
+    ) -> Result<(), Violation> {
+        let publisher::Event::Completed { tickets, result } = event else { return Ok(()) };
+        let (id, published) = self.publishers.get_mut(&process).expect("a publisher");
+        let count = tickets.end - tickets.start;
+        match result {
+            Ok(()) => published.acknowledged += count,
+            Err(publisher::Error::Unknown { .. }) => published.unknown += count,
+            Err(_) => published.refused += count,
+        }
+        if result.is_ok() {
+            for ticket in tickets.clone() {
+                checks.observe(&Fact::Acknowledged { publisher: *id, payload: &payload(*id, ticket) })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn subscriber(
+        &mut self,
+        process: ProcessId,
+        event: &subscriber::Event,
+        checks: &mut Checks,
+    ) -> Result<(), Violation> {
+        let subscriber = process.0;
+        let received = self.subscribers.entry(process).or_default();
+        match event {
+            subscriber::Event::Delivered(delivery) => {
+                let payloads: Vec<_> = delivery.records.clone().collect();
+                received.records += payloads.len() as u64;
+                received.next = delivery.next.position.offset;
+                received.history = delivery.next.history();
+                checks.observe(&Fact::Delivered {
+                    subscriber,
+                    history: received.history,
+                    offset: delivery.offset,
+                    topic: &delivery.topic,
+                    publisher: delivery.publisher,
+                    first_sequence: delivery.first_sequence,
+                    payloads: &payloads,
+                })
+            }
+            subscriber::Event::Lost { from, to, .. } => {
+                checks.observe(&Fact::Missed { subscriber, from: *from, to: *to })
+            }
+            subscriber::Event::LineageChanged { to, .. } => {
+                received.lineage_changes += 1;
+                (received.history, received.next) = (*to, 0);
+                checks.observe(&Fact::LineageChanged { subscriber, to: *to })
+            }
+            subscriber::Event::Diverged { from, common } => {
+                Err(unexpected(format!("subscriber {subscriber} diverged from {from} at {common}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Seen {
+    fn new(process: &PrimaryId) -> Self {
+        let process = process.clone();
+        Self { process, committed: Default::default(), leads: None, pending: VecDeque::new(), end: 0 }
+    }
+
+    fn request(&mut self, history: History, request: &Request, checks: &mut Checks) -> Result<(), Violation> {
+        let member = &self.process.member;
+        match &request.operation {
+            Operation::Append(entries) => {
+                for entry in entries {
+                    checks.observe(&Fact::Appended { member, history, entry })?;
+                    self.end = entry.end();
+                }
+            }
+            Operation::Truncate(to) => {
+                checks.observe(&Fact::Truncated { member, to: *to })?;
+                self.end = checks.ledger().replica(member).map_or(0, |replica| replica.log.end());
+            }
+            Operation::Wipe => {
+                checks.observe(&Fact::Wiped(member))?;
+                self.end = 0;
+            }
+        }
+        for (_, end) in &mut self.pending {
+            *end = (*end).min(self.end);
+        }
+        self.pending.push_back((request.ticket, self.end));
+        Ok(())
+    }
+
+    fn stored(&mut self, ticket: Ticket, checks: &mut Checks) -> Result<(), Violation> {
+        while let Some((_, end)) = self.pending.pop_front_if(|(pending, _)| *pending <= ticket) {
+            checks.observe(&Fact::Durable { member: &self.process.member, end })?;
+        }
+        Ok(())
+    }
+}
+
+/// What a broker's frame says to its receiver.
+fn said(process: &PrimaryId, frame: &Frame, checks: &mut Checks) -> Result<(), Violation> {
+    let message = wire::decode(frame.clone())
+        .map_err(|reason| unexpected(format!("{process:?} sent a frame that is rejected: {reason:?}")))?;
+    match message {
+        Message::ReplicateAck(ack) => checks.observe(&Fact::Verified {
+            member: &process.member,
+            history: ack.history,
+            epoch: ack.epoch,
+            matched: ack.matched,
+        }),
+        Message::PublishAck(ack) => checks.observe(&Fact::AckSent {
+            process,
+            history: ack.history,
+            epoch: ack.epoch,
+            publisher: ack.publisher,
+            last_sequence: ack.last_sequence,
+        }),
+        Message::SessionOpened(opened) => checks.observe(&Fact::AckSent {
+            process,
+            history: opened.history,
+            epoch: opened.epoch,
+            publisher: opened.publisher,
+            last_sequence: opened.last_sequence,
+        }),
+        Message::StreamOpened(opened) => checks.observe(&Fact::Shown {
+            process,
+            history: opened.history,
+            epoch: opened.epoch,
+            upto: opened.start.offset,
+        }),
+        Message::Deliver(deliver) => checks.observe(&Fact::Shown {
+            process,
+            history: deliver.history,
+            epoch: deliver.epoch,
+            upto: deliver.upto.offset,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn unexpected(detail: String) -> Violation {
+    Violation { property: "Unexpected", detail }
+}
