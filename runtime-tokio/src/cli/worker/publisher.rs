@@ -11,6 +11,8 @@ use super::{Orders, REPORT_PERIOD, not_attached, observer, say};
 use futures::FutureExt as _;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::{Duration, Instant};
 use steadfast_core::filter::Topic;
@@ -75,7 +77,8 @@ pub async fn run(args: PublisherWorkerArgs, parent: &Parent) -> Result<(), Failu
         result = work.report_all() => result?,
         never = work.acknowledge_all() => match never {},
     }
-    work.take_ready();
+    // The last ones may have resolved together with the flush.
+    let _ = poll_fn(|cx| work.poll_receipts(cx)).now_or_never();
     say(&Report::Published(work.summary(start.elapsed())))
 }
 
@@ -115,25 +118,21 @@ impl Work {
 
     async fn acknowledge_all(&self) -> std::convert::Infallible {
         loop {
-            let Some((number, at, mut receipt)) = self.receipts.borrow_mut().pop_front() else {
-                self.published.notified().await;
-                continue;
-            };
-            let result = (&mut receipt).await;
-            self.note(number, at, result);
-            self.take_ready();
+            poll_fn(|cx| self.poll_receipts(cx)).await;
+            self.published.notified().await;
         }
     }
 
-    /// Takes every receipt that needs no waiting. They resolve in order.
-    fn take_ready(&self) {
+    /// Takes receipts as they resolve, in order. One that is open stays in the queue: at the end of
+    /// the run it is there to be counted. Ready when there is none.
+    fn poll_receipts(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut receipts = self.receipts.borrow_mut();
-        while let Some((number, at, receipt)) = receipts.front_mut()
-            && let Some(result) = receipt.now_or_never()
-        {
+        while let Some((number, at, receipt)) = receipts.front_mut() {
+            let result = ready!(receipt.poll_unpin(cx));
             self.note(*number, *at, result);
             receipts.pop_front();
         }
+        Poll::Ready(())
     }
 
     fn note(&self, number: u64, sent_at: u64, result: Result<(), PublishError>) {
