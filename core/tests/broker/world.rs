@@ -220,8 +220,8 @@ impl World {
         self.input(Input::Coordination(coordination::Event::Watch { path, kind }));
     }
 
-    /// The coordination session begins.
-    fn connect(&mut self) {
+    /// The coordination session begins, or its connection is back.
+    pub fn connect(&mut self) {
         let session = SessionState::Connected(SESSION);
         self.input(Input::Coordination(coordination::Event::Session(session)));
     }
