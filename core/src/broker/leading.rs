@@ -154,6 +154,8 @@ impl Broker {
     pub(super) fn advance_primary(&mut self, now: Instant) {
         self.judge_isolation(now);
         self.send_heartbeats(now);
+        // R13: when commits have waited long enough for a follower, nothing else may come to say so.
+        self.advance_commit(now);
         self.change_in_sync_set(now);
         let Role::Primary(primary) = &mut self.role else { return };
         if !primary.silent {
@@ -271,13 +273,14 @@ impl Broker {
         (matched >= Some(self.replica.commit())).then_some(member)
     }
 
-    /// R13: attached, not in yet, and the current process of its node is live. What would drop it again
+    /// R13: attached and heard, not in yet, and the current process of its node is live. What would drop it again
     /// at once keeps it out.
     fn may_join(&self, now: Instant, state: &GroupState, (member, follower): (&Member, &Follower)) -> bool {
         let process = |live: &Live| {
             live.node.id.member == *member && live.node.id.incarnation == follower.identity().incarnation
         };
         follower.is_attached()
+            && follower.heard() + self.config.timing.heartbeat * 2 > now
             && !state.in_sync.contains(member)
             && self.registry.view().live.values().any(process)
             && self.doubt_about(now, member).is_none()
