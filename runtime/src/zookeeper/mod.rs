@@ -149,7 +149,19 @@ async fn connect(config: &Config) -> zk::Client {
     loop {
         let connector = zk::Client::connector().with_session_timeout(config.session_timeout);
         match connector.connect(&config.servers).await {
-            Ok(client) => return client,
+            Ok(client) => {
+                let granted = client.session_timeout();
+                if granted > config.session_timeout {
+                    // R12: a lag threshold below the session timeout lets a sick primary drop its backups.
+                    let asked = config.session_timeout;
+                    warn!(
+                        ?asked,
+                        ?granted,
+                        "ZooKeeper grants a longer session than asked for; ask for at least as much, or lower its minSessionTimeout"
+                    );
+                }
+                return client;
+            }
             Err(error) if warned => debug!(servers = config.servers, %error, "still no ZooKeeper"),
             Err(error) => {
                 warned = true;
