@@ -104,10 +104,10 @@ impl Running {
         self.child.id()
     }
 
-    /// Sends a signal by its name.
+    /// Sends a signal by its name, with the shell's own `kill`.
     pub fn signal(&self, signal: &str) {
-        let sent =
-            Command::new("kill").args([&format!("-{signal}"), &self.pid().to_string()]).status().unwrap();
+        let script = format!("kill -{signal} {}", self.pid());
+        let sent = Command::new("sh").args(["-c", &script]).status().unwrap();
         assert!(sent.success(), "{signal} to {}", self.name);
     }
 
