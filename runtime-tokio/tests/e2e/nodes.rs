@@ -4,7 +4,7 @@ use crate::zookeeper::Ensemble;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes, also on a loaded machine.
@@ -37,16 +37,16 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 pub struct Heard(Arc<Mutex<Vec<u8>>>);
 
 impl Heard {
-    fn follow(mut stream: impl Read + Send + 'static) -> Self {
+    fn follow(mut stream: impl Read + Send + 'static) -> (Self, JoinHandle<()>) {
         let heard = Self::default();
         let sink = heard.clone();
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut buffer = [0; 64 << 10];
             while let Ok(count @ 1..) = stream.read(&mut buffer) {
                 sink.lock().extend_from_slice(&buffer[..count]);
             }
         });
-        heard
+        (heard, reader)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
@@ -72,6 +72,7 @@ pub struct Running {
     child: Child,
     pub out: Heard,
     pub err: Heard,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Drop for Running {
@@ -91,9 +92,9 @@ impl Running {
     pub fn start(name: &str, mut command: Command) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
-        let out = Heard::follow(child.stdout.take().unwrap());
-        let err = Heard::follow(child.stderr.take().unwrap());
-        Self { name: name.to_owned(), child, out, err }
+        let (out, out_reader) = Heard::follow(child.stdout.take().unwrap());
+        let (err, err_reader) = Heard::follow(child.stderr.take().unwrap());
+        Self { name: name.to_owned(), child, out, err, readers: vec![out_reader, err_reader] }
     }
 
     pub fn stdin(&mut self) -> ChildStdin {
@@ -104,10 +105,10 @@ impl Running {
         self.child.id()
     }
 
-    /// Sends a signal by its name.
+    /// Sends a signal by its name, with the shell's own `kill`.
     pub fn signal(&self, signal: &str) {
-        let sent =
-            Command::new("kill").args([&format!("-{signal}"), &self.pid().to_string()]).status().unwrap();
+        let script = format!("kill -{signal} {}", self.pid());
+        let sent = Command::new("sh").args(["-c", &script]).status().unwrap();
         assert!(sent.success(), "{signal} to {}", self.name);
     }
 
@@ -115,10 +116,11 @@ impl Running {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for the last of what it has said.
     pub fn wait(&mut self) -> ExitStatus {
         let name = self.name.clone();
         wait_until(&format!("the end of {name}"), || !self.is_running());
+        self.readers.drain(..).for_each(|reader| reader.join().unwrap());
         self.child.wait().unwrap()
     }
 }
