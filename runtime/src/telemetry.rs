@@ -50,6 +50,8 @@ pub fn log(node: &str, trace: &Trace) {
 /// The level of a trace record.
 pub const fn level(trace: &Trace) -> Level {
     match trace {
+        // A broker's beginning, not a loss.
+        Trace::Wiped { lineage: 1 } => Level::INFO,
         Trace::Suspected { .. } | Trace::Halted { .. } | Trace::FellSilent | Trace::Wiped { .. } => {
             Level::WARN
         }
@@ -77,6 +79,8 @@ mod tests {
             (Trace::Halted { reason: Halt::OtherGroup }, Level::WARN),
             (Trace::BecamePrimary { epoch: 1, start: 0 }, Level::INFO),
             (Trace::DiscoveryFollows, Level::INFO),
+            (Trace::Wiped { lineage: 1 }, Level::INFO),
+            (Trace::Wiped { lineage: 2 }, Level::WARN),
             (Trace::Registered { czxid: 1 }, Level::DEBUG),
         ];
         for (trace, expected) in cases {

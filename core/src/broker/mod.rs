@@ -20,7 +20,7 @@ mod roles;
 pub mod sessions;
 mod streaming;
 
-use crate::coordination::registry::{Registry, Update};
+use crate::coordination::registry::{Registry, Update, group_changed};
 use crate::coordination::{self, CallIds, Context, Paths, Request, SessionState};
 use crate::group::{LiveNode, PrimaryId};
 use crate::id::{Address, BrokerIdentity, Endpoint, Epoch, Generation, Group, Incarnation, Member, NodeName};
@@ -326,6 +326,9 @@ impl Broker {
     fn handle_resolution(&mut self, now: Instant, resolution: Resolution) {
         match resolution {
             Resolution::Applied(state, version) => {
+                if self.registry.view().state.as_ref().is_none_or(|(known, _)| *known != state) {
+                    self.io.out.trace(group_changed(&state));
+                }
                 self.registry.adopt(state, version);
                 self.follow_view(now);
             }

@@ -525,7 +525,8 @@ fn check_name(name: &str, node: LiveNode) -> Result<LiveNode, Rejection> {
     if live_name(&node) == name { Ok(node) } else { Err(Rejection::Malformed) }
 }
 
-fn group_changed(state: &GroupState) -> Trace {
+/// The trace of a state that has not been seen before.
+pub fn group_changed(state: &GroupState) -> Trace {
     Trace::GroupChanged {
         history: state.history,
         epoch: state.epoch,
