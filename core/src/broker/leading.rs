@@ -254,27 +254,30 @@ impl Broker {
     /// it, so commits first wait, for a while, for one that is nearly there.
     fn joining_member(&mut self, now: Instant, state: &GroupState) -> Option<Member> {
         let Role::Primary(primary) = &self.role else { return None };
-        let joining = primary.joining.clone().filter(|joining| now < joining.until);
+        let joining = primary.joining.clone();
         let end = self.replica.log().end();
         let found = primary.followers.iter().find_map(|(member, follower)| {
             let nearly = follower.matched().is_some_and(|matched| matched > primary.start())
                 && follower.has_been_sent(end);
-            let wanted = joining.as_ref().is_none_or(|joining| joining.member == *member);
+            let ready = follower.matched() >= Some(self.replica.commit());
+            let wanted = joining.as_ref().is_none_or(|joining| match now < joining.until {
+                true => joining.member == *member,
+                false => ready || joining.member != *member || joining.from < follower.matched(),
+            });
             let found = wanted && nearly && self.may_join(now, state, (member, follower));
             found.then(|| (member.clone(), follower.matched()))
         });
+        let (member, matched) = found?;
+        let waited_for = joining.filter(|joining| joining.member == member && now < joining.until);
+        let until = now + self.config.timing.suspicion;
+        let joining = waited_for.unwrap_or(Joining { member: member.clone(), until, from: matched });
         let Role::Primary(primary) = &mut self.role else { return None };
-        let Some((member, matched)) = found else {
-            primary.joining = joining;
-            return None;
-        };
-        let until = joining.map_or(now + self.config.timing.suspicion, |joining| joining.until);
-        primary.joining = Some(Joining { member: member.clone(), until });
+        primary.joining = Some(joining);
         (matched >= Some(self.replica.commit())).then_some(member)
     }
 
-    /// R13: attached and heard, not in yet, and the current process of its node is live. What would drop it again
-    /// at once keeps it out.
+    /// R13: attached and heard, not in yet, and the current process of its node is live. What would drop
+    /// it again at once keeps it out.
     fn may_join(&self, now: Instant, state: &GroupState, (member, follower): (&Member, &Follower)) -> bool {
         let process = |live: &Live| {
             live.node.id.member == *member && live.node.id.incarnation == follower.identity().incarnation

@@ -50,6 +50,8 @@ pub struct Joining {
     pub member: Member,
     /// How long commits wait for it at the most.
     pub until: Instant,
+    /// How far it was when the wait began: one that has not moved since is not waited for again.
+    pub from: Option<Offset>,
 }
 
 impl Primary {

@@ -11,7 +11,7 @@ impl Broker {
     /// Opens a stream at the place asked for.
     pub(super) fn handle_open_stream(&mut self, now: Instant, link: LinkId, request: OpenStream) {
         let stream = request.stream;
-        let from = match self.stream_start(&request) {
+        let from = match self.stream_start(now, &request) {
             Ok(from) => from,
             Err(reason) => return self.send(link, &Message::Refusal { stream, reason }),
         };
@@ -30,7 +30,7 @@ impl Broker {
     }
 
     /// Where the stream starts, or why it cannot.
-    fn stream_start(&mut self, request: &OpenStream) -> Result<Offset, Refusal> {
+    fn stream_start(&mut self, now: Instant, request: &OpenStream) -> Result<Offset, Refusal> {
         let retry_after = self.config.timing.heartbeat;
         let Role::Primary(primary) = &self.role else { return Err(self.not_primary()) };
         if primary.silent || self.shutdown.is_some() {
@@ -57,7 +57,10 @@ impl Broker {
                 Err(Refusal::LineageChanged { history })
             }
             // R11: somebody was served in a higher epoch. Only the tree knows; this is no divergence.
-            Start::At(position) if position.epoch > primary.epoch() => Err(Refusal::Electing { retry_after }),
+            Start::At(position) if position.epoch > primary.epoch() => {
+                self.registry.refresh(&mut self.io.context(now));
+                Err(Refusal::Electing { retry_after })
+            }
             Start::At(position) if position.offset < log.start() => Ok(log.start()),
             Start::At(position) => match log.epoch_before(position.offset) {
                 Some(epoch) if epoch == position.epoch => Ok(position.offset),

@@ -149,6 +149,9 @@ pub struct ListenArgs {
     /// Where to listen; port 0 lets the system choose one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0", value_parser = text::address)]
     pub listen: Address,
+    /// Where others reach this node [default: where it listens]
+    #[arg(long, value_name = "HOST:PORT", value_parser = text::address)]
+    pub advertise: Option<Address>,
 }
 
 const BROKER_HELP: &str = "\
@@ -169,9 +172,6 @@ pub struct BrokerArgs {
     pub service: ServiceArgs,
     #[command(flatten)]
     pub listen: ListenArgs,
-    /// Where others reach this broker [default: where it listens]
-    #[arg(long, value_name = "HOST:PORT", value_parser = text::address)]
-    pub advertise: Option<Address>,
     /// The broker's name, the same after a restart; unique in the cluster
     #[arg(long, value_name = "NAME", value_parser = text::node_name)]
     pub name: NodeName,

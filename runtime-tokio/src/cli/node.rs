@@ -1,6 +1,6 @@
 //! `steadfast broker`, `discovery` and `coordination`: one node each.
 
-use super::args::{BrokerArgs, CoordinationArgs, DiscoveryArgs, TotalLoss};
+use super::args::{BrokerArgs, CoordinationArgs, DiscoveryArgs, ListenArgs, TotalLoss};
 use super::failure::Failure;
 use super::process::READY;
 use super::service::Service;
@@ -17,12 +17,7 @@ use steadfast_tokio::nodes::{BrokerOptions, DiscoveryOptions, start_broker, star
 /// When it cannot start, or halts.
 pub async fn broker(args: BrokerArgs) -> Result<(), Failure> {
     let service = Service::from(&args.service);
-    if args.advertise.is_none() && listens_everywhere(&args.listen.listen) {
-        return Err(Failure::new(
-            format!("nobody can dial {}", args.listen.listen),
-            "say where others reach this broker: --advertise HOST:PORT",
-        ));
-    }
+    check_dialable(&args.listen)?;
     service.probe(args.service.connect_timeout).await?;
     let config = broker::Config {
         timing: args.service.timing(args.suspicion),
@@ -37,7 +32,7 @@ pub async fn broker(args: BrokerArgs) -> Result<(), Failure> {
         node: args.name,
         group: 0,
         listen: args.listen.listen,
-        advertise: args.advertise,
+        advertise: args.listen.advertise,
         coordination: service.coordination(args.service.session_timeout),
         root: args.service.root(),
         config,
@@ -64,6 +59,7 @@ pub async fn broker(args: BrokerArgs) -> Result<(), Failure> {
 /// When it cannot start.
 pub async fn discovery(args: DiscoveryArgs) -> Result<(), Failure> {
     let service = Service::from(&args.service);
+    check_dialable(&args.listen)?;
     service.probe(args.service.connect_timeout).await?;
     let timing = args.service.timing(steadfast_core::limits::Timing::default().suspicion);
     let options = DiscoveryOptions {
@@ -73,7 +69,8 @@ pub async fn discovery(args: DiscoveryArgs) -> Result<(), Failure> {
         config: discovery::Config { timing, min_in_sync: args.min_in_sync },
     };
     let mut running = start_discovery(options).await.map_err(Failure::complete)?;
-    super::print(&format!("{READY}{}", running.address()))?;
+    // Clients are told of discovery by people and scripts, who read it here.
+    super::print(&format!("{READY}{}", args.listen.advertise.as_ref().unwrap_or(running.address())))?;
     let ended = tokio::select! {
         ended = running.ended() => ended,
         () = asked_to_leave() => {
@@ -96,6 +93,17 @@ pub async fn coordination(args: CoordinationArgs) -> Result<(), Failure> {
         _ = running.ended() => Err(crashed("coordination service")),
         () = asked_to_leave() => Ok(()),
     }
+}
+
+/// An address that stands for all of the machine's is none to dial: another must be told to others.
+fn check_dialable(args: &ListenArgs) -> Result<(), Failure> {
+    if args.advertise.is_some() || !listens_everywhere(&args.listen) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        format!("nobody can dial {}", args.listen),
+        "say where others reach this node: --advertise HOST:PORT",
+    ))
 }
 
 /// Whether the address stands for all of the machine's, so that it is no address to dial.

@@ -86,7 +86,15 @@ pub fn connect_failure(error: ConnectError) -> Failure {
 
 async fn publish_all(publisher: &Publisher, topic: &Topic, mut blocks: lines::Blocks) -> Result<(), Stop> {
     while let Some(block) = blocks.recv().await {
-        for line in block.map_err(Stop::Input)? {
+        let lines = match block {
+            Ok(lines) => lines,
+            Err(error) => {
+                // What stands before it is published all the same.
+                publisher.flush().await.map_err(Stop::Refused)?;
+                return Err(Stop::Input(error));
+            }
+        };
+        for line in lines {
             publisher.publish(topic, line).await.map_err(Stop::Refused)?;
         }
         // A fast input never keeps the sockets waiting.

@@ -8,15 +8,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::{FutureExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
+use std::io::{self, ErrorKind, Write};
 use std::pin::pin;
 use std::time::Duration;
+use std::{mem, thread};
 use steadfast_tokio::client::{Gap, Message, Subscriber, SubscriberOptions};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 /// Bytes that are collected before they are written, while records keep coming.
 const BUFFER: usize = 256 << 10;
-/// Records that are written before anything else gets its turn.
-const TURN: usize = 1_024;
+/// Blocks that may wait for the reader of standard output; beyond that the subscriber waits too.
+const BLOCKS: usize = 2;
+/// How long the last block may take to be written once the process is asked to leave.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// How long to look for a primary at the start.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
@@ -33,12 +38,7 @@ pub async fn run(args: SubscribeArgs) -> Result<(), Failure> {
     let filters = args.filters.iter().map(|filter| filter.as_str());
     let subscriber =
         Subscriber::connect(&discovery(&args.client), filters, options).await.map_err(connect_failure)?;
-    let mut sink = Sink {
-        out: BufWriter::with_capacity(BUFFER, io::stdout().lock()),
-        json: args.json,
-        left: args.count,
-        gaps: 0,
-    };
+    let mut sink = Sink { out: Output::start(), json: args.json, left: args.count, gaps: 0 };
     match sink.take_all(subscriber).await {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         Err(error) => {
@@ -53,7 +53,7 @@ pub async fn run(args: SubscribeArgs) -> Result<(), Failure> {
 }
 
 struct Sink {
-    out: BufWriter<StdoutLock<'static>>,
+    out: Output,
     json: bool,
     /// Records that are still wanted.
     left: Option<u64>,
@@ -66,22 +66,40 @@ impl Sink {
         loop {
             let next = tokio::select! {
                 biased;
-                () = &mut leave => None,
+                () = &mut leave => return self.say_farewell().await,
                 next = subscriber.next() => next,
             };
             let mut goes_on = self.take(next)?;
-            let mut turn = 0;
-            while goes_on && turn < TURN {
+            while goes_on && self.out.buffer.len() < BUFFER {
                 let Some(next) = subscriber.next().now_or_never() else { break };
                 goes_on = self.take(next)?;
-                turn += 1;
             }
-            // Nothing more at the moment: what was written must not wait for it.
-            self.out.flush()?;
-            if !goes_on {
-                return Ok(());
+            // What was written must not wait for more. A reader that does not read holds up the stream,
+            // but not the end.
+            let flush = async {
+                self.out.flush().await?;
+                if goes_on { Ok(()) } else { self.out.end().await }
+            };
+            let flushed = tokio::select! {
+                biased;
+                () = &mut leave => None,
+                flushed = flush => Some(flushed),
+            };
+            match flushed {
+                None => return self.say_farewell().await,
+                Some(Ok(())) if goes_on => {}
+                Some(result) => return result,
             }
         }
+    }
+
+    /// Gives the reader a last moment to take what was delivered.
+    async fn say_farewell(&mut self) -> io::Result<()> {
+        let rest = async {
+            self.out.flush().await?;
+            self.out.end().await
+        };
+        timeout(FAREWELL, rest).await.unwrap_or(Ok(()))
     }
 
     /// Writes what the stream has yielded. Returns whether more is wanted.
@@ -96,23 +114,71 @@ impl Sink {
 
     fn write(&mut self, message: &Message) -> io::Result<()> {
         if self.json {
-            serde_json::to_writer(&mut self.out, &record(message))?;
+            serde_json::to_writer(&mut self.out.buffer, &record(message))?;
         } else {
-            self.out.write_all(&message.payload)?;
+            self.out.buffer.extend_from_slice(&message.payload);
         }
         self.left = self.left.map(|left| left - 1);
-        self.out.write_all(b"\n")
+        self.out.buffer.push(b'\n');
+        Ok(())
     }
 
     fn report(&mut self, gap: &Gap) -> io::Result<()> {
         self.gaps += 1;
         if self.json {
-            serde_json::to_writer(&mut self.out, &missing(gap))?;
-            return self.out.write_all(b"\n");
+            serde_json::to_writer(&mut self.out.buffer, &missing(gap))?;
+            self.out.buffer.push(b'\n');
+        } else {
+            eprintln!("missing: {gap}");
         }
-        self.out.flush()?;
-        eprintln!("missing: {gap}");
         Ok(())
+    }
+}
+
+/// Standard output, written by a thread of its own: it may block for as long as its reader likes.
+struct Output {
+    buffer: Vec<u8>,
+    blocks: Option<mpsc::Sender<Vec<u8>>>,
+    ended: oneshot::Receiver<io::Result<()>>,
+}
+
+impl Output {
+    fn start() -> Self {
+        let (blocks, mut written) = mpsc::channel::<Vec<u8>>(BLOCKS);
+        let (end, ended) = oneshot::channel();
+        thread::spawn(move || {
+            let mut out = io::stdout().lock();
+            let mut result = Ok(());
+            while let (Ok(()), Some(block)) = (&result, written.blocking_recv()) {
+                result = out.write_all(&block).and_then(|()| out.flush());
+            }
+            // Nobody asks any more when the process is about to end.
+            let _ = end.send(result);
+        });
+        Self { buffer: Vec::new(), blocks: Some(blocks), ended }
+    }
+
+    /// Passes on what was collected, as soon as there is room.
+    async fn flush(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        if let Some(blocks) = &self.blocks
+            && let Ok(room) = blocks.reserve().await
+        {
+            room.send(mem::take(&mut self.buffer));
+            return Ok(());
+        }
+        self.end().await
+    }
+
+    /// Waits until everything is written, or says why it is not.
+    async fn end(&mut self) -> io::Result<()> {
+        self.blocks = None;
+        match (&mut self.ended).await {
+            Ok(result) => result,
+            Err(_) => Err(io::Error::other("its thread has failed")),
+        }
     }
 }
 

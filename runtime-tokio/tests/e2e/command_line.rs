@@ -2,7 +2,9 @@
 //! and nothing left behind.
 
 use crate::nodes::{Cluster, Node, Running, Service, run, steadfast, turn, wait_until};
+use std::io::Read;
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Runs the program, which must fail with one line that holds every one of these words.
@@ -146,4 +148,44 @@ fn records_that_are_not_acknowledged_are_counted() {
     cluster.brokers[0].process.signal("CONT");
     subscriber.signal("TERM");
     assert!(subscriber.wait().success(), "a subscriber that missed nothing leaves without an error");
+}
+
+#[test]
+fn a_subscriber_leaves_although_nobody_reads_it() {
+    let _turn = turn();
+    let cluster = Cluster::start(Service::embedded(), 1);
+    let discovery = cluster.discovery.address.as_str();
+    let path = std::env::temp_dir().join(format!("steadfast-e2e-full-pipe-{}", std::process::id()));
+    std::fs::write(&path, format!("{}\n", "x".repeat(1_000)).repeat(5_000)).unwrap();
+    let published =
+        run(&["publish", "full.pipe", "--discovery", discovery, "--file", path.to_str().unwrap()]);
+    std::fs::remove_file(&path).unwrap();
+    assert!(published.status.success(), "{published:?}");
+
+    let mut command = steadfast(&["subscribe", "full.*", "--discovery", discovery, "--from", "earliest"]);
+    let mut subscriber = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut first = [0; 1];
+    subscriber.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"x", "it delivers");
+    // The pipe is full now, and stays so.
+    std::thread::sleep(Duration::from_millis(300));
+    let script = format!("kill -TERM {}", subscriber.id());
+    let asked = Command::new("sh").args(["-c", &script]).status().unwrap();
+    assert!(asked.success());
+    wait_until("the subscriber has left", || subscriber.try_wait().unwrap().is_some());
+}
+
+#[test]
+fn what_stands_before_a_line_that_is_too_long_is_published() {
+    let _turn = turn();
+    let cluster = Cluster::start(Service::embedded(), 1);
+    let discovery = cluster.discovery.address.as_str();
+    let path = std::env::temp_dir().join(format!("steadfast-e2e-long-line-{}", std::process::id()));
+    std::fs::write(&path, format!("one\ntwo\n{}\nfour\n", "x".repeat((1 << 20) + 1))).unwrap();
+    let published =
+        run(&["publish", "long.line", "--json", "--discovery", discovery, "--file", path.to_str().unwrap()]);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(published.status.code(), Some(1), "{published:?}");
+    let report: serde_json::Value = serde_json::from_slice(&published.stdout).unwrap();
+    assert_eq!((&report["published"], &report["acknowledged"]), (&2.into(), &2.into()));
 }
