@@ -210,9 +210,6 @@ pub struct DiscoveryArgs {
     pub service: ServiceArgs,
     #[command(flatten)]
     pub listen: ListenArgs,
-    /// In-sync replicas that an acknowledgement needs, for the group that is made first.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
-    pub min_in_sync: u32,
 }
 
 const COORDINATION_HELP: &str = "\

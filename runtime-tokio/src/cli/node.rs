@@ -66,7 +66,7 @@ pub async fn discovery(args: DiscoveryArgs) -> Result<(), Failure> {
         listen: args.listen.listen,
         coordination: service.coordination(args.service.session_timeout),
         root: args.service.root(),
-        config: discovery::Config { timing, min_in_sync: args.min_in_sync },
+        config: discovery::Config { timing, ..discovery::Config::default() },
     };
     let mut running = start_discovery(options).await.map_err(Failure::complete)?;
     // Clients are told of discovery by people and scripts, who read it here.
