@@ -7,6 +7,8 @@ pub use steadfast_proto::limits::*;
 /// Bodies below this size are copied when they are kept: they would pin a larger receive buffer (R36).
 pub const COPY_BODY_BELOW: usize = 1 << 10;
 
+/// Refused connections that prove the death of a process, with no frame between (R32).
+pub const REFUSALS_FOR_PROOF: u32 = 2;
 /// Most publishers' sessions of a group.
 pub const MAX_SESSIONS: usize = 100_000;
 /// Most streams that a broker serves.

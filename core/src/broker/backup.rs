@@ -2,15 +2,12 @@
 
 use crate::group::PrimaryId;
 use crate::id::{Address, Epoch, Offset};
-use crate::limits::Timing;
+use crate::limits::{REFUSALS_FOR_PROOF, Timing};
 use crate::link::{Dialler, LinkCommand, LinkId, LinkStatus};
 use crate::node::Outbox;
 use crate::rng::{Backoff, Rng};
 use crate::time::{Instant, earliest, is_due};
 use crate::trace::Suspicion;
-
-/// Refused connections that prove the death of a process, with no frame between (R32).
-const REFUSALS_FOR_PROOF: u32 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Connection {

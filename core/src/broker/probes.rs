@@ -2,14 +2,11 @@
 //! no frame between, proves that the process is dead (R32).
 
 use crate::id::{Address, Member};
-use crate::limits::Timing;
+use crate::limits::{REFUSALS_FOR_PROOF, Timing};
 use crate::link::{Dialler, LinkCommand, LinkId, LinkStatus};
 use crate::node::Outbox;
 use crate::time::{Duration, Instant};
 use alloc::collections::BTreeMap;
-
-/// Refused connections that prove the death of a process.
-const REFUSALS_FOR_PROOF: u32 = 2;
 
 #[derive(Debug)]
 struct Probe {
