@@ -132,7 +132,8 @@ impl Broker {
             Role::Backup(backup) => backup.hang_up(&mut self.io.out),
             Role::Primary(primary) => {
                 primary.probes.clear(&mut self.io.out);
-                let streams: alloc::vec::Vec<_> = primary.delivery.drain().collect();
+                let reads = primary.head_reads.drain();
+                let streams: alloc::vec::Vec<_> = primary.delivery.drain().chain(reads).collect();
                 let publishers = core::mem::take(&mut primary.publishers);
                 for (link, stream) in streams {
                     self.send(link, &Message::Refusal { stream, reason: reason.clone() });
