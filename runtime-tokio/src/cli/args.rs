@@ -304,6 +304,9 @@ pub struct SubscribeArgs {
     /// Stop after this many records
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
+    /// Stop after everything that had been acknowledged, to anyone, when the command started
+    #[arg(long)]
+    pub until_head: bool,
     /// Write each record as one JSON object
     #[arg(long)]
     pub json: bool,
