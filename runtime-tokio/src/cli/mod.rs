@@ -7,6 +7,7 @@ mod cluster;
 mod demo;
 mod display;
 mod failure;
+mod group;
 mod lines;
 mod node;
 mod process;
@@ -19,7 +20,7 @@ mod tree;
 mod trial;
 mod worker;
 
-use args::{Cli, Command, LogArgs, LogLevel, WorkerCommand};
+use args::{Cli, Command, GroupCommand, LogArgs, LogLevel, WorkerCommand};
 use attached::Parent;
 use clap::Parser as _;
 use clap::error::ErrorKind;
@@ -62,6 +63,7 @@ async fn run(command: Command, parent: &Parent) -> Result<(), Failure> {
         Command::Broker(args) => node::broker(args).await,
         Command::Discovery(args) => node::discovery(args).await,
         Command::Coordination(args) => node::coordination(args).await,
+        Command::Group(GroupCommand::Force(args)) => group::force(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Worker(WorkerCommand::Publisher(args)) => worker::publisher::run(args, parent).await,
         Command::Worker(WorkerCommand::Subscriber(args)) => worker::subscriber::run(args, parent).await,
