@@ -25,10 +25,15 @@ use attached::Parent;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use failure::{Failure, JOB_FAILED, USAGE};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::Write as _;
 use std::process::ExitCode;
 use steadfast_runtime::telemetry;
 use tokio::task::LocalSet;
+
+/// Open files are raised to this many, or as far as the hard limit allows: accepted links have a limit
+/// of their own below it, and connections that say nothing end here.
+const MAX_OPEN_FILES: u64 = 16_384;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -37,6 +42,7 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     start_logs(&cli.log);
+    raise_open_files();
     let parent = Parent::tie(cli.log.attached);
     match in_runtime(cli.command, &parent) {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,6 +50,16 @@ pub fn main() -> ExitCode {
             eprintln!("{failure}");
             JOB_FAILED.into()
         }
+    }
+}
+
+/// Every connection takes a descriptor, and the usual soft limit is far below what a broker serves.
+fn raise_open_files() {
+    let limits = getrlimit(Resource::Nofile);
+    let most = limits.maximum.map_or(MAX_OPEN_FILES, |hard| hard.min(MAX_OPEN_FILES));
+    if limits.current.is_some_and(|soft| soft < most) {
+        // Where it cannot be raised the process does with what it has.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..limits });
     }
 }
 
