@@ -2,7 +2,12 @@
 //! operators and their tools. No node decides anything by it.
 //!
 //! A request gets exactly one frame back, on the link that it came on, and the frame is bounded: lists
-//! of brokers are cut at [`MAX_STATUS_BROKERS`], with the number of those left out.
+//! of brokers are cut at [`MAX_STATUS_BROKERS`], with the number of those left out. [`Survey`] puts many
+//! answers together and judges them.
+
+mod survey;
+
+pub use survey::{Answer, Missing, Silence, Survey};
 
 use crate::group::GroupState;
 use crate::id::{Address, BrokerIdentity, Epoch, Group, NodeName, Offset};
