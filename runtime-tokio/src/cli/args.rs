@@ -1,5 +1,7 @@
 //! The command line.
 
+use super::serve::ServeArgs;
+use super::status::StatusArgs;
 use super::text;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -86,6 +88,10 @@ pub enum Command {
     Discovery(DiscoveryArgs),
     /// Run the embedded coordination service, for development: one process, in memory
     Coordination(CoordinationArgs),
+    /// Run a whole cluster in this one process, for development
+    Serve(ServeArgs),
+    /// Show how discovery, the groups and the brokers stand, or wait until all is well
+    Status(StatusArgs),
     /// Measure throughput, latency and failover on this machine
     Bench(BenchArgs),
     /// A publisher or subscriber of the demo or the benchmark.
@@ -459,6 +465,8 @@ mod tests {
             PUBLISH_HELP,
             SUBSCRIBE_HELP,
             BENCH_HELP,
+            crate::cli::serve::HELP,
+            crate::cli::status::HELP,
         ];
         let mut examples = 0;
         for line in texts.iter().flat_map(|text| text.lines()) {

@@ -209,7 +209,7 @@ impl Service {
 pub struct Cluster {
     pub brokers: Vec<Node>,
     pub discovery: Node,
-    _service: Service,
+    service: Service,
 }
 
 impl Cluster {
@@ -226,9 +226,14 @@ impl Cluster {
         let discovery = start("discovery", &["discovery"]);
         let names: Vec<_> = (1..=brokers).map(|n| format!("broker-{n}")).collect();
         let brokers: Vec<_> = names.iter().map(|name| start(name, &["broker", "--name", name])).collect();
-        let cluster = Self { brokers, discovery, _service: service };
+        let cluster = Self { brokers, discovery, service };
         wait_until("every broker is in sync", || cluster.discovery.in_sync() == names.len());
         cluster
+    }
+
+    /// Where a further node finds the coordination service.
+    pub fn coordination_args(&self) -> [String; 2] {
+        self.service.args()
     }
 
     /// Index of the primary.
