@@ -169,7 +169,7 @@ fn everything_that_is_missing_is_named() {
     for (change, expected, text) in cases {
         let mut survey = healthy();
         change(&mut survey);
-        assert_eq!(survey.missing(0), [expected.clone()]);
+        assert_eq!(survey.missing(0), std::slice::from_ref(&expected));
         assert!(expected.to_string().contains(text), "{expected}");
     }
 }

@@ -16,6 +16,9 @@ Examples:
   steadfast demo
       The main job in one command: a cluster on this machine whose primary is killed and paused.
 
+  steadfast serve
+      A cluster in this one process, for development; it says what to type in another terminal.
+
   A cluster by hand, each line in a terminal of its own:
   steadfast coordination --listen 127.0.0.1:7400
   steadfast discovery --coordination 127.0.0.1:7400 --listen 127.0.0.1:7401
