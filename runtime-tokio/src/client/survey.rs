@@ -133,3 +133,53 @@ impl Inquiry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use steadfast_core::id::{BrokerIdentity, Generation, Incarnation, Member, NodeName};
+    use steadfast_core::status::{LogStatus, RoleStatus};
+
+    fn status(process: u128, token: u64) -> Message {
+        let member = Member { node: NodeName::new("a").unwrap(), generation: Generation(1) };
+        Message::BrokerStatus(Box::new(BrokerStatus {
+            token,
+            sender: BrokerIdentity { member, incarnation: Incarnation(process), czxid: 1 },
+            address: Address::new("tcp://h:1").unwrap(),
+            group: 0,
+            connected: true,
+            leaving: false,
+            state: None,
+            log: LogStatus::default(),
+            sessions: 0,
+            role: RoleStatus::Backup { epoch: 1, primary: None, verified: 0 },
+        }))
+    }
+
+    /// A restarted broker at the old address does not speak for the process before it.
+    #[test]
+    fn only_the_process_that_was_asked_counts() {
+        let Message::BrokerStatus(asked) = status(7, 1) else { unreachable!("made above") };
+        let at = BrokerAt { identity: asked.sender, address: asked.address };
+        assert!(from_broker(status(7, 1), &at).is_ok());
+        assert_eq!(from_broker(status(8, 1), &at), Err(Silence::Other));
+        assert_eq!(from_broker(Message::Pong { token: 1 }, &at), Err(Silence::Other));
+        assert_eq!(from_discovery(status(7, 1)), Err(Silence::Other));
+    }
+
+    #[test]
+    fn the_first_answer_to_this_question_counts() {
+        let mut inquiry = Inquiry::new(&[], Duration::from_secs(1));
+        inquiry.token = 5;
+        assert_eq!(inquiry.check(wire::encode(&status(7, 5))), Ok(status(7, 5)));
+        assert_eq!(inquiry.check(wire::encode(&status(7, 6))), Err(Silence::Other));
+        assert_eq!(inquiry.check(wire::encode(&Message::Pong { token: 5 })), Err(Silence::Other));
+        assert_eq!(inquiry.check(Frame::default()), Err(Silence::Other));
+        let link = LinkId::dialled(1);
+        inquiry.asked.push((link, None));
+        inquiry.note(link, Ok(status(7, 5)));
+        inquiry.note(link, Err(Silence::Lost));
+        inquiry.note(LinkId::dialled(2), Err(Silence::Refused));
+        assert_eq!(inquiry.asked, [(link, Some(Ok(status(7, 5))))]);
+    }
+}
