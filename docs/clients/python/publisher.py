@@ -145,9 +145,9 @@ class Publisher(Client):
             pass  # Not about this publisher.
         elif reason == "busy" and self.state == "open":
             self.state, self.retry_at, self.resume_from = "paused", put_off(about.retry_after_ms), about.expect
-        elif reason == "gap" and self.state == "open" and about.expect != self.answered_gap:
+        elif reason == "gap" and self.state == "open" and self.answered_gap != about.expect <= self.window.next:
             # No acknowledgement: the broker may hold what lies below without having committed it.
-            if not self.window.first() <= about.expect <= self.window.next:
+            if about.expect < self.window.first():
                 return self.give_up()
             self.answered_gap = about.expect
             self.resend(about.expect)

@@ -44,11 +44,10 @@ class Subscriber(Client):
 
     def next(self, timeout):
         """The next `Record` or `Gap`; None if there is none in time."""
+        self.grant()
         if not self.inbox.ready:
             self.poll(timeout)
-        item = self.inbox.take()
-        self.grant()
-        return item
+        return self.inbox.take()
 
     def bookmark(self):
         """Where to go on after everything that was taken, as text. None before the first stream is open."""

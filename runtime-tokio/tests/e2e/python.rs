@@ -31,7 +31,8 @@ fn schema() -> &'static Path {
         let mut protoc = Command::new(PROTOC);
         protoc.arg("--python_out").arg(&directory).arg("-I").arg(root().join("proto"));
         let made = protoc.arg("steadfast.proto").status();
-        let made = made.unwrap_or_else(|error| panic!("{PROTOC}: {error}: apt-get install protobuf-compiler"));
+        let made =
+            made.unwrap_or_else(|error| panic!("{PROTOC}: {error}: apt-get install protobuf-compiler"));
         assert!(made.success(), "the schema compiles");
         directory
     })
@@ -139,7 +140,8 @@ fn a_python_subscriber_goes_on_at_its_position_also_within_a_batch() {
     let some = |count: &str| {
         let keep = ["--position", position.to_str().unwrap()];
         let args = ["raw.>", "--discovery", discovery, "--from", "earliest", "--count", count];
-        let mut subscriber = Running::start("subscriber", python("subscriber.py", &[&args[..], &keep].concat()));
+        let mut subscriber =
+            Running::start("subscriber", python("subscriber.py", &[&args[..], &keep].concat()));
         assert!(subscriber.wait().success(), "{}", subscriber.err.text());
         subscriber.out.bytes()
     };
