@@ -1,17 +1,14 @@
 //! The Python clients of `docs/clients/python` against a real cluster: they know nothing of this
 //! implementation but `docs/wire.md` and the schema, and their ZeroMQ is libzmq.
 
-use crate::nodes::{Cluster, Running, Service, run, steadfast, turn, wait_until};
+use crate::files::{Fault, passes, words};
+use crate::nodes::{Cluster, Running, Service, run, steadfast, turn};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::thread;
-use std::time::Duration;
 
-/// From Debian's package `wamerican`, which `scripts/test` installs.
-const WORDS: &str = "/usr/share/dict/words";
 /// Debian's own, which sees Debian's packages: `scripts/test` installs python3-zmq, python3-protobuf,
 /// python3-crc32c and protobuf-compiler. Schema compiler and runtime library must be of one version.
 const PYTHON: &str = "/usr/bin/python3";
@@ -46,48 +43,6 @@ fn python(script: &str, args: &[&str]) -> Command {
     command
 }
 
-fn words() -> Vec<u8> {
-    let file = fs::read(WORDS).unwrap_or_else(|_| panic!("{WORDS} is missing: apt-get install wamerican"));
-    assert!(file.len() > 500_000 && file.ends_with(b"\n"), "{WORDS} is short");
-    file
-}
-
-fn lines(file: &[u8]) -> usize {
-    file.iter().filter(|&&byte| byte == b'\n').count()
-}
-
-/// Publishes the file through a pipe, and kills the primary with SIGKILL in the middle. What the
-/// subscriber writes is the file: nothing is lost, doubled or out of order.
-fn survives(publish: Command, subscribe: Command, cluster: &Cluster) {
-    let file = words();
-    let primary = cluster.primary();
-    assert_eq!(cluster.reigns(), 1);
-    let mut subscriber = Running::start("subscriber", subscribe);
-    let mut publish = publish;
-    publish.stdin(Stdio::piped());
-    let mut publisher = Running::start("publisher", publish);
-    let mut stdin = publisher.stdin();
-    let (first, second) = file.split_at(file.len() / 2);
-    stdin.write_all(first).unwrap();
-    wait_until("part of the file is delivered", || subscriber.out.len() > file.len() / 5);
-    let second = second.to_vec();
-    let writer = thread::spawn(move || {
-        for part in second.chunks(4_096) {
-            stdin.write_all(part).unwrap();
-            thread::sleep(Duration::from_millis(8));
-        }
-    });
-    thread::sleep(Duration::from_millis(100));
-    assert!(subscriber.out.len() < file.len() * 3 / 4, "the kill comes in the middle");
-    cluster.brokers[primary].process.signal("KILL");
-    writer.join().unwrap();
-
-    assert!(publisher.wait().success(), "{}", publisher.err.text());
-    assert!(subscriber.wait().success(), "{}", subscriber.err.text());
-    assert!(subscriber.out.bytes() == file, "the subscriber's output is not the file");
-    assert_eq!((cluster.reigns(), cluster.primary()), (2, 1 - primary));
-}
-
 fn all_words<'a>(discovery: &'a str, count: &'a str) -> [&'a str; 7] {
     ["words.*", "--discovery", discovery, "--from", "earliest", "--count", count]
 }
@@ -96,33 +51,34 @@ fn all_words<'a>(discovery: &'a str, count: &'a str) -> [&'a str; 7] {
 fn python_clients_survive_the_death_of_the_primary() {
     let _turn = turn();
     let cluster = Cluster::start(Service::embedded(), 2);
-    let count = lines(&words()).to_string();
+    let count = words().1.to_string();
     // The first address refuses connections: another one is tried.
     let discovery = format!("127.0.0.1:1,{}", cluster.discovery.address);
     let publish = python("publisher.py", &[TOPIC, "--discovery", &discovery]);
     let subscribe = python("subscriber.py", &all_words(&discovery, &count));
-    survives(publish, subscribe, &cluster);
+    passes(&cluster, publish, subscribe, Fault::KillPrimary);
     let late = run(&[&["subscribe"][..], &all_words(&cluster.discovery.address, &count)].concat());
-    assert!(late.status.success() && late.stdout == words(), "what a Rust subscriber gets is not the file");
+    assert!(late.status.success() && late.stdout == words().0, "what a Rust subscriber gets is not the file");
 }
 
 #[test]
 fn a_python_subscriber_follows_a_rust_publisher_through_the_death_of_the_primary() {
     let _turn = turn();
     let cluster = Cluster::start(Service::embedded(), 2);
-    let (discovery, count) = (cluster.discovery.address.clone(), lines(&words()).to_string());
+    let (discovery, count) = (cluster.discovery.address.clone(), words().1.to_string());
     let publish = steadfast(&["publish", TOPIC, "--discovery", &discovery, "--timeout", "60s"]);
-    survives(publish, python("subscriber.py", &all_words(&discovery, &count)), &cluster);
+    let subscribe = python("subscriber.py", &all_words(&discovery, &count));
+    passes(&cluster, publish, subscribe, Fault::KillPrimary);
 }
 
 #[test]
 fn a_rust_subscriber_follows_a_python_publisher_through_the_death_of_the_primary() {
     let _turn = turn();
     let cluster = Cluster::start(Service::embedded(), 2);
-    let (discovery, count) = (cluster.discovery.address.clone(), lines(&words()).to_string());
+    let (discovery, count) = (cluster.discovery.address.clone(), words().1.to_string());
     let publish = python("publisher.py", &[TOPIC, "--discovery", &discovery, "--timeout", "60"]);
     let subscribe = steadfast(&[&["subscribe"][..], &all_words(&discovery, &count)].concat());
-    survives(publish, subscribe, &cluster);
+    passes(&cluster, publish, subscribe, Fault::KillPrimary);
 }
 
 #[test]
