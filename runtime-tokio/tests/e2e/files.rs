@@ -70,7 +70,12 @@ pub fn passes(cluster: &Cluster, mut publish: Command, subscribe: Command, fault
         Fault::KillPrimary | Fault::PausePrimary => primary,
     };
     match fault {
-        Fault::KillPrimary | Fault::KillBackup => cluster.brokers[victim].process.signal("KILL"),
+        Fault::KillPrimary | Fault::KillBackup => {
+            // Stopped for a moment, shorter than anybody suspects it: then records are in flight for certain.
+            cluster.brokers[victim].process.signal("STOP");
+            thread::sleep(Duration::from_millis(60));
+            cluster.brokers[victim].process.signal("KILL");
+        }
         Fault::PausePrimary => {
             cluster.brokers[victim].process.signal("STOP");
             thread::sleep(Duration::from_secs(10));

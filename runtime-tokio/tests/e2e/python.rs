@@ -111,6 +111,26 @@ fn a_python_subscriber_goes_on_at_its_position_also_within_a_batch() {
 }
 
 #[test]
+fn python_clients_survive_a_pause_of_the_primary() {
+    let _turn = turn();
+    let cluster = Cluster::start(Service::embedded(), 2);
+    let (discovery, count) = (cluster.discovery.address.clone(), words().1.to_string());
+    let publish = python("publisher.py", &[TOPIC, "--discovery", &discovery]);
+    let subscribe = python("subscriber.py", &all_words(&discovery, &count));
+    passes(&cluster, publish, subscribe, Fault::PausePrimary);
+}
+
+#[test]
+fn refusals_and_damage_are_answered_by_the_python_clients() {
+    let mut command = Command::new(PYTHON);
+    command.args(["-m", "unittest", "test_clients"]).current_dir(root().join("docs/clients/python"));
+    command.env("PYTHONPATH", schema()).env("PYTHONDONTWRITEBYTECODE", "1").stdin(Stdio::null());
+    let mut tests = Running::start("unittest", command);
+    assert!(tests.wait().success(), "{}", tests.err.text());
+    assert!(!tests.err.text().contains("Ran 0 tests"), "{}", tests.err.text());
+}
+
+#[test]
 fn bad_input_to_the_python_clients_is_one_clear_line() {
     let _turn = turn();
     let nowhere = ["--discovery", "127.0.0.1:1"];
