@@ -1,0 +1,65 @@
+//! What must not be shown: it comes from the environment or from a file of its own.
+
+use super::keys::SecretKey;
+use super::layers::Environment;
+use super::problem::{Origin, Problem};
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+/// A longer file holds no secret.
+const MAX_LEN: u64 = 4_096;
+
+/// A secret. It is not in any debug output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps it.
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The secret itself, for whoever sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Reads a secret: from its variable, or else from its file.
+///
+/// # Errors
+/// When it cannot be read, or there is nothing in it.
+pub(super) fn read(
+    key: &SecretKey,
+    environment: &Environment,
+    file: Option<(&Path, &Origin)>,
+) -> Result<Option<Secret>, Problem> {
+    if let Some(value) = environment.get(key.variable).filter(|value| !value.is_empty()) {
+        let origin = Origin::Environment(key.variable);
+        return match value.to_str() {
+            Some(text) => Ok(Some(Secret::new(text.to_owned()))),
+            None => Err(Problem::at(&origin, "it is not text in UTF-8; set it anew")),
+        };
+    }
+    let Some((path, origin)) = file else { return Ok(None) };
+    let failed = |cause: &str, remedy: &str| {
+        let (key, path) = (key.file_key, path.display());
+        Problem::at(origin, format_args!("{key} = \"{path}\" cannot be read: {cause}; {remedy}"))
+    };
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_LEN).read_to_string(&mut text))
+        .map_err(|error| failed(&error.to_string(), "check the path and who may read it"))?;
+    match text.trim() {
+        "" => Err(failed("it is empty", &format!("write {} into it", key.doc))),
+        secret => Ok(Some(Secret::new(secret.to_owned()))),
+    }
+}
