@@ -12,6 +12,7 @@ pub mod inbox;
 pub mod logs;
 pub mod outbound;
 pub mod peers;
+pub mod secret;
 pub mod telemetry;
 pub mod units;
 pub mod zookeeper;

@@ -155,8 +155,9 @@ mod tests {
         drop(guard);
         assert!(!old.exists() && other.exists());
         let names = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
-        let own: Vec<_> =
-            names.filter(|path| path.to_str().is_some_and(|path| path.ends_with(".broker.one.log"))).collect();
+        let own: Vec<_> = names
+            .filter(|path| path.to_str().is_some_and(|path| path.ends_with(".broker.one.log")))
+            .collect();
         assert_eq!(own.len(), 1);
         assert_eq!(std::fs::read_to_string(&own[0]).unwrap(), "a line\n");
         std::fs::remove_dir_all(&directory).unwrap();

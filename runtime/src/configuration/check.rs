@@ -47,7 +47,8 @@ struct Checks<'a> {
 impl Checks<'_> {
     /// Says what is wrong with the first of these keys that somebody has set.
     fn blame(&mut self, keys: &[&str], text: String) {
-        let origin = keys.iter().find_map(|key| self.made.get(key)).map_or(&Origin::Default, |given| &given.origin);
+        let origin =
+            keys.iter().find_map(|key| self.made.get(key)).map_or(&Origin::Default, |given| &given.origin);
         self.problems.push(Problem::at(origin, text));
     }
 
@@ -69,7 +70,9 @@ impl Checks<'_> {
         if let (Some(key), Some(named)) = (&coordination.chroot, named)
             && key != named
         {
-            let text = format!("coordination.chroot = \"{key}\" differs from the chroot \"{named}\" in coordination.zookeeper; keep one of them");
+            let text = format!(
+                "coordination.chroot = \"{key}\" differs from the chroot \"{named}\" in coordination.zookeeper; keep one of them"
+            );
             self.blame(&["coordination.chroot"], text);
         }
         self.within("coordination.session_timeout", coordination.session_timeout, &SESSION_TIMEOUTS);
@@ -82,7 +85,8 @@ impl Checks<'_> {
         }
         for key in ["coordination.chroot", "coordination.credential_file", "coordination.auth_scheme"] {
             if self.is_set(key) {
-                let text = format!("{key} is for ZooKeeper, but coordination.embedded is set; remove one of them");
+                let text =
+                    format!("{key} is for ZooKeeper, but coordination.embedded is set; remove one of them");
                 self.blame(&[key], text);
             }
         }
@@ -95,11 +99,15 @@ impl Checks<'_> {
         self.node("discovery", &discovery.listen, discovery.advertise.as_ref());
         let servers = settings.coordination.zookeeper.iter().flat_map(|servers| &servers.addresses);
         let dialled = servers.map(|address| ("coordination.zookeeper", address));
-        let dialled = dialled.chain(settings.coordination.embedded.iter().map(|one| ("coordination.embedded", one)));
+        let dialled =
+            dialled.chain(settings.coordination.embedded.iter().map(|one| ("coordination.embedded", one)));
         let dialled = dialled.chain(settings.cluster.discovery.iter().map(|one| ("cluster.discovery", one)));
         for (key, address) in dialled {
             if port(address) == 0 {
-                let text = format!("{key} = \"{}\" has port 0, which nobody can dial; name the port", plain(address));
+                let text = format!(
+                    "{key} = \"{}\" has port 0, which nobody can dial; name the port",
+                    plain(address)
+                );
                 self.blame(&[key], text);
             }
         }
@@ -146,7 +154,10 @@ impl Checks<'_> {
             );
             self.blame(&["recovery.lag"], text);
         }
-        self.at_least_twice(("recovery.suspicion", recovery.suspicion), ("recovery.heartbeat", recovery.heartbeat()));
+        self.at_least_twice(
+            ("recovery.suspicion", recovery.suspicion),
+            ("recovery.heartbeat", recovery.heartbeat()),
+        );
         self.at_least_twice(
             ("recovery.client_suspicion", recovery.client_suspicion),
             ("recovery.client_heartbeat", recovery.client_heartbeat),
@@ -183,7 +194,10 @@ impl Checks<'_> {
         let broker = &self.settings.broker;
         if broker.log_limit < LEAST_LOG {
             let (limit, least) = (show_bytes(broker.log_limit), show_bytes(LEAST_LOG));
-            self.blame(&["broker.log_limit"], format!("broker.log_limit = \"{limit}\" is too small; choose {least} or more"));
+            self.blame(
+                &["broker.log_limit"],
+                format!("broker.log_limit = \"{limit}\" is too small; choose {least} or more"),
+            );
         } else if broker.uncommitted_limit > broker.log_limit && self.is_set("broker.uncommitted_limit") {
             let text = format!(
                 "broker.uncommitted_limit = \"{}\" is above broker.log_limit ({}); lower it, or raise broker.log_limit",
@@ -206,7 +220,8 @@ impl Checks<'_> {
         let metrics = &self.settings.metrics;
         self.within("metrics.interval", metrics.interval, &INTERVALS);
         if !QUEUES.contains(&metrics.queue) {
-            let text = format!("metrics.queue = {} is out of range; choose 1 to {}", metrics.queue, QUEUES.end());
+            let text =
+                format!("metrics.queue = {} is out of range; choose 1 to {}", metrics.queue, QUEUES.end());
             self.blame(&["metrics.queue"], text);
         }
         let Some(url) = &metrics.url else {
@@ -218,12 +233,17 @@ impl Checks<'_> {
             return;
         };
         if !is_http(url) {
-            let text = format!("metrics.url = \"{url}\" is no address of an InfluxDB; write for example http://127.0.0.1:8086");
+            let text = format!(
+                "metrics.url = \"{url}\" is no address of an InfluxDB; write for example http://127.0.0.1:8086"
+            );
             self.blame(&["metrics.url"], text);
         }
         for (key, value) in [("metrics.org", &metrics.org), ("metrics.bucket", &metrics.bucket)] {
             if value.is_none() {
-                self.blame(&["metrics.url"], format!("metrics.url is set, but {key} is not; say where to write"));
+                self.blame(
+                    &["metrics.url"],
+                    format!("metrics.url is set, but {key} is not; say where to write"),
+                );
             }
         }
     }
@@ -232,8 +252,12 @@ impl Checks<'_> {
         let logging = &self.settings.logging;
         let (rotation, keep) = ("logging.rotation", "logging.keep");
         if logging.directory.is_none() {
-            for key in [rotation, keep].into_iter().filter(|key| self.made.contains_key(key)).collect::<Vec<_>>() {
-                let text = format!("{key} is for log files, but logging.directory is not set; set it, or remove {key}");
+            for key in
+                [rotation, keep].into_iter().filter(|key| self.made.contains_key(key)).collect::<Vec<_>>()
+            {
+                let text = format!(
+                    "{key} is for log files, but logging.directory is not set; set it, or remove {key}"
+                );
                 self.blame(&[key], text);
             }
         } else if logging.keep.is_some() && logging.rotation.is_none() {
@@ -245,7 +269,8 @@ impl Checks<'_> {
 
 /// Whether it stands for all addresses of a machine, so that it is none to dial.
 fn is_wildcard(address: &Address) -> bool {
-    host_and_port(address).is_ok_and(|(host, _)| host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_unspecified()))
+    host_and_port(address)
+        .is_ok_and(|(host, _)| host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_unspecified()))
 }
 
 fn port(address: &Address) -> u16 {
@@ -260,5 +285,7 @@ fn plain(address: &Address) -> &str {
 fn is_http(url: &str) -> bool {
     let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     let host = host.map(|host| host.trim_end_matches('/'));
-    host.is_some_and(|host| !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic() && !"/?#@".contains(c)))
+    host.is_some_and(|host| {
+        !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic() && !"/?#@".contains(c))
+    })
 }

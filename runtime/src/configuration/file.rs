@@ -32,7 +32,9 @@ fn text(path: &Path) -> Result<String, Problem> {
     let opened = File::open(path).and_then(|file| file.take(MAX_LEN + 1).read_to_end(&mut bytes));
     if let Err(error) = opened {
         let (cause, remedy) = match error.kind() {
-            io::ErrorKind::NotFound => ("there is no such file", "check its path, or create it: steadfast config default"),
+            io::ErrorKind::NotFound => {
+                ("there is no such file", "check its path, or create it: steadfast config default")
+            }
             io::ErrorKind::PermissionDenied => ("this user may not read it", "give this user the right to"),
             io::ErrorKind::IsADirectory => ("it is a directory", "name a file in it"),
             _ => return Err(Problem::of_file(path, format_args!("cannot be read: {error}; check the file"))),
@@ -40,13 +42,19 @@ fn text(path: &Path) -> Result<String, Problem> {
         return Err(Problem::of_file(path, format_args!("cannot be read: {cause}; {remedy}")));
     }
     if bytes.len() as u64 > MAX_LEN {
-        return Err(Problem::of_file(path, "it is longer than 1MiB, so it is no configuration; name another file"));
+        return Err(Problem::of_file(
+            path,
+            "it is longer than 1MiB, so it is no configuration; name another file",
+        ));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = line_of(error.as_bytes(), valid);
         let origin = Origin::File { path: path.display().to_string(), line };
-        Problem::at(&origin, "it is not text in UTF-8; name another file, or write it anew: steadfast config default")
+        Problem::at(
+            &origin,
+            "it is not text in UTF-8; name another file, or write it anew: steadfast config default",
+        )
     })
 }
 
@@ -113,16 +121,21 @@ fn unknown(section: &str, path: &str, origin: &Origin) -> Problem {
         let (file_key, variable) = (secret.file_key, secret.variable);
         return Problem::at(
             origin,
-            format!("{path} is a secret and does not belong here; set {variable}, or write it into a file of its own and name that with {file_key}"),
+            format!(
+                "{path} is a secret and does not belong here; set {variable}, or write it into a file of its own and name that with {file_key}"
+            ),
         );
     }
     let name = path.rsplit('.').next().unwrap_or(path);
     let here = keys::keys().iter().filter(|key| key.section() == section).map(|key| key.path.as_str());
     let elsewhere = keys::keys().iter().find(|key| key.name() == name).map(|key| key.path.as_str());
     let sections = keys::sections().iter().map(|section| section.path.as_str());
-    let meant = similar(path, sections.filter(|_| section.is_empty())).or(elsewhere).or_else(|| similar(path, here));
+    let meant =
+        similar(path, sections.filter(|_| section.is_empty())).or(elsewhere).or_else(|| similar(path, here));
     match meant {
         Some(meant) => Problem::at(origin, format!("{path} is unknown; did you mean {meant}?")),
-        None => Problem::at(origin, format!("{path} is unknown; remove it, or see 'steadfast config default'")),
+        None => {
+            Problem::at(origin, format!("{path} is unknown; remove it, or see 'steadfast config default'"))
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::settings::Settings;
 use confique::Config as _;
 use confique::meta::{Expr, FieldKind, LeafKind, Meta};
 use std::sync::LazyLock;
+use toml::Value;
 
 /// A key, for example `recovery.lag`.
 #[derive(Debug)]
@@ -12,13 +13,26 @@ pub struct Key {
     pub path: String,
     /// Its environment variable.
     pub variable: &'static str,
-    /// What holds where nothing else is said.
-    pub default: Option<&'static Expr>,
+    default: Option<&'static Expr>,
     /// What it means: lines of text.
     pub doc: &'static [&'static str],
 }
 
 impl Key {
+    /// Its default as a value of the file.
+    pub fn default_value(&self) -> Option<Value> {
+        self.default.map(|default| Value::try_from(default).expect("a default is a value of the file"))
+    }
+
+    /// Its default as it is written for a flag.
+    pub fn default_text(&self) -> Option<String> {
+        self.default_value().map(|value| match value {
+            Value::String(text) => text,
+            Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+            other => other.to_string(),
+        })
+    }
+
     /// Its section: `broker.retention`.
     pub fn section(&self) -> &str {
         self.path.rsplit_once('.').map_or("", |(section, _)| section)

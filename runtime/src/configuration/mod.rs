@@ -20,7 +20,6 @@ pub use keys::{FILE_VARIABLE, Key, keys};
 pub use layers::{Environment, PREFIX, environment};
 pub use problem::{Origin, Problem, Problems};
 pub use reference::{FLAGS, default_file, reference};
-pub use secret::Secret;
 pub use settings::{
     Broker, Cluster, Coordination, Discovery, Logging, Metrics, OnTotalLoss, Recovery, Retention, Servers,
     Settings,
@@ -28,13 +27,15 @@ pub use settings::{
 pub use values::{parse_node_name, parse_servers};
 
 use crate::logs::{Destination, Files};
+use crate::secret::Secret;
 use crate::units::{show_bytes, show_duration};
+use crate::zookeeper::Auth;
 use keys::{CREDENTIAL, SECRETS, SecretKey, TOKEN};
 use layers::Given;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use toml::Value;
+pub use toml::Value;
 
 /// A flag that somebody gave.
 #[derive(Clone, Debug)]
@@ -82,6 +83,8 @@ pub struct Shown {
     pub key: &'static str,
     /// Its value; `None`: it is not set.
     pub value: Option<Value>,
+    /// Whether the value is a secret, which stands here as another text.
+    pub hidden: bool,
     /// Where it comes from.
     pub source: String,
 }
@@ -92,7 +95,8 @@ pub struct Shown {
 /// Everything that is wrong with it.
 pub fn load(sources: Sources<'_>) -> Result<Configuration, Problems> {
     let Sources { file, places, environment, flags } = sources;
-    let named = file.or_else(|| environment.get(FILE_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from));
+    let named =
+        file.or_else(|| environment.get(FILE_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from));
     let file = named.or_else(|| file::usual(places));
     let (from_file, mut problems) = file.as_deref().map(file::read).unwrap_or_default();
     let (from_environment, more) = layers::from_environment(&environment);
@@ -144,6 +148,15 @@ impl Configuration {
             }
             _ => Ok(credential),
         }
+    }
+
+    /// How to authenticate at ZooKeeper.
+    ///
+    /// # Errors
+    /// As [`Configuration::credential`].
+    pub fn auth(&self) -> Result<Option<Auth>, Problem> {
+        let scheme = self.settings.coordination.auth_scheme.clone();
+        Ok(self.credential()?.map(|credential| Auth { scheme, credential }))
     }
 
     /// The token for InfluxDB.
@@ -213,7 +226,10 @@ impl Configuration {
             let value = (origin != Origin::Default).then(|| Value::String("(hidden)".into()));
             let section = secret.path.split('.').next().unwrap_or_default();
             let last = shown.iter().rposition(|one| one.key.starts_with(section)).unwrap_or(0);
-            shown.insert(last + 1, Shown { key: secret.path, value, source: origin.to_string() });
+            shown.insert(
+                last + 1,
+                Shown { key: secret.path, value, hidden: true, source: origin.to_string() },
+            );
         }
         shown
     }
@@ -221,13 +237,14 @@ impl Configuration {
     fn show(&self, key: &'static Key) -> Shown {
         let path = key.path.as_str();
         if let Some(given) = self.made.get(path) {
-            return Shown { key: path, value: Some(given.value.clone()), source: given.origin.to_string() };
+            let (value, source) = (Some(given.value.clone()), given.origin.to_string());
+            return Shown { key: path, value, hidden: false, source };
         }
         let (value, source) = match self.derived(path) {
             Some((value, from)) => (Some(value), format!("default: {from}")),
-            None => (key.default.and_then(|default| Value::try_from(default).ok()), "default".to_owned()),
+            None => (key.default_value(), "default".to_owned()),
         };
-        Shown { key: path, value, source }
+        Shown { key: path, value, hidden: false, source }
     }
 
     /// What holds for a key that follows others where it is not set.

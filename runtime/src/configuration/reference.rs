@@ -41,7 +41,9 @@ pub fn reference() -> String {
         }
     }
     page.push_str("\n## Secrets\n\n");
-    page.push_str("Never on the command line, never in this file, never in what `steadfast config show` prints.\n\n");
+    page.push_str(
+        "Never on the command line, never in this file, never in what `steadfast config show` prints.\n\n",
+    );
     page.push_str("| Secret | Environment variable | or a file, named by |\n|---|---|---|\n");
     for secret in SECRETS {
         let _ = writeln!(page, "| {} | `{}` | `{}` |", secret.doc, secret.variable, secret.file_key);
@@ -81,8 +83,7 @@ name begins with `STEADFAST_` is a warning, since platforms set such variables b
 }
 
 fn row(key: &Key) -> String {
-    let default = key.default.and_then(|default| toml::Value::try_from(default).ok());
-    let default = default.map_or_else(String::new, |default| format!("`{default}`"));
+    let default = key.default_value().map_or_else(String::new, |default| format!("`{default}`"));
     let flag = FLAGS.iter().find(|(path, _)| *path == key.path);
     let flag = flag.map_or_else(String::new, |(_, flag)| format!(", `{flag}`"));
     format!("| `{}` | {default} | `{}`{flag} | {} |\n", key.name(), key.variable, prose(key.doc))

@@ -1,37 +1,15 @@
-//! What must not be shown: it comes from the environment or from a file of its own.
+//! Secrets come from the environment or from a file of their own.
 
 use super::keys::SecretKey;
 use super::layers::Environment;
 use super::problem::{Origin, Problem};
-use std::fmt;
+use crate::secret::Secret;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
 /// A longer file holds no secret.
 const MAX_LEN: u64 = 4_096;
-
-/// A secret. It is not in any debug output.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps it.
-    pub const fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The secret itself, for whoever sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
 
 /// Reads a secret: from its variable, or else from its file.
 ///

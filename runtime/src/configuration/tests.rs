@@ -7,7 +7,8 @@ struct Place(PathBuf);
 impl Place {
     fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("steadfast-config-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name =
+            format!("steadfast-config-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -66,7 +67,8 @@ fn flags_go_over_the_environment_over_the_file_over_defaults() {
     let recovery = &loaded.settings.recovery;
     let millis = [recovery.suspicion, recovery.backoff, recovery.backoff_cap, recovery.client_suspicion];
     assert_eq!(millis.map(|time| time.as_millis()), [500, 30, 900, 600]);
-    let sources = ["recovery.suspicion", "recovery.backoff", "recovery.backoff_cap", "recovery.client_suspicion"];
+    let sources =
+        ["recovery.suspicion", "recovery.backoff", "recovery.backoff_cap", "recovery.client_suspicion"];
     let origins = sources.map(|key| loaded.origin(key).to_string());
     assert_eq!(origins[..2], ["--suspicion", "STEADFAST_RECOVERY_BACKOFF"]);
     assert!(origins[2].ends_with("/steadfast.toml:4"), "{}", origins[2]);
@@ -89,12 +91,15 @@ fn a_file_that_is_not_named_is_looked_for_in_the_usual_places() {
     assert_eq!(from(None, &variable).unwrap().settings.cluster.name, "named");
     assert_eq!(from(Some(second.clone()), &variable).unwrap().settings.cluster.name, "second");
     assert_eq!(from(None, &variable).unwrap().file(), Some(named.as_path()));
-    let nowhere = load(Sources { file: None, places: &[], environment: Environment::new(), flags: Vec::new() });
+    let nowhere =
+        load(Sources { file: None, places: &[], environment: Environment::new(), flags: Vec::new() });
     assert_eq!(nowhere.unwrap().file(), None);
     let problems = from(Some(missing.clone()), &[]).unwrap_err();
     assert_eq!(
         place.shorten(&problems),
-        ["missing.toml: cannot be read: there is no such file; check its path, or create it: steadfast config default"]
+        [
+            "missing.toml: cannot be read: there is no such file; check its path, or create it: steadfast config default"
+        ]
     );
 }
 
@@ -265,7 +270,9 @@ fn more_than_one_problem_still_makes_one_line() {
     let problems = load_all(place.file("a = 1\nb = 2\nc = 3\n"), &[], Vec::new()).unwrap_err();
     assert_eq!(
         place.shorten(&Problems::from(Problem::new(&problems))),
-        ["steadfast.toml:1: a is unknown; remove it, or see 'steadfast config default' (and 2 more: steadfast config check)"]
+        [
+            "steadfast.toml:1: a is unknown; remove it, or see 'steadfast config default' (and 2 more: steadfast config check)"
+        ]
     );
 }
 
@@ -286,18 +293,26 @@ fn damaged_files_are_one_clear_line() {
     let binary = wrong(b"[cluster]\nname = \"\xff\xfe\x00\"\n");
     assert_eq!(
         binary,
-        ["steadfast.toml:2: it is not text in UTF-8; name another file, or write it anew: steadfast config default"]
+        [
+            "steadfast.toml:2: it is not text in UTF-8; name another file, or write it anew: steadfast config default"
+        ]
     );
     let truncated = wrong("[cluster]\nname = \"ma");
     assert_eq!(truncated.len(), 1);
-    assert!(truncated[0].starts_with("steadfast.toml:2: this is not TOML: invalid basic string"), "{truncated:?}");
+    assert!(
+        truncated[0].starts_with("steadfast.toml:2: this is not TOML: invalid basic string"),
+        "{truncated:?}"
+    );
     assert!(truncated[0].ends_with("; correct the line"), "{truncated:?}");
     let twice = wrong("[cluster]\nname = \"a\"\nname = \"b\"\n");
     assert_eq!(twice, ["steadfast.toml:3: this is not TOML: duplicate key; correct the line"]);
     let section = wrong("broker = 7\n");
     assert_eq!(section, ["steadfast.toml:1: broker is a section; write [broker] and its keys below"]);
     let long = wrong("#".repeat((1 << 20) + 1));
-    assert_eq!(long, ["steadfast.toml: it is longer than 1MiB, so it is no configuration; name another file"]);
+    assert_eq!(
+        long,
+        ["steadfast.toml: it is longer than 1MiB, so it is no configuration; name another file"]
+    );
     let garbage: Vec<u8> = (0..=255).collect();
     assert_eq!(wrong(garbage).len(), 1);
 
@@ -344,7 +359,10 @@ fn a_lag_threshold_is_measured_by_what_was_granted() {
     let loaded = good("[recovery]\nlag = \"3s\"\n");
     assert_eq!(loaded.check_granted(Duration::from_secs(2)), Ok(()));
     let refused = loaded.check_granted(Duration::from_secs(4)).unwrap_err().to_string();
-    assert!(refused.contains("steadfast.toml:2: recovery.lag = \"3s\" is not above 4s, the session timeout that"), "{refused}");
+    assert!(
+        refused.contains("steadfast.toml:2: recovery.lag = \"3s\" is not above 4s, the session timeout that"),
+        "{refused}"
+    );
     assert_eq!(good("").check_granted(Duration::from_secs(40)), Ok(()), "it follows where it is not set");
 }
 
@@ -373,7 +391,11 @@ fn secrets_come_from_the_environment_or_a_file_and_are_not_shown() {
     );
     std::fs::remove_file(&secret).unwrap();
     let problem = loaded.credential().unwrap_err().to_string();
-    assert!(problem.contains("steadfast.toml:2: coordination.credential_file = ") && problem.contains("No such file"), "{problem}");
+    assert!(
+        problem.contains("steadfast.toml:2: coordination.credential_file = ")
+            && problem.contains("No such file"),
+        "{problem}"
+    );
 }
 
 #[test]
@@ -409,10 +431,11 @@ fn the_default_file_sets_nothing_and_its_examples_are_right() {
     assert!(loaded.shown().iter().all(|one| one.source.starts_with("default")));
     // Every key with a default stands there as a comment that can be taken out of it.
     let with_default = |line: &&str| line.starts_with('#') && !line.starts_with("# ") && !line.ends_with('=');
-    let taken: Vec<_> = text.lines().map(|line| if with_default(&line) { &line[1..] } else { line }).collect();
+    let taken: Vec<_> =
+        text.lines().map(|line| if with_default(&line) { &line[1..] } else { line }).collect();
     let loaded = good(&taken.join("\n"));
     let made = loaded.shown().iter().filter(|one| !one.source.starts_with("default")).count();
-    assert_eq!(made, keys().iter().filter(|key| key.default.is_some()).count());
+    assert_eq!(made, keys().iter().filter(|key| key.default_value().is_some()).count());
     for key in keys() {
         assert!(text.contains(&format!("#{} =", key.name())) && text.contains(key.variable), "{}", key.path);
     }
@@ -426,7 +449,10 @@ fn the_reference_page_is_up_to_date() {
         std::fs::write(&path, &page).unwrap();
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == page, "docs/configuration.md is out of date: UPDATE_DOCS=1 cargo test -p steadfast-runtime reference");
+    assert!(
+        found == page,
+        "docs/configuration.md is out of date: UPDATE_DOCS=1 cargo test -p steadfast-runtime reference"
+    );
 }
 
 #[test]

@@ -106,9 +106,7 @@ pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Addr
 }
 
 pub(super) fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Address>, D::Error> {
-    read(deserializer, Shape::TextOrList, |text| {
-        address::parse_list(text).map_err(|error| error.to_string())
-    })
+    read(deserializer, Shape::TextOrList, |text| address::parse_list(text).map_err(|error| error.to_string()))
 }
 
 pub(super) fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Servers, D::Error> {
@@ -189,9 +187,11 @@ pub fn parse_levels(text: &str) -> Result<Targets, String> {
     let mut own = LevelFilter::WARN;
     let mut named = Vec::new();
     for part in text.split(',').map(str::trim) {
-        let (target, level) = part.split_once('=').map_or((None, part), |(target, level)| (Some(target), level));
+        let (target, level) =
+            part.split_once('=').map_or((None, part), |(target, level)| (Some(target), level));
         // An empty level would count as one.
-        let level: LevelFilter = Some(level).filter(|level| !level.is_empty()).ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
+        let level: LevelFilter =
+            Some(level).filter(|level| !level.is_empty()).ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
         match target {
             None => own = level,
             Some("") => return Err(wrong()),
@@ -219,7 +219,9 @@ mod tests {
         assert_eq!(servers.chroot.as_deref(), Some("/apps/x"));
         assert_eq!(parse_servers("tcp://zk1:2181").unwrap().chroot, None);
         assert_eq!(parse_servers("zk1:1, tcp://zk2:2/a").unwrap().chroot.as_deref(), Some("/a"));
-        for wrong in ["", "zk1", "zk1:2181/", "zk1:2181/a/", "zk1:2181//a", "zk1:2181/a b", "/a", "zk1:1/a,zk2:2"] {
+        for wrong in
+            ["", "zk1", "zk1:2181/", "zk1:2181/a/", "zk1:2181//a", "zk1:2181/a b", "/a", "zk1:1/a,zk2:2"]
+        {
             assert!(parse_servers(wrong).is_err(), "{wrong:?}");
         }
     }
