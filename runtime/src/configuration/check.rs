@@ -23,7 +23,7 @@ const INTERVALS: RangeInclusive<Duration> = millis(100)..=millis(3_600_000);
 /// A log has room for the largest record.
 const LEAST_LOG: u64 = 2 << 20;
 /// Points that wait take memory.
-const QUEUES: RangeInclusive<u64> = 1..=1_000_000;
+const QUEUES: RangeInclusive<u64> = 100..=1_000_000;
 
 /// Looks at all settings together.
 pub(super) fn check(settings: &Settings, made: &BTreeMap<&'static str, Given>) -> Vec<Problem> {
@@ -220,8 +220,12 @@ impl Checks<'_> {
         let metrics = &self.settings.metrics;
         self.within("metrics.interval", metrics.interval, &INTERVALS);
         if !QUEUES.contains(&metrics.queue) {
-            let text =
-                format!("metrics.queue = {} is out of range; choose 1 to {}", metrics.queue, QUEUES.end());
+            let text = format!(
+                "metrics.queue = {} is out of range; choose {} to {}",
+                metrics.queue,
+                QUEUES.start(),
+                QUEUES.end()
+            );
             self.blame(&["metrics.queue"], text);
         }
         let Some(url) = &metrics.url else {
@@ -233,10 +237,9 @@ impl Checks<'_> {
             return;
         };
         if !is_http(url) {
-            let text = format!(
-                "metrics.url = \"{url}\" is no address of an InfluxDB; write for example http://127.0.0.1:8086"
-            );
-            self.blame(&["metrics.url"], text);
+            // It may hold a password, so it is not shown.
+            let text = "metrics.url is no address of an InfluxDB without a path and a user; write for example http://127.0.0.1:8086";
+            self.blame(&["metrics.url"], text.into());
         }
         for (key, value) in [("metrics.org", &metrics.org), ("metrics.bucket", &metrics.bucket)] {
             if value.is_none() {
@@ -281,10 +284,9 @@ fn plain(address: &Address) -> &str {
     address.as_str().trim_start_matches("tcp://")
 }
 
-/// Whether it is `http://HOST[:PORT]`, with nothing behind.
+/// Whether it is `http://HOST[:PORT]`, with nothing behind and no password within.
 fn is_http(url: &str) -> bool {
-    let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    let host = host.map(|host| host.trim_end_matches('/'));
+    let host = url.strip_prefix("http://").map(|host| host.trim_end_matches('/'));
     host.is_some_and(|host| {
         !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic() && !"/?#@".contains(c))
     })

@@ -84,7 +84,7 @@ pub(super) fn merge(
                 made.entry(given.key.path.as_str()).or_insert(given);
             }
             Err(cause) => {
-                let (path, value) = (&given.key.path, &given.value);
+                let (path, value) = (&given.key.path, shorten(&given.value.to_string()));
                 problems.push(Problem::at(&given.origin, format_args!("{path} = {value}: {cause}")));
             }
         }
@@ -92,6 +92,15 @@ pub(super) fn merge(
     let complete = merged.with_fallback(Layer::default_values());
     let settings = Settings::from_layer(complete).expect("what has no default is optional");
     (settings, made)
+}
+
+/// The beginning of a value, fit for one line.
+fn shorten(value: &str) -> String {
+    const MOST: usize = 100;
+    match value.char_indices().nth(MOST) {
+        None => value.to_owned(),
+        Some((end, _)) => format!("{}…", &value[..end]),
+    }
 }
 
 fn is_either(given: &Given) -> bool {

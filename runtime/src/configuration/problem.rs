@@ -50,9 +50,10 @@ impl Problem {
         Self::new(format_args!("{}: {text}", path.display()))
     }
 
-    /// A line that names its place already.
+    /// A line that names its place already. What came from a file cannot change how it is shown.
     pub(super) fn new(text: impl fmt::Display) -> Self {
-        Self(text.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+        let line = text.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        Self(line.replace(char::is_control, "\u{fffd}"))
     }
 }
 

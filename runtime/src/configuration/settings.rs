@@ -238,7 +238,7 @@ pub struct Recovery {
 /// `[metrics]`
 #[derive(Clone, Debug, Config)]
 pub struct Metrics {
-    /// Where InfluxDB is, for example "http://127.0.0.1:8086".
+    /// Where InfluxDB is, for example "http://127.0.0.1:8086": no path, no user, no https.
     #[config(env = "STEADFAST_METRICS_URL", deserialize_with = values::word)]
     pub url: Option<String>,
     /// The organisation to write to, for example "steadfast".
@@ -250,10 +250,10 @@ pub struct Metrics {
     /// A file that holds the token.
     #[config(env = "STEADFAST_METRICS_TOKEN_FILE", deserialize_with = values::path)]
     pub token_file: Option<PathBuf>,
-    /// Between measurements.
+    /// Between two points of a series.
     #[config(
         env = "STEADFAST_METRICS_INTERVAL",
-        default = "1s",
+        default = "10s",
         deserialize_with = values::duration
     )]
     pub interval: Duration,
@@ -262,11 +262,25 @@ pub struct Metrics {
     pub queue: u64,
     /// How long a request may take.
     #[config(
-        env = "STEADFAST_METRICS_TIMEOUT",
+        env = "STEADFAST_METRICS_REQUEST_TIMEOUT",
         default = "5s",
         deserialize_with = values::duration
     )]
-    pub timeout: Duration,
+    pub request_timeout: Duration,
+    /// How long points are tried again before they are given up.
+    #[config(
+        env = "STEADFAST_METRICS_RETRY_FOR",
+        default = "5m",
+        deserialize_with = values::duration
+    )]
+    pub retry_for: Duration,
+    /// How long the last points may take when the process ends.
+    #[config(
+        env = "STEADFAST_METRICS_FLUSH_TIMEOUT",
+        default = "2s",
+        deserialize_with = values::duration
+    )]
+    pub flush_timeout: Duration,
 }
 
 /// `[logging]`

@@ -217,7 +217,7 @@ fn impossible_combinations_name_cause_and_remedy() {
         ),
         (
             "[metrics]\nurl = \"influx\"\norg = \"o\"\nbucket = \"b\"\n",
-            "steadfast.toml:2: metrics.url = \"influx\" is no address of an InfluxDB; write for example http://127.0.0.1:8086",
+            "steadfast.toml:2: metrics.url is no address of an InfluxDB without a path and a user; write for example http://127.0.0.1:8086",
         ),
         (
             "[metrics]\nurl = \"http://h:1\"\norg = \"o\"\n",
@@ -225,7 +225,7 @@ fn impossible_combinations_name_cause_and_remedy() {
         ),
         (
             "[metrics]\nqueue = 10000000\n",
-            "steadfast.toml:2: metrics.queue = 10000000 is out of range; choose 1 to 1000000",
+            "steadfast.toml:2: metrics.queue = 10000000 is out of range; choose 100 to 1000000",
         ),
         (
             "[logging]\nrotation = \"day\"\n",
@@ -468,4 +468,15 @@ fn every_flag_has_a_key() {
     for (key, flag) in FLAGS {
         assert!(keys::find(key).is_some() && flag.starts_with("--"), "{key}");
     }
+}
+
+#[test]
+fn what_came_from_a_file_cannot_change_how_its_problem_is_shown() {
+    let escaped = wrong("\"a\\u001b[2Jb\" = 1\n");
+    assert_eq!(escaped.len(), 1);
+    assert!(escaped[0].contains("a\u{fffd}[2Jb is unknown"), "{escaped:?}");
+    let long = wrong(format!("[recovery]\nlag = \"{}\"\n", "x".repeat(10_000)));
+    assert!(long[0].len() < 300, "{long:?}");
+    let password = wrong("[metrics]\nurl = \"http://me:hidden@h:1\"\norg = \"o\"\nbucket = \"b\"\n");
+    assert!(password[0].contains("metrics.url") && !password[0].contains("hidden"), "{password:?}");
 }
