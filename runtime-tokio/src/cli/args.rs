@@ -1,11 +1,12 @@
 //! The command line.
 
+use super::config::ConfigArgs;
 use super::text::{self, kept};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 use steadfast_core::filter::{Filter, Topic};
-use steadfast_core::id::Address;
+use steadfast_core::id::{Address, Group};
 use steadfast_core::subscriber::Start;
 use steadfast_runtime::configuration::parse_servers;
 
@@ -79,6 +80,9 @@ pub enum Command {
     Discovery(DiscoveryArgs),
     /// Run the embedded coordination service, for development: one process, in memory
     Coordination(CoordinationArgs),
+    /// Decide for a group what its brokers must not decide by themselves
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Measure throughput, latency and failover on this machine
     Bench(BenchArgs),
     /// Look at the configuration: check it, show what holds, print a default file
@@ -305,9 +309,49 @@ pub struct SubscribeArgs {
     /// Stop after this many records
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
+    /// Stop after everything that had been acknowledged, to anyone, when the command started
+    #[arg(long)]
+    pub until_head: bool,
     /// Write each record as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// `steadfast group`
+#[derive(Debug, Subcommand)]
+pub enum GroupCommand {
+    /// Give up the data of a group whose in-sync brokers are all gone, so that others begin anew
+    Force(ForceArgs),
+}
+
+const FORCE_HELP: &str = "\
+A group waits for a broker that holds its acknowledged records. This command ends the waiting when
+none will come back: the group begins anew with no records, in the next lineage. Every publisher
+and subscriber is told; whatever was acknowledged and not yet delivered is lost.
+
+It refuses while a broker that holds the records is registered. A broker that is paused or cut off
+is not registered either: make sure that every one of them is stopped for good. One that still
+serves clients would go on to acknowledge records which the new lineage never holds.
+
+Exit status: 0 the data was given up, 1 it was not, 2 wrong usage.
+
+Example:
+  steadfast group force --zookeeper zk1:2181,zk2:2181,zk3:2181 --give-up-data";
+
+/// `steadfast group force`
+#[derive(Debug, Args)]
+#[command(after_help = FORCE_HELP)]
+pub struct ForceArgs {
+    #[command(flatten)]
+    pub service: ServiceArgs,
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// The group
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub group: Group,
+    /// Yes: the records are gone, or may go
+    #[arg(long, required = true)]
+    pub give_up_data: bool,
 }
 
 const BENCH_HELP: &str = "\
@@ -424,44 +468,6 @@ pub struct SubscriberWorkerArgs {
     pub filter: Filter,
 }
 
-const CONFIG_HELP: &str = "\
-Exit status: 0 if the configuration is right, 2 if it is not.
-
-Examples:
-  steadfast config check --config steadfast.toml
-  steadfast config show --json
-  steadfast config default > steadfast.toml";
-
-/// `steadfast config`
-#[derive(Debug, Args)]
-#[command(after_help = CONFIG_HELP)]
-pub struct ConfigArgs {
-    /// What to do
-    #[command(subcommand)]
-    pub what: ConfigCommand,
-}
-
-/// What to do with the configuration.
-#[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
-    /// Say what is wrong with the configuration, a line for each problem
-    Check(FileArgs),
-    /// Print every setting that holds and where it comes from; secrets are hidden
-    Show(ShowArgs),
-    /// Print a file with every key, its default and its meaning
-    Default,
-}
-
-/// `steadfast config show`
-#[derive(Debug, Args)]
-pub struct ShowArgs {
-    #[command(flatten)]
-    pub file: FileArgs,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -484,7 +490,7 @@ mod tests {
             PUBLISH_HELP,
             SUBSCRIBE_HELP,
             BENCH_HELP,
-            CONFIG_HELP,
+            super::super::config::HELP,
         ];
         let mut examples = 0;
         for line in texts.iter().flat_map(|text| text.lines()) {

@@ -1,11 +1,51 @@
 //! `steadfast config`: look at the configuration.
 
-use super::args::ConfigCommand;
+use super::args::FileArgs;
 use super::failure::Failure;
 use super::settings::print_all;
+use clap::{Args, Subcommand};
 use serde_json::json;
 use std::fmt::Write as _;
 use steadfast_runtime::configuration::{Configuration, Shown, default_file};
+
+/// What the help ends with.
+pub const HELP: &str = "\
+Exit status: 0 if the configuration is right, 2 if it is not.
+
+Examples:
+  steadfast config check --config steadfast.toml
+  steadfast config show --json
+  steadfast config default > steadfast.toml";
+
+/// `steadfast config`
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct ConfigArgs {
+    /// What to do
+    #[command(subcommand)]
+    pub what: ConfigCommand,
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say what is wrong with the configuration, a line for each problem
+    Check(FileArgs),
+    /// Print every setting that holds and where it comes from; secrets are hidden
+    Show(ShowArgs),
+    /// Print a file with every key, its default and its meaning
+    Default,
+}
+
+/// `steadfast config show`
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Checks, shows or prints. The configuration has been checked by then.
 ///

@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod display;
 mod failure;
+mod group;
 mod lines;
 mod node;
 mod process;
@@ -21,15 +22,20 @@ mod tree;
 mod trial;
 mod worker;
 
-use args::{Cli, Command, WorkerCommand};
+use args::{Cli, Command, GroupCommand, WorkerCommand};
 use attached::Parent;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use failure::{Failure, USAGE};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::Write as _;
 use std::process::ExitCode;
 use steadfast_runtime::configuration::Configuration;
 use tokio::task::LocalSet;
+
+/// Open files are raised to this many, or as far as the hard limit allows: accepted links have a limit
+/// of their own below it, and connections that say nothing end here.
+const MAX_OPEN_FILES: u64 = 16_384;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -49,8 +55,19 @@ pub fn main() -> ExitCode {
 fn start(cli: Cli) -> Result<(), Failure> {
     let configuration = settings::load(&cli)?;
     let _logs = settings::start_logs(&cli.command, &configuration)?;
+    raise_open_files();
     let parent = Parent::tie(cli.log.attached);
     in_runtime(cli.command, &configuration, &parent)
+}
+
+/// Every connection takes a descriptor, and the usual soft limit is far below what a broker serves.
+fn raise_open_files() {
+    let limits = getrlimit(Resource::Nofile);
+    let most = limits.maximum.map_or(MAX_OPEN_FILES, |hard| hard.min(MAX_OPEN_FILES));
+    if limits.current.is_some_and(|soft| soft < most) {
+        // Where it cannot be raised the process does with what it has.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..limits });
+    }
 }
 
 fn in_runtime(command: Command, configuration: &Configuration, parent: &Parent) -> Result<(), Failure> {
@@ -69,6 +86,7 @@ async fn run(command: Command, configuration: &Configuration, parent: &Parent) -
         Command::Broker(_) => node::broker(configuration).await,
         Command::Discovery(_) => node::discovery(configuration).await,
         Command::Coordination(args) => node::coordination(args).await,
+        Command::Group(GroupCommand::Force(args)) => group::force(args, configuration).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Config(args) => config::run(&args.what, configuration),
         Command::Worker(WorkerCommand::Publisher(args)) => {

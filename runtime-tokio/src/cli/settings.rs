@@ -1,9 +1,10 @@
 //! From flags to a configuration: which flag sets which key, and which commands read a file.
 
 use super::args::{
-    BrokerArgs, Cli, ClientArgs, Command, ConfigCommand, DiscoveryArgs, FileArgs, ListenArgs, LogArgs,
+    BrokerArgs, Cli, ClientArgs, Command, DiscoveryArgs, FileArgs, GroupCommand, ListenArgs, LogArgs,
     LogLevel, ServiceArgs, WorkerCommand,
 };
+use super::config::ConfigCommand;
 use super::failure::Failure;
 use std::path::PathBuf;
 use steadfast_runtime::configuration::{self, Configuration, Environment, Flag, Problems, Sources, Value};
@@ -66,6 +67,10 @@ impl Flags {
         let file = match command {
             Command::Broker(args) => self.broker(args),
             Command::Discovery(args) => self.discovery(args),
+            Command::Group(GroupCommand::Force(args)) => {
+                self.service(&args.service);
+                &args.file
+            }
             Command::Publish(args) => self.client(&args.client, &args.config),
             Command::Subscribe(args) => self.client(&args.client, &args.config),
             Command::Config(args) => match &args.what {
