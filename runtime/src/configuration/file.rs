@@ -19,15 +19,17 @@ pub(super) fn usual(places: &[&str]) -> Option<PathBuf> {
     places.iter().map(PathBuf::from).find(|path| path.symlink_metadata().is_ok())
 }
 
-/// Reads the file. What can be used is returned with what is wrong.
-pub(super) fn read(path: &Path) -> (Vec<Given>, Vec<Problem>) {
-    match text(path) {
+/// Reads the file that somebody has named, or nobody. What can be used is returned with what is wrong.
+pub(super) fn read(path: &Path, named: &Origin) -> (Vec<Given>, Vec<Problem>) {
+    match text(path, named) {
         Ok(text) => parse(&path.display().to_string(), &text),
         Err(problem) => (Vec::new(), vec![problem]),
     }
 }
 
-fn text(path: &Path) -> Result<String, Problem> {
+fn text(path: &Path, named: &Origin) -> Result<String, Problem> {
+    let of_file =
+        |text: &dyn std::fmt::Display| Problem::at(named, format_args!("{}: {text}", path.display()));
     let mut bytes = Vec::new();
     let opened = File::open(path).and_then(|file| file.take(MAX_LEN + 1).read_to_end(&mut bytes));
     if let Err(error) = opened {
@@ -37,15 +39,12 @@ fn text(path: &Path) -> Result<String, Problem> {
             }
             io::ErrorKind::PermissionDenied => ("this user may not read it", "give this user the right to"),
             io::ErrorKind::IsADirectory => ("it is a directory", "name a file in it"),
-            _ => return Err(Problem::of_file(path, format_args!("cannot be read: {error}; check the file"))),
+            _ => return Err(of_file(&format_args!("cannot be read: {error}; check the file"))),
         };
-        return Err(Problem::of_file(path, format_args!("cannot be read: {cause}; {remedy}")));
+        return Err(of_file(&format_args!("cannot be read: {cause}; {remedy}")));
     }
     if bytes.len() as u64 > MAX_LEN {
-        return Err(Problem::of_file(
-            path,
-            "it is longer than 1MiB, so it is no configuration; name another file",
-        ));
+        return Err(of_file(&"it is longer than 1MiB, so it is no configuration; name another file"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();

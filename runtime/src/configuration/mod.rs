@@ -95,10 +95,13 @@ pub struct Shown {
 /// Everything that is wrong with it.
 pub fn load(sources: Sources<'_>) -> Result<Configuration, Problems> {
     let Sources { file, places, environment, flags } = sources;
-    let named =
-        file.or_else(|| environment.get(FILE_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from));
-    let file = named.or_else(|| file::usual(places));
-    let (from_file, mut problems) = file.as_deref().map(file::read).unwrap_or_default();
+    let variable = environment.get(FILE_VARIABLE).filter(|name| !name.is_empty());
+    let (file, named) = match (file, variable) {
+        (Some(file), _) => (Some(file), Origin::Flag("--config")),
+        (None, Some(file)) => (Some(PathBuf::from(file)), Origin::Environment(FILE_VARIABLE)),
+        (None, None) => (file::usual(places), Origin::Default),
+    };
+    let (from_file, mut problems) = file.as_deref().map(|file| file::read(file, &named)).unwrap_or_default();
     let (from_environment, more) = layers::from_environment(&environment);
     problems.extend(more);
     let layers = vec![from_flags(flags), from_environment, from_file];

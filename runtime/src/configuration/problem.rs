@@ -1,7 +1,6 @@
 //! What is wrong with a configuration: one line each, with place, key, cause and remedy.
 
 use std::fmt;
-use std::path::Path;
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +42,6 @@ impl Problem {
             Origin::Default => Self::new(text),
             _ => Self::new(format_args!("{origin}: {text}")),
         }
-    }
-
-    /// Of the file as a whole.
-    pub(super) fn of_file(path: &Path, text: impl fmt::Display) -> Self {
-        Self::new(format_args!("{}: {text}", path.display()))
     }
 
     /// A line that names its place already. What came from a file cannot change how it is shown.

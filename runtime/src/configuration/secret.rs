@@ -34,8 +34,11 @@ pub(super) fn read(
     };
     let mut text = String::new();
     File::open(path)
-        .and_then(|file| file.take(MAX_LEN).read_to_string(&mut text))
+        .and_then(|file| file.take(MAX_LEN + 1).read_to_string(&mut text))
         .map_err(|error| failed(&error.to_string(), "check the path and who may read it"))?;
+    if text.len() as u64 > MAX_LEN {
+        return Err(failed("it is longer than 4KiB", "name the file that holds the secret alone"));
+    }
     match text.trim() {
         "" => Err(failed("it is empty", &format!("write {} into it", key.doc))),
         secret => Ok(Some(Secret::new(secret.to_owned()))),

@@ -98,7 +98,7 @@ fn a_file_that_is_not_named_is_looked_for_in_the_usual_places() {
     assert_eq!(
         place.shorten(&problems),
         [
-            "missing.toml: cannot be read: there is no such file; check its path, or create it: steadfast config default"
+            "--config: missing.toml: cannot be read: there is no such file; check its path, or create it: steadfast config default"
         ]
     );
 }
@@ -311,7 +311,7 @@ fn damaged_files_are_one_clear_line() {
     let long = wrong("#".repeat((1 << 20) + 1));
     assert_eq!(
         long,
-        ["steadfast.toml: it is longer than 1MiB, so it is no configuration; name another file"]
+        ["--config: steadfast.toml: it is longer than 1MiB, so it is no configuration; name another file"]
     );
     let garbage: Vec<u8> = (0..=255).collect();
     assert_eq!(wrong(garbage).len(), 1);
@@ -320,11 +320,14 @@ fn damaged_files_are_one_clear_line() {
     let directory = place.0.join("steadfast.toml");
     std::fs::create_dir(&directory).unwrap();
     let problems = load_all(directory.clone(), &[], Vec::new()).unwrap_err();
-    let expected = ["steadfast.toml: cannot be read: it is a directory; name a file in it"];
-    assert_eq!(place.shorten(&problems), expected);
+    let expected = "steadfast.toml: cannot be read: it is a directory; name a file in it";
+    assert_eq!(place.shorten(&problems), [format!("--config: {expected}")]);
+    let variable = variables(&[("STEADFAST_CONFIG", directory.to_str().unwrap())]);
+    let sources = Sources { file: None, places: &[], environment: variable, flags: Vec::new() };
+    assert_eq!(place.shorten(&load(sources).unwrap_err()), [format!("STEADFAST_CONFIG: {expected}")]);
     let places = [directory.to_str().unwrap()];
     let sources = Sources { file: None, places: &places, environment: Environment::new(), flags: Vec::new() };
-    assert_eq!(place.shorten(&load(sources).unwrap_err()), expected, "in a usual place as well");
+    assert_eq!(place.shorten(&load(sources).unwrap_err()), [expected], "in a usual place as well");
 }
 
 #[test]
@@ -389,6 +392,8 @@ fn secrets_come_from_the_environment_or_a_file_and_are_not_shown() {
         place.shorten(&problems),
         ["steadfast.toml:2: coordination.credential has no colon; write USER:PASSWORD"]
     );
+    std::fs::write(&secret, "a:b".repeat(2_000)).unwrap();
+    assert!(loaded.credential().unwrap_err().to_string().contains("longer than 4KiB"));
     std::fs::remove_file(&secret).unwrap();
     let problem = loaded.credential().unwrap_err().to_string();
     assert!(
