@@ -13,9 +13,11 @@ mod lines;
 mod node;
 mod process;
 mod publish;
+mod serve;
 mod service;
 mod settings;
 mod signals;
+mod status;
 mod subscribe;
 mod text;
 mod tree;
@@ -87,6 +89,8 @@ async fn run(command: Command, configuration: &Configuration, parent: &Parent) -
         Command::Discovery(_) => node::discovery(configuration).await,
         Command::Coordination(args) => node::coordination(args).await,
         Command::Group(GroupCommand::Force(args)) => group::force(args, configuration).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::Status(args) => status::run(args, configuration).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Config(args) => config::run(&args.what, configuration),
         Command::Worker(WorkerCommand::Publisher(args)) => {

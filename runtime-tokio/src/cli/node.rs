@@ -12,7 +12,10 @@ use steadfast_core::limits::Timing;
 use steadfast_core::{discovery, trace};
 use steadfast_runtime::configuration::Configuration;
 use steadfast_tokio::coordination::Coordination;
-use steadfast_tokio::nodes::{BrokerOptions, DiscoveryOptions, start_broker, start_discovery, start_service};
+use steadfast_tokio::nodes::{
+    BrokerOptions, DiscoveryOptions, RunningBroker, RunningDiscovery, RunningService, start_broker,
+    start_discovery, start_service,
+};
 use tracing::info;
 
 /// Runs a broker until it is asked to leave.
@@ -42,11 +45,19 @@ pub async fn broker(configuration: &Configuration) -> Result<(), Failure> {
         root: settings.root(),
         config,
     };
-    let mut running = start_broker(options).await.map_err(Failure::complete)?;
+    let running = start_broker(options).await.map_err(Failure::complete)?;
     super::print(&format!("{READY}{}", running.address()))?;
+    run_broker(running, asked_to_leave()).await
+}
+
+/// Waits for the broker's end, which may be asked for.
+///
+/// # Errors
+/// When it halts.
+pub async fn run_broker(mut running: RunningBroker, leave: impl Future<Output = ()>) -> Result<(), Failure> {
     let ended = tokio::select! {
         ended = running.ended() => ended,
-        () = asked_to_leave() => {
+        () = leave => {
             running.stop();
             running.ended().await
         }
@@ -71,12 +82,23 @@ pub async fn discovery(configuration: &Configuration) -> Result<(), Failure> {
         root: settings.root(),
         config: discovery::Config { timing, ..discovery::Config::default() },
     };
-    let mut running = start_discovery(options).await.map_err(Failure::complete)?;
+    let running = start_discovery(options).await.map_err(Failure::complete)?;
     // Clients are told of discovery by people and scripts, who read it here.
     super::print(&format!("{READY}{}", settings.discovery.advertise.as_ref().unwrap_or(running.address())))?;
+    run_discovery(running, asked_to_leave()).await
+}
+
+/// Waits for the replica's end, which may be asked for.
+///
+/// # Errors
+/// When it fails.
+pub async fn run_discovery(
+    mut running: RunningDiscovery,
+    leave: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     let ended = tokio::select! {
         ended = running.ended() => ended,
-        () = asked_to_leave() => {
+        () = leave => {
             running.stop();
             running.ended().await
         }
@@ -92,11 +114,22 @@ pub async fn coordination(args: CoordinationArgs) -> Result<(), Failure> {
     let listen = args.listen.listen.as_deref().unwrap_or("127.0.0.1:0");
     let listen = text::address(listen).map_err(Failure::usage)?;
     let started = start_service(&listen, service::Config::default()).await;
-    let mut running = started.map_err(Failure::complete)?;
+    let running = started.map_err(Failure::complete)?;
     super::print(&format!("{READY}{}", running.address()))?;
+    run_service(running, asked_to_leave()).await
+}
+
+/// Waits until the service is asked to end.
+///
+/// # Errors
+/// When it fails before.
+pub async fn run_service(
+    mut running: RunningService,
+    leave: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     tokio::select! {
         _ = running.ended() => Err(crashed("coordination service")),
-        () = asked_to_leave() => Ok(()),
+        () = leave => Ok(()),
     }
 }
 

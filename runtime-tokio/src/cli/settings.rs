@@ -73,6 +73,7 @@ impl Flags {
             }
             Command::Publish(args) => self.client(&args.client, &args.config),
             Command::Subscribe(args) => self.client(&args.client, &args.config),
+            Command::Status(args) => self.client(&args.client, &args.config),
             Command::Config(args) => match &args.what {
                 ConfigCommand::Check(file) => file,
                 ConfigCommand::Show(args) => &args.file,
@@ -86,7 +87,9 @@ impl Flags {
                 self.list("cluster.discovery", &client.discovery);
                 return None;
             }
-            Command::Demo(_) | Command::Bench(_) | Command::Coordination(_) => return None,
+            Command::Demo(_) | Command::Bench(_) | Command::Serve(_) | Command::Coordination(_) => {
+                return None;
+            }
         };
         Some(file.config.clone())
     }
