@@ -1,6 +1,6 @@
 //! Logs: trace records as `tracing` events.
 
-use steadfast_core::trace::Trace;
+use steadfast_core::trace::{Suspicion, Trace};
 use tracing::{Level, debug, info, warn};
 
 /// Logs a trace record of a node: changes of role as information, suspicion and halts as warnings,
@@ -18,6 +18,8 @@ pub const fn level(trace: &Trace) -> Level {
     match trace {
         // A broker's beginning, not a loss.
         Trace::Wiped { lineage: 1 } => Level::INFO,
+        // So leaves whoever is shut down, too; a death is noticed by other signs long before.
+        Trace::Suspected { cause: Suspicion::NotLive, .. } => Level::INFO,
         Trace::Suspected { .. } | Trace::Halted { .. } | Trace::FellSilent | Trace::Wiped { .. } => {
             Level::WARN
         }
