@@ -107,7 +107,10 @@ pub async fn start_broker(options: BrokerOptions) -> Result<RunningBroker, Liste
     let transport = Transport::listen(&options.listen).await?;
     let address = listening(&transport);
     let mut config = options.config;
-    config.timing.lag = config.timing.lag.max(options.coordination.session_timeout() + LAG_MARGIN);
+    let session_timeout = options.coordination.session_timeout();
+    if config.timing.lag <= session_timeout {
+        config.timing.lag = session_timeout + LAG_MARGIN;
+    }
     let clock = Clock::start();
     let name = options.node.to_string();
     let boot = broker::Boot {

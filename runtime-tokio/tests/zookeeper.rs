@@ -10,13 +10,18 @@ use steadfast_core::coordination::{
     SessionId, SessionState, Set, Stat, WatchKind,
 };
 use steadfast_runtime::coordination::Port;
-use steadfast_runtime::zookeeper::{AdminError, Config, ensure_root, probe, remove_root};
+use steadfast_runtime::secret::Secret;
+use steadfast_runtime::zookeeper::{AdminError, Auth, Config, prepare, remove_root};
 use steadfast_tokio::coordination::{Backing, spawner, zookeeper};
 use support::zookeeper::Ensemble;
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const LONG_SESSION: Duration = Duration::from_secs(30);
+
+fn config(servers: &str) -> Config {
+    Config::new(servers.to_owned())
+}
 
 /// A node's view of its port.
 struct User {
@@ -28,7 +33,11 @@ struct User {
 
 impl User {
     fn new(servers: &str, session_timeout: Duration) -> Self {
-        let (port, backing) = zookeeper(Config { servers: servers.to_owned(), session_timeout });
+        Self::with(Config { session_timeout, ..config(servers) })
+    }
+
+    fn with(config: Config) -> Self {
+        let (port, backing) = zookeeper(config);
         let user = Self { port, backing, next_call: 0, events: VecDeque::new() };
         user.ask(Request::OpenSession);
         user
@@ -36,8 +45,14 @@ impl User {
 
     async fn connected(servers: &str, session_timeout: Duration) -> (Self, SessionId) {
         let mut user = Self::new(servers, session_timeout);
-        match user.event().await {
-            Event::Session(SessionState::Connected(id)) => (user, id),
+        let id = user.session().await;
+        (user, id)
+    }
+
+    /// Waits until the session is open.
+    async fn session(&mut self) -> SessionId {
+        match self.event().await {
+            Event::Session(SessionState::Connected(id)) => id,
             other => panic!("{other:?}"),
         }
     }
@@ -120,6 +135,9 @@ async fn one_server() {
     a_closed_session_takes_its_ephemerals_along(&servers).await;
     a_dropped_port_ends_the_session(&servers).await;
     roots_are_made_and_removed(&servers).await;
+    the_granted_session_timeout_is_told(&servers).await;
+    a_chroot_holds_everything(&servers).await;
+    who_has_no_credential_cannot_touch_what_others_have_made(&servers).await;
 }
 
 async fn operations(servers: &str) {
@@ -272,30 +290,99 @@ async fn a_dropped_port_ends_the_session(servers: &str) {
 }
 
 async fn roots_are_made_and_removed(servers: &str) {
-    let spawner = spawner();
-    probe(servers, PATIENCE, &spawner).await.unwrap();
+    let (spawner, config) = (spawner(), config(servers));
     for _ in 0..2 {
-        ensure_root(servers, "/r/a/b", PATIENCE, &spawner).await.unwrap();
+        prepare(&config, "/r/a/b", PATIENCE, &spawner).await.unwrap();
         let (mut user, _) = User::connected(servers, LONG_SESSION).await;
         user.run(create("/r/a/b/c", b"", CreateMode::Persistent)).await.unwrap();
-        remove_root(servers, "/r/a", PATIENCE, &spawner).await.unwrap();
+        remove_root(&config, "/r/a", PATIENCE, &spawner).await.unwrap();
         assert_eq!(user.run(exists("/r/a", false)).await, Ok(Reply::Stat(None)));
         assert!(matches!(user.run(exists("/r", false)).await, Ok(Reply::Stat(Some(_)))));
     }
-    let error = ensure_root(servers, "no/slash", PATIENCE, &spawner).await.unwrap_err();
+    let error = prepare(&config, "no/slash", PATIENCE, &spawner).await.unwrap_err();
     assert!(matches!(error, AdminError::Refused { .. }), "{error}");
+}
+
+/// The test servers grant between 200 ms and 60 s.
+async fn the_granted_session_timeout_is_told(servers: &str) {
+    for (asked, granted) in [(50, 200), (1_000, 1_000), (70_000, 60_000)] {
+        let config = Config { session_timeout: Duration::from_millis(asked), ..config(servers) };
+        let told = prepare(&config, "/granted", PATIENCE, &spawner()).await.unwrap();
+        assert_eq!(told, Duration::from_millis(granted), "{asked}");
+    }
+}
+
+async fn a_chroot_holds_everything(servers: &str) {
+    let inside = Config { chroot: Some("/apps/one".into()), ..config(servers) };
+    prepare(&inside, "/steadfast/main", PATIENCE, &spawner()).await.unwrap();
+    let mut user = User::with(inside.clone());
+    user.session().await;
+    user.run(Operation::Watch { path: "/steadfast/main".into(), recursive: true }).await.unwrap();
+    user.run(create("/steadfast/main/x", b"", CreateMode::Persistent)).await.unwrap();
+    assert_eq!(user.watched().await, ("/steadfast/main/x".into(), WatchKind::Created));
+    let (mut other, _) = User::connected(servers, LONG_SESSION).await;
+    let seen = other.run(exists("/apps/one/steadfast/main/x", false)).await;
+    assert!(matches!(seen, Ok(Reply::Stat(Some(_)))), "{seen:?}");
+    remove_root(&inside, "/steadfast", PATIENCE, &spawner()).await.unwrap();
+    assert_eq!(other.run(exists("/apps/one/steadfast", false)).await, Ok(Reply::Stat(None)));
+}
+
+async fn who_has_no_credential_cannot_touch_what_others_have_made(servers: &str) {
+    let auth =
+        |credential: &str| Some(Auth { scheme: "digest".into(), credential: Secret::new(credential.into()) });
+    let owner = Config { auth: auth("bob:right"), ..config(servers) };
+    prepare(&owner, "/guarded/main", PATIENCE, &spawner()).await.unwrap();
+    let mut bob = User::with(owner.clone());
+    bob.session().await;
+    bob.run(create("/guarded/main/x", b"1", CreateMode::Persistent)).await.unwrap();
+    bob.run(Operation::Multi(vec![MultiOperation::Create(make(
+        "/guarded/main/m",
+        b"1",
+        CreateMode::Ephemeral,
+    ))]))
+    .await
+    .unwrap();
+    for stranger in [config(servers), Config { auth: auth("bob:wrong"), ..config(servers) }] {
+        let mut eve = User::with(stranger.clone());
+        eve.session().await;
+        for operation in [
+            set("/guarded/main/x", None),
+            delete("/guarded/main/x"),
+            delete("/guarded/main/m"),
+            create("/guarded/main/y", b"", CreateMode::Persistent),
+            create("/guarded/y", b"", CreateMode::Persistent),
+            get("/guarded/main/x", false),
+        ] {
+            assert_eq!(eve.run(operation).await, Err(Error::Invalid));
+        }
+        for root in ["/guarded/main", "/guarded/other"] {
+            let error = prepare(&stranger, root, PATIENCE, &spawner()).await.unwrap_err();
+            assert!(matches!(error, AdminError::Refused { .. }), "{error}");
+            assert!(error.to_string().contains("credential"), "{error}");
+        }
+    }
+    let mut colleague = User::with(owner);
+    colleague.session().await;
+    assert!(colleague.run(set("/guarded/main/x", Some(0))).await.is_ok(), "one credential, many processes");
+    assert!(bob.run(set("/guarded/main/x", Some(1))).await.is_ok());
+
+    let unknown = Some(Auth { scheme: "nonsense".into(), credential: Secret::new("x".into()) });
+    let config = Config { auth: unknown, ..config(servers) };
+    let error = prepare(&config, "/", Duration::from_secs(3), &spawner()).await.unwrap_err();
+    assert!(matches!(error, AdminError::Credential { .. }), "{error}");
 }
 
 #[tokio::test]
 async fn unreachable_servers_are_one_clear_line() {
     let start = Instant::now();
-    let error = probe("127.0.0.1:1", Duration::from_millis(300), &spawner()).await.unwrap_err().to_string();
+    let error = prepare(&config("127.0.0.1:1"), "/r", Duration::from_millis(300), &spawner()).await;
+    let error = error.unwrap_err().to_string();
     assert_eq!(
         error,
         "no ZooKeeper server answered at 127.0.0.1:1 within 0.3 s: start ZooKeeper there, or name servers that run"
     );
     assert!(start.elapsed() < Duration::from_secs(5));
-    let error = probe("host:port:x", Duration::from_secs(1), &spawner()).await.unwrap_err();
+    let error = prepare(&config("host:port:x"), "/r", Duration::from_secs(1), &spawner()).await.unwrap_err();
     assert!(matches!(error, AdminError::Servers { .. }), "{error}");
 }
 

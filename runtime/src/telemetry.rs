@@ -1,41 +1,7 @@
-//! Logs: trace records as `tracing` events, on standard error.
+//! Logs: trace records as `tracing` events.
 
-use std::io;
 use steadfast_core::trace::{Suspicion, Trace};
 use tracing::{Level, debug, info, warn};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Plain,
-    /// One JSON object a line.
-    Json,
-}
-
-/// Sends log lines of this project of at least this level to standard error, and only warnings of
-/// the libraries. Does nothing where a subscriber is installed already.
-pub fn init(level: Level, format: Format) {
-    let filter = Targets::new()
-        .with_default(level.min(Level::WARN))
-        .with_target("steadfast", LevelFilter::from_level(level))
-        // Its warnings repeat what the session's states say.
-        .with_target("zookeeper_client", LevelFilter::ERROR);
-    let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    let ansi = io::IsTerminal::is_terminal(&io::stderr());
-    let installed = match format {
-        Format::Plain => registry.with(layer.with_ansi(ansi)).try_init(),
-        Format::Json => registry.with(layer.json()).try_init(),
-    };
-    if installed.is_err() {
-        debug!(target: "steadfast", "a log subscriber was installed before");
-    }
-}
 
 /// Logs a trace record of a node: changes of role as information, suspicion and halts as warnings,
 /// everything else for debugging.

@@ -1,15 +1,16 @@
 //! The command line.
 
+use super::config::ConfigArgs;
 use super::serve::ServeArgs;
 use super::status::StatusArgs;
-use super::text;
+use super::text::{self, kept};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 use steadfast_core::filter::{Filter, Topic};
-use steadfast_core::id::{Address, Group, NodeName};
-use steadfast_core::limits::Timing;
+use steadfast_core::id::{Address, Group};
 use steadfast_core::subscriber::Start;
+use steadfast_runtime::configuration::parse_servers;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,19 +41,12 @@ pub struct Cli {
     pub log: LogArgs,
 }
 
-/// Where logs go: standard error.
+/// How much is logged. Where it goes, a configuration file says.
 #[derive(Debug, Args)]
 pub struct LogArgs {
-    /// Log lines of this level and above to standard error
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        value_name = "LEVEL",
-        default_value = "warn",
-        help_heading = "Logs"
-    )]
-    pub log: LogLevel,
+    /// Log lines of this level and above [default: warn]
+    #[arg(long, global = true, value_enum, value_name = "LEVEL", help_heading = "Logs")]
+    pub log: Option<LogLevel>,
     /// Log one JSON object a line
     #[arg(long, global = true, help_heading = "Logs")]
     pub log_json: bool,
@@ -100,6 +94,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Measure throughput, latency and failover on this machine
     Bench(BenchArgs),
+    /// Look at the configuration: check it, show what holds, print a default file
+    Config(ConfigArgs),
     /// A publisher or subscriber of the demo or the benchmark.
     #[command(subcommand, hide = true)]
     Worker(WorkerCommand),
@@ -134,36 +130,46 @@ pub struct DemoArgs {
     pub logs: Option<PathBuf>,
 }
 
+/// Which configuration file is read.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FileArgs {
+    /// Read this configuration file; flags go over environment variables, and these over the file
+    /// [default: $STEADFAST_CONFIG, or ./steadfast.toml, or /etc/steadfast/steadfast.toml]
+    #[arg(long, value_name = "FILE", help_heading = "Configuration")]
+    pub config: Option<PathBuf>,
+}
+
 /// Which coordination service a node uses.
 #[derive(Clone, Debug, Args)]
-#[command(group(ArgGroup::new("service").required(true).args(["zookeeper", "coordination"])))]
+#[command(group(ArgGroup::new("service").args(["zookeeper", "coordination"])))]
 pub struct ServiceArgs {
-    /// The ZooKeeper ensemble
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = text::address)]
-    pub zookeeper: Vec<Address>,
+    /// The ZooKeeper ensemble; a chroot may follow the last address
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = kept(parse_servers))]
+    pub zookeeper: Vec<String>,
     /// An embedded coordination service (see 'steadfast coordination')
-    #[arg(long, value_name = "HOST:PORT", value_parser = text::address)]
-    pub coordination: Option<Address>,
-    /// The cluster's name: it lives under /steadfast/NAME in the coordination tree
-    #[arg(long, value_name = "NAME", default_value = "main", value_parser = text::cluster)]
-    pub cluster: String,
+    #[arg(long, value_name = "HOST:PORT", value_parser = kept(text::address))]
+    pub coordination: Option<String>,
+    /// The cluster's name: it lives under /steadfast/NAME in the coordination tree [default: main]
+    #[arg(long, value_name = "NAME", value_parser = kept(text::node_name))]
+    pub cluster: Option<String>,
     /// How long the coordination service waits for a silent node before it counts as dead
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = text::duration)]
-    pub session_timeout: Duration,
-    /// How long to look for the coordination service at the start
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = text::duration)]
-    pub connect_timeout: Duration,
+    /// [default: 2s]
+    #[arg(long, value_name = "TIME", value_parser = kept(text::duration))]
+    pub session_timeout: Option<String>,
+    /// How long to look for the coordination service at the start [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = kept(text::duration))]
+    pub connect_timeout: Option<String>,
 }
 
 /// Where a node listens.
 #[derive(Clone, Debug, Args)]
 pub struct ListenArgs {
-    /// Where to listen; port 0 lets the system choose one
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0", value_parser = text::address)]
-    pub listen: Address,
+    /// Where to listen; port 0 lets the system choose one [default: 127.0.0.1:0]
+    #[arg(long, value_name = "HOST:PORT", value_parser = kept(text::address))]
+    pub listen: Option<String>,
     /// Where others reach this node [default: where it listens]
-    #[arg(long, value_name = "HOST:PORT", value_parser = text::address)]
-    pub advertise: Option<Address>,
+    #[arg(long, value_name = "HOST:PORT", value_parser = kept(text::address))]
+    pub advertise: Option<String>,
 }
 
 const BROKER_HELP: &str = "\
@@ -174,7 +180,8 @@ Steadfast has no authentication yet: do not listen on a network that you do not 
 
 Examples:
   steadfast broker --zookeeper zk1:2181,zk2:2181,zk3:2181 --name one
-  steadfast broker --coordination 127.0.0.1:7400 --name two --listen 127.0.0.1:7412";
+  steadfast broker --coordination 127.0.0.1:7400 --name two --listen 127.0.0.1:7412
+  steadfast broker --config /etc/steadfast/steadfast.toml";
 
 /// `steadfast broker`
 #[derive(Debug, Args)]
@@ -184,27 +191,22 @@ pub struct BrokerArgs {
     pub service: ServiceArgs,
     #[command(flatten)]
     pub listen: ListenArgs,
-    /// The broker's name, the same after a restart; unique in the cluster
-    #[arg(long, value_name = "NAME", value_parser = text::node_name)]
-    pub name: NodeName,
-    /// Silence after which a backup suspects its primary
-    #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = text::duration)]
-    pub suspicion: Duration,
-    /// Memory for the log; a full log refuses records
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = text::bytes)]
-    pub log_limit: u64,
-    /// What to do when no process holds the acknowledged records any more
-    #[arg(long, value_enum, value_name = "WHAT", default_value = "reset")]
-    pub on_total_loss: TotalLoss,
-}
-
-/// What a group does when all its data is gone.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum TotalLoss {
-    /// Begin anew; publishers and subscribers are told.
-    Reset,
-    /// Wait for an operator.
-    Wait,
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// The broker's name, the same after a restart; unique in the cluster. Required, here or in the
+    /// configuration
+    #[arg(long, value_name = "NAME", value_parser = kept(text::node_name))]
+    pub name: Option<String>,
+    /// Silence after which a backup suspects its primary [default: 250ms]
+    #[arg(long, value_name = "TIME", value_parser = kept(text::duration))]
+    pub suspicion: Option<String>,
+    /// Memory for the log; a full log refuses records [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = kept(text::bytes))]
+    pub log_limit: Option<String>,
+    /// What to do when no process holds the acknowledged records any more: reset begins anew and
+    /// tells publishers and subscribers, wait waits for an operator [default: reset]
+    #[arg(long, value_name = "WHAT", value_parser = ["reset", "wait"])]
+    pub on_total_loss: Option<String>,
 }
 
 const DISCOVERY_HELP: &str = "\
@@ -222,6 +224,8 @@ pub struct DiscoveryArgs {
     pub service: ServiceArgs,
     #[command(flatten)]
     pub listen: ListenArgs,
+    #[command(flatten)]
+    pub file: FileArgs,
 }
 
 const COORDINATION_HELP: &str = "\
@@ -242,15 +246,9 @@ pub struct CoordinationArgs {
 /// Where a client finds the cluster.
 #[derive(Clone, Debug, Args)]
 pub struct ClientArgs {
-    /// Addresses of discovery replicas
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:7401",
-        value_parser = text::address
-    )]
-    pub discovery: Vec<Address>,
+    /// Addresses of discovery replicas [default: 127.0.0.1:7401]
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = kept(text::address))]
+    pub discovery: Vec<String>,
 }
 
 const PUBLISH_HELP: &str = "\
@@ -272,6 +270,8 @@ pub struct PublishArgs {
     pub topic: Topic,
     #[command(flatten)]
     pub client: ClientArgs,
+    #[command(flatten)]
+    pub config: FileArgs,
     /// Read this file instead of standard input
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
@@ -310,6 +310,8 @@ pub struct SubscribeArgs {
     pub filters: Vec<Filter>,
     #[command(flatten)]
     pub client: ClientArgs,
+    #[command(flatten)]
+    pub config: FileArgs,
     /// Where to begin: earliest, latest or a position
     #[arg(long, value_name = "WHERE", default_value = "latest", value_parser = text::start)]
     pub from: Start,
@@ -351,6 +353,8 @@ Example:
 pub struct ForceArgs {
     #[command(flatten)]
     pub service: ServiceArgs,
+    #[command(flatten)]
+    pub file: FileArgs,
     /// The group
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub group: Group,
@@ -473,25 +477,11 @@ pub struct SubscriberWorkerArgs {
     pub filter: Filter,
 }
 
-impl ServiceArgs {
-    /// The cluster's root in the coordination tree.
-    pub fn root(&self) -> String {
-        format!("/steadfast/{}", self.cluster)
-    }
-
-    /// Timings of a node with this session timeout. A primary must not drop a silent member before
-    /// its own session could have ended (R12).
-    pub fn timing(&self, suspicion: Duration) -> Timing {
-        let default = Timing::default();
-        let lag = self.session_timeout + Duration::from_millis(500);
-        Timing { suspicion, heartbeat: default.heartbeat.min(suspicion / 5), lag, step_down: lag, ..default }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+    use steadfast_runtime::configuration::{FLAGS, keys};
 
     #[test]
     fn the_definitions_are_consistent() {
@@ -509,13 +499,15 @@ mod tests {
             PUBLISH_HELP,
             SUBSCRIBE_HELP,
             BENCH_HELP,
+            crate::cli::config::HELP,
             crate::cli::serve::HELP,
             crate::cli::status::HELP,
         ];
         let mut examples = 0;
         for line in texts.iter().flat_map(|text| text.lines()) {
             let Some(start) = line.find("steadfast ").filter(|_| line.starts_with("  ")) else { continue };
-            let words = line[start..].split(['<', '|']).next().unwrap_or_default();
+            let command = line[start..].split(" > ").next().unwrap_or_default();
+            let words = command.split(['<', '|']).next().unwrap_or_default();
             let words = words.split_whitespace().map(|word| word.trim_matches('\''));
             Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
             examples += 1;
@@ -523,14 +515,25 @@ mod tests {
         assert!(examples >= 20, "only {examples} examples were found");
     }
 
+    /// The defaults that the help names are those that hold.
     #[test]
-    fn the_lag_limit_is_never_below_the_session_timeout() {
-        let line = ["steadfast", "broker", "--name", "a", "--coordination", "h:1", "--session-timeout", "7s"];
-        let Command::Broker(args) = Cli::try_parse_from(line).unwrap().command else {
-            panic!("not a broker")
-        };
-        let timing = args.service.timing(args.suspicion);
-        assert!(timing.lag > args.service.session_timeout);
-        assert_eq!(timing.suspicion, Duration::from_millis(250));
+    fn the_help_names_the_defaults_that_hold() {
+        let commands = ["broker", "discovery", "publish"];
+        let mut program = Cli::command();
+        program.build();
+        let helps: String = commands
+            .map(|name| program.find_subcommand_mut(name).unwrap().render_long_help().to_string())
+            .concat();
+        let helps = helps.split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut named = 0;
+        for (key, flag) in FLAGS {
+            assert!(helps.contains(flag), "{flag}");
+            let default = keys().iter().find(|one| one.path == key).unwrap().default_text();
+            if let Some(default) = default.filter(|_| flag != "--log-json" && flag != "--log") {
+                assert!(helps.contains(&format!("[default: {default}]")), "{flag}: {default}");
+                named += 1;
+            }
+        }
+        assert!(named >= 8, "{named}");
     }
 }

@@ -71,7 +71,7 @@ impl Cluster {
     pub async fn connect(&mut self) -> Result<(), Failure> {
         let service = match &self.plan.service {
             Some(service) => {
-                service.probe(PATIENCE).await?;
+                service.probe(&self.root(), PATIENCE).await?;
                 service.clone()
             }
             None => {
@@ -125,6 +125,8 @@ impl Cluster {
         args.extend(
             ["--cluster", &self.plan.cluster, "--session-timeout", SESSION_TIMEOUT].map(str::to_owned),
         );
+        // This machine's configuration is for another cluster.
+        args.extend(["--config", "/dev/null"].map(str::to_owned));
         Process::start(name, &args, self.plan.logs.as_deref())
     }
 

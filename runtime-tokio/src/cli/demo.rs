@@ -59,7 +59,7 @@ struct FailoverReport {
 pub async fn run(args: DemoArgs) -> Result<(), Failure> {
     let start = Instant::now();
     let plan = Plan {
-        service: (!args.zookeeper.is_empty()).then_some(Service::ZooKeeper(args.zookeeper)),
+        service: (!args.zookeeper.is_empty()).then(|| Service::ensemble(&args.zookeeper)),
         cluster: format!("demo-{:016x}", identity::seed()),
         discovery: 2,
         brokers: 3,

@@ -12,17 +12,29 @@ pub const USAGE: u8 = 2;
 pub struct Failure {
     cause: String,
     remedy: Option<String>,
+    status: u8,
 }
 
 impl Failure {
     /// What went wrong, and what the user can try.
     pub fn new(cause: impl fmt::Display, remedy: impl fmt::Display) -> Self {
-        Self { cause: one_line(&cause.to_string()), remedy: Some(one_line(&remedy.to_string())) }
+        let remedy = Some(one_line(&remedy.to_string()));
+        Self { cause: one_line(&cause.to_string()), remedy, status: JOB_FAILED }
     }
 
     /// A text that names cause and remedy already.
     pub fn complete(text: impl fmt::Display) -> Self {
-        Self { cause: one_line(&text.to_string()), remedy: None }
+        Self { cause: one_line(&text.to_string()), remedy: None, status: JOB_FAILED }
+    }
+
+    /// A command line or a configuration that makes no sense, in a text that names cause and remedy.
+    pub fn usage(text: impl fmt::Display) -> Self {
+        Self { status: USAGE, ..Self::complete(text) }
+    }
+
+    /// The exit status of the program.
+    pub const fn status(&self) -> u8 {
+        self.status
     }
 }
 
@@ -60,5 +72,6 @@ mod tests {
         let failure = Failure::new("cannot\n read", "try\tagain");
         assert_eq!(failure.to_string(), "error: cannot read; try again");
         assert_eq!(Failure::complete("a; b").to_string(), "error: a; b");
+        assert_eq!((failure.status(), Failure::usage("a").status()), (JOB_FAILED, USAGE));
     }
 }

@@ -7,6 +7,7 @@ use super::tree::{GroupView, Tree};
 use std::time::Duration;
 use steadfast_core::coordination::Error;
 use steadfast_core::group::{GroupState, Unforced};
+use steadfast_runtime::configuration::{Configuration, Settings};
 use steadfast_runtime::identity;
 use tokio::time::timeout;
 
@@ -17,10 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When somebody alive holds the data, or the coordination service does not do as it is told.
-pub async fn force(args: ForceArgs) -> Result<(), Failure> {
-    let service = Service::from(&args.service);
-    let mut tree = service.open(args.service.connect_timeout).await?;
-    let forced = timeout(PATIENCE, force_in(&mut tree, &args)).await;
+pub async fn force(args: ForceArgs, configuration: &Configuration) -> Result<(), Failure> {
+    let settings = &configuration.settings;
+    let service = Service::of(configuration)?;
+    let mut tree = service.open(settings.coordination.connect_timeout).await?;
+    let forced = timeout(PATIENCE, force_in(&mut tree, &args, settings)).await;
     tree.close().await;
     let forced = forced.map_err(|_| {
         Failure::new(
@@ -36,12 +38,12 @@ pub async fn force(args: ForceArgs) -> Result<(), Failure> {
     ))
 }
 
-async fn force_in(tree: &mut Tree, args: &ForceArgs) -> Result<GroupState, Failure> {
-    let root = args.service.root();
+async fn force_in(tree: &mut Tree, args: &ForceArgs, settings: &Settings) -> Result<GroupState, Failure> {
+    let root = settings.root();
     let view = tree.group(&root, args.group).await.map_err(|error| refused(&error))?;
     let GroupView { state: Some((state, version)), live } = view else {
         return Err(Failure::new(
-            format!("there is no group {} in cluster {:?}", args.group, args.service.cluster),
+            format!("there is no group {} in cluster {:?}", args.group, settings.cluster.name),
             "check --cluster, --group and the service's address",
         ));
     };

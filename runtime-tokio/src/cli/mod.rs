@@ -4,6 +4,7 @@ mod args;
 mod attached;
 mod bench;
 mod cluster;
+mod config;
 mod demo;
 mod display;
 mod failure;
@@ -14,6 +15,7 @@ mod process;
 mod publish;
 mod serve;
 mod service;
+mod settings;
 mod signals;
 mod status;
 mod subscribe;
@@ -22,15 +24,15 @@ mod tree;
 mod trial;
 mod worker;
 
-use args::{Cli, Command, GroupCommand, LogArgs, LogLevel, WorkerCommand};
+use args::{Cli, Command, GroupCommand, WorkerCommand};
 use attached::Parent;
 use clap::Parser as _;
 use clap::error::ErrorKind;
-use failure::{Failure, JOB_FAILED, USAGE};
+use failure::{Failure, USAGE};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::Write as _;
 use std::process::ExitCode;
-use steadfast_runtime::telemetry;
+use steadfast_runtime::configuration::Configuration;
 use tokio::task::LocalSet;
 
 /// Open files are raised to this many, or as far as the hard limit allows: accepted links have a limit
@@ -43,16 +45,21 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    start_logs(&cli.log);
-    raise_open_files();
-    let parent = Parent::tie(cli.log.attached);
-    match in_runtime(cli.command, &parent) {
+    match start(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");
-            JOB_FAILED.into()
+            failure.status().into()
         }
     }
+}
+
+fn start(cli: Cli) -> Result<(), Failure> {
+    let configuration = settings::load(&cli)?;
+    let _logs = settings::start_logs(&cli.command, &configuration)?;
+    raise_open_files();
+    let parent = Parent::tie(cli.log.attached);
+    in_runtime(cli.command, &configuration, &parent)
 }
 
 /// Every connection takes a descriptor, and the usual soft limit is far below what a broker serves.
@@ -65,41 +72,34 @@ fn raise_open_files() {
     }
 }
 
-fn in_runtime(command: Command, parent: &Parent) -> Result<(), Failure> {
+fn in_runtime(command: Command, configuration: &Configuration, parent: &Parent) -> Result<(), Failure> {
     // One thread: with the sockets' tasks on it a frame costs no wake-up of another core.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         Failure::new(format!("cannot start: {error}"), "raise the limit of open files (ulimit -n)")
     })?;
-    LocalSet::new().block_on(&runtime, run(command, parent))
+    LocalSet::new().block_on(&runtime, run(command, configuration, parent))
 }
 
-async fn run(command: Command, parent: &Parent) -> Result<(), Failure> {
+async fn run(command: Command, configuration: &Configuration, parent: &Parent) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => demo::run(args).await,
-        Command::Publish(args) => publish::run(args).await,
-        Command::Subscribe(args) => subscribe::run(args).await,
-        Command::Broker(args) => node::broker(args).await,
-        Command::Discovery(args) => node::discovery(args).await,
+        Command::Publish(args) => publish::run(args, configuration).await,
+        Command::Subscribe(args) => subscribe::run(args, configuration).await,
+        Command::Broker(_) => node::broker(configuration).await,
+        Command::Discovery(_) => node::discovery(configuration).await,
         Command::Coordination(args) => node::coordination(args).await,
-        Command::Group(GroupCommand::Force(args)) => group::force(args).await,
+        Command::Group(GroupCommand::Force(args)) => group::force(args, configuration).await,
         Command::Serve(args) => serve::run(args).await,
-        Command::Status(args) => status::run(args).await,
+        Command::Status(args) => status::run(args, configuration).await,
         Command::Bench(args) => bench::run(args).await,
-        Command::Worker(WorkerCommand::Publisher(args)) => worker::publisher::run(args, parent).await,
-        Command::Worker(WorkerCommand::Subscriber(args)) => worker::subscriber::run(args, parent).await,
+        Command::Config(args) => config::run(&args.what, configuration),
+        Command::Worker(WorkerCommand::Publisher(args)) => {
+            worker::publisher::run(args, configuration, parent).await
+        }
+        Command::Worker(WorkerCommand::Subscriber(args)) => {
+            worker::subscriber::run(args, configuration, parent).await
+        }
     }
-}
-
-fn start_logs(args: &LogArgs) {
-    let level = match args.log {
-        LogLevel::Error => tracing::Level::ERROR,
-        LogLevel::Warn => tracing::Level::WARN,
-        LogLevel::Info => tracing::Level::INFO,
-        LogLevel::Debug => tracing::Level::DEBUG,
-        LogLevel::Trace => tracing::Level::TRACE,
-    };
-    let format = if args.log_json { telemetry::Format::Json } else { telemetry::Format::Plain };
-    telemetry::init(level, format);
 }
 
 /// Help and version as asked for; anything else as one line that names cause and remedy.

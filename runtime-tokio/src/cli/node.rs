@@ -1,43 +1,48 @@
 //! `steadfast broker`, `discovery` and `coordination`: one node each.
 
-use super::args::{BrokerArgs, CoordinationArgs, DiscoveryArgs, ListenArgs, TotalLoss};
+use super::args::CoordinationArgs;
 use super::failure::Failure;
 use super::process::READY;
 use super::service::Service;
 use super::signals::asked_to_leave;
-use steadfast_core::broker::{self, OnTotalLoss};
+use super::text;
+use steadfast_core::broker;
 use steadfast_core::coordination::service;
-use steadfast_core::id::Address;
+use steadfast_core::limits::Timing;
 use steadfast_core::{discovery, trace};
+use steadfast_runtime::configuration::Configuration;
+use steadfast_tokio::coordination::Coordination;
 use steadfast_tokio::nodes::{
     BrokerOptions, DiscoveryOptions, RunningBroker, RunningDiscovery, RunningService, start_broker,
     start_discovery, start_service,
 };
+use tracing::info;
 
 /// Runs a broker until it is asked to leave.
 ///
 /// # Errors
 /// When it cannot start, or halts.
-pub async fn broker(args: BrokerArgs) -> Result<(), Failure> {
-    let service = Service::from(&args.service);
-    check_dialable(&args.listen)?;
-    service.probe(args.service.connect_timeout).await?;
+pub async fn broker(configuration: &Configuration) -> Result<(), Failure> {
+    let settings = &configuration.settings;
+    let Some(node) = settings.broker.name.clone() else {
+        return Err(Failure::usage(
+            "this broker has no name; give --name NAME, or set name in [broker] of the configuration file",
+        ));
+    };
+    let (coordination, timing) = coordinate(configuration).await?;
     let config = broker::Config {
-        timing: args.service.timing(args.suspicion),
-        log_bytes: args.log_limit,
-        on_total_loss: match args.on_total_loss {
-            TotalLoss::Reset => OnTotalLoss::Reset,
-            TotalLoss::Wait => OnTotalLoss::Wait,
-        },
-        ..broker::Config::default()
+        timing,
+        log_bytes: settings.broker.log_limit,
+        uncommitted_bytes: settings.broker.uncommitted_limit,
+        on_total_loss: settings.broker.on_total_loss,
     };
     let options = BrokerOptions {
-        node: args.name,
+        node,
         group: 0,
-        listen: args.listen.listen,
-        advertise: args.listen.advertise,
-        coordination: service.coordination(args.service.session_timeout),
-        root: args.service.root(),
+        listen: settings.broker.listen.clone(),
+        advertise: settings.broker.advertise.clone(),
+        coordination,
+        root: settings.root(),
         config,
     };
     let running = start_broker(options).await.map_err(Failure::complete)?;
@@ -68,20 +73,18 @@ pub async fn run_broker(mut running: RunningBroker, leave: impl Future<Output = 
 ///
 /// # Errors
 /// When it cannot start.
-pub async fn discovery(args: DiscoveryArgs) -> Result<(), Failure> {
-    let service = Service::from(&args.service);
-    check_dialable(&args.listen)?;
-    service.probe(args.service.connect_timeout).await?;
-    let timing = args.service.timing(steadfast_core::limits::Timing::default().suspicion);
+pub async fn discovery(configuration: &Configuration) -> Result<(), Failure> {
+    let settings = &configuration.settings;
+    let (coordination, timing) = coordinate(configuration).await?;
     let options = DiscoveryOptions {
-        listen: args.listen.listen,
-        coordination: service.coordination(args.service.session_timeout),
-        root: args.service.root(),
+        listen: settings.discovery.listen.clone(),
+        coordination,
+        root: settings.root(),
         config: discovery::Config { timing, ..discovery::Config::default() },
     };
     let running = start_discovery(options).await.map_err(Failure::complete)?;
     // Clients are told of discovery by people and scripts, who read it here.
-    super::print(&format!("{READY}{}", args.listen.advertise.as_ref().unwrap_or(running.address())))?;
+    super::print(&format!("{READY}{}", settings.discovery.advertise.as_ref().unwrap_or(running.address())))?;
     run_discovery(running, asked_to_leave()).await
 }
 
@@ -108,7 +111,9 @@ pub async fn run_discovery(
 /// # Errors
 /// When it cannot start.
 pub async fn coordination(args: CoordinationArgs) -> Result<(), Failure> {
-    let started = start_service(&args.listen.listen, service::Config::default()).await;
+    let listen = args.listen.listen.as_deref().unwrap_or("127.0.0.1:0");
+    let listen = text::address(listen).map_err(Failure::usage)?;
+    let started = start_service(&listen, service::Config::default()).await;
     let running = started.map_err(Failure::complete)?;
     super::print(&format!("{READY}{}", running.address()))?;
     run_service(running, asked_to_leave()).await
@@ -128,20 +133,18 @@ pub async fn run_service(
     }
 }
 
-/// An address that stands for all of the machine's is none to dial: another must be told to others.
-fn check_dialable(args: &ListenArgs) -> Result<(), Failure> {
-    if args.advertise.is_some() || !listens_everywhere(&args.listen) {
-        return Ok(());
+/// Finds the coordination service, and what it means for the timings: ZooKeeper has the last word on
+/// the session timeout, and the thresholds follow it (R12).
+async fn coordinate(configuration: &Configuration) -> Result<(Coordination, Timing), Failure> {
+    let settings = &configuration.settings;
+    let (asked, patience) = (settings.coordination.session_timeout, settings.coordination.connect_timeout);
+    let service = Service::of(configuration)?;
+    let granted = service.probe(&settings.root(), patience).await?.unwrap_or(asked);
+    configuration.check_granted(granted).map_err(Failure::usage)?;
+    if granted != asked {
+        info!(target: "steadfast", ?asked, ?granted, "ZooKeeper grants another session timeout than asked for");
     }
-    Err(Failure::new(
-        format!("nobody can dial {}", args.listen),
-        "say where others reach this node: --advertise HOST:PORT",
-    ))
-}
-
-/// Whether the address stands for all of the machine's, so that it is no address to dial.
-fn listens_everywhere(address: &Address) -> bool {
-    address.as_str().starts_with("tcp://0.0.0.0:") || address.as_str().starts_with("tcp://[::]:")
+    Ok((service.coordination(granted), settings.timing(granted)))
 }
 
 fn halted(reason: trace::Halt) -> Failure {

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
+use steadfast_runtime::configuration::environment;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
@@ -71,6 +72,10 @@ impl Process {
         command.arg("--attached").args(args);
         command.args(if logs.is_some() { ["--log", "debug"] } else { ["--log", "error"] });
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true);
+        // What is set for this machine's own cluster is not meant for this one.
+        environment().keys().for_each(|name| {
+            command.env_remove(name);
+        });
         // Ctrl-C is for the parent, which ends its processes in order.
         command.process_group(0);
         let mut child = command.spawn().map_err(cannot)?;

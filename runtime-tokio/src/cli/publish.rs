@@ -1,6 +1,6 @@
 //! `steadfast publish`: a record a line.
 
-use super::args::{ClientArgs, PublishArgs};
+use super::args::PublishArgs;
 use super::display::grouped;
 use super::failure::Failure;
 use super::lines::{self, LinesError};
@@ -10,6 +10,9 @@ use std::fs::File;
 use std::io::{IsTerminal as _, stderr, stdin};
 use std::time::{Duration, Instant};
 use steadfast_core::filter::Topic;
+use steadfast_core::limits::Timing;
+use steadfast_core::publisher;
+use steadfast_runtime::configuration::Configuration;
 use steadfast_tokio::client::{ConnectError, PublishError, Publisher, PublisherOptions};
 use tokio::time::interval;
 
@@ -41,7 +44,7 @@ enum Stop {
 ///
 /// # Errors
 /// When a record was not acknowledged, or the input or the cluster failed.
-pub async fn run(args: PublishArgs) -> Result<(), Failure> {
+pub async fn run(args: PublishArgs, configuration: &Configuration) -> Result<(), Failure> {
     let blocks = match &args.file {
         None => lines::read(stdin()),
         Some(path) => {
@@ -54,8 +57,12 @@ pub async fn run(args: PublishArgs) -> Result<(), Failure> {
             })?)
         }
     };
-    let options = PublisherOptions { connect_timeout: Some(args.timeout), ..PublisherOptions::default() };
-    let publisher = Publisher::connect(&discovery(&args.client), options).await.map_err(connect_failure)?;
+    let options = PublisherOptions {
+        connect_timeout: Some(args.timeout),
+        config: publisher::Config { timing: timing(configuration), ..publisher::Config::default() },
+        ..PublisherOptions::default()
+    };
+    let publisher = Publisher::connect(&discovery(configuration), options).await.map_err(connect_failure)?;
     let start = Instant::now();
     let stopped = tokio::select! {
         result = publish_all(&publisher, &args.topic, blocks) => result.err(),
@@ -75,8 +82,15 @@ pub async fn run(args: PublishArgs) -> Result<(), Failure> {
 }
 
 /// Addresses as the library takes them.
-pub fn discovery(args: &ClientArgs) -> String {
-    args.discovery.iter().map(|address| address.as_str()).collect::<Vec<_>>().join(",")
+pub fn discovery(configuration: &Configuration) -> String {
+    let addresses = &configuration.settings.cluster.discovery;
+    addresses.iter().map(|address| address.as_str()).collect::<Vec<_>>().join(",")
+}
+
+/// Timings of a client. It has no session at the coordination service.
+pub fn timing(configuration: &Configuration) -> Timing {
+    let settings = &configuration.settings;
+    settings.timing(settings.coordination.session_timeout)
 }
 
 /// A client that found no cluster.

@@ -82,7 +82,7 @@ pub struct ServeArgs {
 pub async fn run(args: ServeArgs) -> Result<(), Failure> {
     let root = format!("/steadfast/serve-{:016x}", identity::seed());
     let mut cluster = Cluster::default();
-    let service = cluster.coordinate(&args).await?;
+    let service = cluster.coordinate(&args, &root).await?;
     let result = tokio::select! {
         result = cluster.serve(&args, &service, &root) => result,
         () = asked_to_leave() => Ok(()),
@@ -102,10 +102,10 @@ struct Cluster {
 
 impl Cluster {
     /// Starts the embedded coordination service, or looks for the other one.
-    async fn coordinate(&mut self, args: &ServeArgs) -> Result<Service, Failure> {
+    async fn coordinate(&mut self, args: &ServeArgs, root: &str) -> Result<Service, Failure> {
         if !args.zookeeper.is_empty() {
-            let service = Service::ZooKeeper(args.zookeeper.clone());
-            service.probe(PATIENCE).await?;
+            let service = Service::ensemble(&args.zookeeper);
+            service.probe(root, PATIENCE).await?;
             return Ok(service);
         }
         let address = local(args.port_base);

@@ -1,11 +1,11 @@
 //! The coordination service that this program's nodes use.
 
-use super::args::ServiceArgs;
 use super::failure::Failure;
 use super::tree::Tree;
 use std::time::Duration;
 use steadfast_core::coordination::service::Config;
 use steadfast_core::id::Address;
+use steadfast_runtime::configuration::Configuration;
 use steadfast_runtime::zookeeper;
 use steadfast_tokio::coordination::{Coordination, spawner};
 use steadfast_tokio::nodes::{RunningService, start_service};
@@ -17,21 +17,40 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub enum Service {
     /// A ZooKeeper ensemble.
-    ZooKeeper(Vec<Address>),
+    ZooKeeper(zookeeper::Config),
     /// An embedded coordination service, in this process or another one.
     Embedded(Address),
 }
 
-impl From<&ServiceArgs> for Service {
-    fn from(args: &ServiceArgs) -> Self {
-        match &args.coordination {
-            Some(address) => Self::Embedded(address.clone()),
-            None => Self::ZooKeeper(args.zookeeper.clone()),
+impl Service {
+    /// The one that the configuration names.
+    ///
+    /// # Errors
+    /// When it names none, or the credential cannot be read.
+    pub fn of(configuration: &Configuration) -> Result<Self, Failure> {
+        let coordination = &configuration.settings.coordination;
+        match (&coordination.zookeeper, &coordination.embedded) {
+            (Some(servers), _) => Ok(Self::ZooKeeper(zookeeper::Config {
+                chroot: coordination.chroot().map(str::to_owned),
+                auth: configuration.auth().map_err(Failure::usage)?,
+                session_timeout: coordination.session_timeout,
+                ..zookeeper::Config::new(plain(&servers.addresses))
+            })),
+            (None, Some(address)) => Ok(Self::Embedded(address.clone())),
+            (None, None) => Err(Failure::usage(
+                "no coordination service is named; give --zookeeper HOST:PORT or --coordination HOST:PORT, or set zookeeper or embedded in [coordination] of the configuration file",
+            )),
         }
     }
-}
 
-impl Service {
+    /// A ZooKeeper ensemble without access control.
+    pub fn ensemble(servers: &[Address]) -> Self {
+        Self::ZooKeeper(zookeeper::Config {
+            session_timeout: SESSION_TIMEOUT,
+            ..zookeeper::Config::new(plain(servers))
+        })
+    }
+
     /// Serves an embedded service from this process, on a port of its own.
     ///
     /// # Errors
@@ -53,25 +72,27 @@ impl Service {
     /// As the adapter wants it.
     pub fn coordination(&self, session_timeout: Duration) -> Coordination {
         match self {
-            Self::ZooKeeper(_) => {
-                Coordination::ZooKeeper(zookeeper::Config { servers: self.addresses(), session_timeout })
+            Self::ZooKeeper(config) => {
+                Coordination::ZooKeeper(zookeeper::Config { session_timeout, ..config.clone() })
             }
             Self::Embedded(address) => Coordination::Embedded { address: address.clone(), session_timeout },
         }
     }
 
-    /// Checks that it is there.
+    /// Checks that it is there and lets this program use the root and what is below it. Returns the
+    /// session timeout that ZooKeeper grants; an embedded service grants what it is asked for.
     ///
     /// # Errors
-    /// When it does not answer in time.
-    pub async fn probe(&self, patience: Duration) -> Result<(), Failure> {
+    /// When it does not answer in time, or refuses.
+    pub async fn probe(&self, root: &str, patience: Duration) -> Result<Option<Duration>, Failure> {
         match self {
-            Self::ZooKeeper(_) => {
-                zookeeper::probe(&self.addresses(), patience, &spawner()).await.map_err(Failure::complete)
+            Self::ZooKeeper(config) => {
+                let granted = zookeeper::prepare(config, root, patience, &spawner()).await;
+                granted.map(Some).map_err(Failure::complete)
             }
             Self::Embedded(_) => {
                 self.open(patience).await?.close().await;
-                Ok(())
+                Ok(None)
             }
         }
     }
@@ -95,18 +116,23 @@ impl Service {
     pub async fn remove(&self, root: &str, patience: Duration) -> Result<(), Failure> {
         match self {
             Self::Embedded(_) => Ok(()),
-            Self::ZooKeeper(_) => {
-                let removed = zookeeper::remove_root(&self.addresses(), root, patience, &spawner()).await;
+            Self::ZooKeeper(config) => {
+                let removed = zookeeper::remove_root(config, root, patience, &spawner()).await;
                 removed.map_err(|error| Failure::new(error, format!("remove {root} by hand")))
             }
         }
     }
 
     fn addresses(&self) -> String {
-        let plain = |address: &Address| address.as_str().trim_start_matches("tcp://").to_owned();
         match self {
-            Self::ZooKeeper(servers) => servers.iter().map(plain).collect::<Vec<_>>().join(","),
-            Self::Embedded(address) => plain(address),
+            Self::ZooKeeper(config) => config.servers.clone(),
+            Self::Embedded(address) => plain(std::slice::from_ref(address)),
         }
     }
+}
+
+/// Addresses as ZooKeeper and people write them.
+fn plain(addresses: &[Address]) -> String {
+    let plain = addresses.iter().map(|address| address.as_str().trim_start_matches("tcp://"));
+    plain.collect::<Vec<_>>().join(",")
 }

@@ -2,7 +2,7 @@
 
 use super::args::SubscribeArgs;
 use super::failure::Failure;
-use super::publish::{connect_failure, discovery};
+use super::publish::{connect_failure, discovery, timing};
 use super::signals;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +12,8 @@ use std::io::{self, ErrorKind, Write};
 use std::pin::pin;
 use std::time::Duration;
 use std::{mem, thread};
+use steadfast_core::subscriber;
+use steadfast_runtime::configuration::Configuration;
 use steadfast_tokio::client::{Gap, Message, Subscriber, SubscriberOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -29,16 +31,17 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// When something was missing, or the cluster or the output failed.
-pub async fn run(args: SubscribeArgs) -> Result<(), Failure> {
+pub async fn run(args: SubscribeArgs, configuration: &Configuration) -> Result<(), Failure> {
     let options = SubscriberOptions {
         start: args.from,
         until_head: args.until_head,
         connect_timeout: Some(CONNECT_LIMIT),
+        config: subscriber::Config { timing: timing(configuration), ..subscriber::Config::default() },
         ..SubscriberOptions::default()
     };
     let filters = args.filters.iter().map(|filter| filter.as_str());
     let subscriber =
-        Subscriber::connect(&discovery(&args.client), filters, options).await.map_err(connect_failure)?;
+        Subscriber::connect(&discovery(configuration), filters, options).await.map_err(connect_failure)?;
     let mut sink = Sink { out: Output::start(), json: args.json, left: args.count, gaps: 0 };
     match sink.take_all(subscriber).await {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Runs the program, which must fail with one line that holds every one of these words.
-fn fails(args: &[&str], status: i32, words: &[&str]) {
+pub fn fails(args: &[&str], status: i32, words: &[&str]) {
     let start = Instant::now();
     let output = run(args);
     let error = String::from_utf8(output.stderr).unwrap();
@@ -93,7 +93,7 @@ fn a_port_in_use_is_named() {
     fails(&[&["broker", "--name", "a"][..], &common].concat(), 1, &words);
     fails(&["coordination", "--listen", "192.0.2.1:7400"], 1, &["192.0.2.1", "address of this machine"]);
     let everywhere = ["broker", "--name", "a", "--coordination", taken, "--listen", "0.0.0.0:0"];
-    fails(&everywhere, 1, &["--advertise"]);
+    fails(&everywhere, 2, &["--listen: broker.listen", "nobody can dial", "--advertise"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod bench;
 mod command_line;
+mod configuration;
 mod demo;
 mod files;
 mod hostile;

@@ -1,15 +1,12 @@
 //! What is done once, before or after a cluster's life: is ZooKeeper there, and the root node.
 
-use super::{Spawner, convert, entered};
+use super::{Config, Spawner, convert, entered};
 use async_io::Timer;
 use futures::future::{Either, select};
 use std::pin::pin;
 use std::time::Duration;
 use steadfast_core::coordination::CreateMode;
 use zookeeper_client as zk;
-
-/// How long a session used here lives, in case this process dies before it closes it.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Why ZooKeeper cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +30,18 @@ pub enum AdminError {
         /// How long it was tried.
         timeout: Duration,
     },
+    /// The servers do not know who this is.
+    #[error(
+        "ZooKeeper at {servers} refuses the credential: check coordination.auth_scheme and the credential"
+    )]
+    Credential {
+        /// As given.
+        servers: String,
+    },
     /// A server answered with an error.
-    #[error("ZooKeeper at {servers} refused to {action}: {reason}; check the path and its access rights")]
+    #[error(
+        "ZooKeeper at {servers} refused to {action}: {reason}; check the path, its access rights, and the credential"
+    )]
     Refused {
         /// As given.
         servers: String,
@@ -45,28 +52,28 @@ pub enum AdminError {
     },
 }
 
-/// Opens and closes a session.
+/// Checks that ZooKeeper is there and lets this program use the node and what is below it. Creates
+/// the chroot and the node where they are missing. Returns the session timeout that it grants.
 ///
 /// # Errors
-/// When the list of servers cannot be read, or none of them answers in time.
-pub async fn probe(servers: &str, timeout: Duration, spawner: &Spawner) -> Result<(), AdminError> {
-    entered(spawner, async { connect(servers, timeout).await.map(drop) }).await
-}
-
-/// Creates the node and every parent that is missing.
-///
-/// # Errors
-/// As [`probe`], and when ZooKeeper refuses.
-pub async fn ensure_root(
-    servers: &str,
-    path: &str,
+/// When the list of servers cannot be read, none of them answers in time, or one refuses.
+pub async fn prepare(
+    config: &Config,
+    root: &str,
     timeout: Duration,
     spawner: &Spawner,
-) -> Result<(), AdminError> {
+) -> Result<Duration, AdminError> {
     entered(spawner, async {
-        let client = connect(servers, timeout).await?;
-        let made = client.mkdir(path, &convert::options(CreateMode::Persistent)).await;
-        made.map_err(|reason| refused(servers, format!("create {path}"), reason))
+        if let Some(chroot) = &config.chroot {
+            let whole = Config { chroot: None, ..config.clone() };
+            let client = connect(&whole, timeout).await?;
+            ensure(&client, config, chroot).await?;
+        }
+        let client = connect(config, timeout).await?;
+        ensure(&client, config, root).await?;
+        let listed = client.list_children(root).await;
+        listed.map_err(|reason| refused(config, format!("read {root}"), reason))?;
+        Ok(client.session_timeout())
     })
     .await
 }
@@ -74,34 +81,48 @@ pub async fn ensure_root(
 /// Removes the node and everything below it. Nothing else may write there any more.
 ///
 /// # Errors
-/// As [`probe`], and when ZooKeeper refuses.
+/// As [`prepare`].
 pub async fn remove_root(
-    servers: &str,
+    config: &Config,
     path: &str,
     timeout: Duration,
     spawner: &Spawner,
 ) -> Result<(), AdminError> {
     entered(spawner, async {
-        let client = connect(servers, timeout).await?;
+        let client = connect(config, timeout).await?;
         let removed = remove(&client, path).await;
-        removed.map_err(|reason| refused(servers, format!("remove {path}"), reason))
+        removed.map_err(|reason| refused(config, format!("remove {path}"), reason))
     })
     .await
 }
 
-fn refused(servers: &str, action: String, reason: zk::Error) -> AdminError {
-    AdminError::Refused { servers: servers.to_owned(), action, reason }
+fn refused(config: &Config, action: String, reason: zk::Error) -> AdminError {
+    AdminError::Refused { servers: config.connect_string(), action, reason }
 }
 
-async fn connect(servers: &str, timeout: Duration) -> Result<zk::Client, AdminError> {
-    let connector = zk::Client::connector().with_session_timeout(SESSION_TIMEOUT);
-    let connected = pin!(connector.connect(servers));
+/// Creates the node and every parent that is missing. One that exists is left alone: its parent may
+/// be closed to this session.
+async fn ensure(client: &zk::Client, config: &Config, path: &str) -> Result<(), AdminError> {
+    let failed = |reason| refused(config, format!("create {path}"), reason);
+    if client.check_stat(path).await.map_err(failed)?.is_some() {
+        return Ok(());
+    }
+    let options = convert::options(CreateMode::Persistent, config.acls());
+    client.mkdir(path, &options).await.map_err(failed)
+}
+
+async fn connect(config: &Config, timeout: Duration) -> Result<zk::Client, AdminError> {
+    let servers = config.connect_string();
+    let connected = pin!(config.connector().connect(&servers));
     match select(connected, Timer::after(timeout)).await {
         Either::Left((Ok(client), _)) => Ok(client),
         Either::Left((Err(zk::Error::BadArguments(reason)), _)) => {
-            Err(AdminError::Servers { servers: servers.to_owned(), reason: (*reason).to_owned() })
+            Err(AdminError::Servers { servers: servers.clone(), reason: (*reason).to_owned() })
         }
-        _ => Err(AdminError::Unreachable { servers: servers.to_owned(), timeout }),
+        Either::Left((Err(zk::Error::AuthFailed), _)) => {
+            Err(AdminError::Credential { servers: servers.clone() })
+        }
+        _ => Err(AdminError::Unreachable { servers: servers.clone(), timeout }),
     }
 }
 

@@ -16,23 +16,27 @@ pub(super) enum Watcher {
     Persistent(zk::PersistentWatcher),
 }
 
-pub(super) fn options(mode: CreateMode) -> zk::CreateOptions<'static> {
+/// Who may do what with the nodes of a session.
+pub(super) type Acls = zk::Acls<'static>;
+
+pub(super) fn options(mode: CreateMode, acls: Acls) -> zk::CreateOptions<'static> {
     let mode = match mode {
         CreateMode::Persistent => zk::CreateMode::Persistent,
         CreateMode::Ephemeral => zk::CreateMode::Ephemeral,
         CreateMode::PersistentSequential => zk::CreateMode::PersistentSequential,
         CreateMode::EphemeralSequential => zk::CreateMode::EphemeralSequential,
     };
-    mode.with_acls(zk::Acls::anyone_all())
+    mode.with_acls(acls)
 }
 
 const fn is_sequential(mode: CreateMode) -> bool {
     matches!(mode, CreateMode::PersistentSequential | CreateMode::EphemeralSequential)
 }
 
-pub(super) async fn create(client: &zk::Client, create: &Create) -> Outcome {
+pub(super) async fn create(client: &zk::Client, acls: Acls, create: &Create) -> Outcome {
+    let options = options(create.mode, acls);
     let (made, sequence) =
-        client.create(&create.path, &create.data, &options(create.mode)).await.map_err(|e| error(&e))?;
+        client.create(&create.path, &create.data, &options).await.map_err(|e| error(&e))?;
     let path = match is_sequential(create.mode) {
         true => format!("{}{sequence}", create.path),
         false => create.path.clone(),
@@ -79,10 +83,10 @@ pub(super) async fn persistent_watch(client: &zk::Client, path: &str, recursive:
     Ok((Reply::Done, Some(Watcher::Persistent(watcher))))
 }
 
-pub(super) async fn multi(client: &zk::Client, operations: &[MultiOperation]) -> Outcome {
+pub(super) async fn multi(client: &zk::Client, acls: Acls, operations: &[MultiOperation]) -> Outcome {
     let mut writer = client.new_multi_writer();
     for operation in operations {
-        add(&mut writer, operation).map_err(|e| error(&e))?;
+        add(&mut writer, acls, operation).map_err(|e| error(&e))?;
     }
     let results = writer.commit().await.map_err(|failed| match failed {
         zk::MultiWriteError::RequestFailed { source } => error(&source),
@@ -96,12 +100,12 @@ pub(super) async fn multi(client: &zk::Client, operations: &[MultiOperation]) ->
     Ok((Reply::Multi(replies.collect()), None))
 }
 
-fn add(writer: &mut zk::MultiWriter<'_>, operation: &MultiOperation) -> Result<(), zk::Error> {
+fn add(writer: &mut zk::MultiWriter<'_>, acls: Acls, operation: &MultiOperation) -> Result<(), zk::Error> {
     /// Any version.
     const ANY: i32 = -1;
     match operation {
         MultiOperation::Create(create) => {
-            writer.add_create(&create.path, &create.data, &options(create.mode))
+            writer.add_create(&create.path, &create.data, &options(create.mode, acls))
         }
         MultiOperation::Set(set) => writer.add_set_data(&set.path, &set.data, set.version),
         MultiOperation::Delete(delete) => writer.add_delete(&delete.path, delete.version),

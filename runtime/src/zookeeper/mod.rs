@@ -10,13 +10,14 @@
 mod admin;
 mod convert;
 
-pub use admin::{AdminError, ensure_root, probe, remove_root};
+pub use admin::{AdminError, prepare, remove_root};
 pub use asyncs::task::{Spawn, Task};
 
 use crate::coordination::Backend;
 use crate::inbox::{Receiver, Sender};
+use crate::secret::Secret;
 use async_io::Timer;
-use convert::{Outcome, Watcher};
+use convert::{Acls, Outcome, Watcher};
 use futures::future::{BoxFuture, Either, FutureExt, select};
 use futures::stream::{FuturesUnordered, StreamExt};
 use std::collections::{BTreeSet, VecDeque};
@@ -38,19 +39,49 @@ const RETRY: Duration = Duration::from_millis(200);
 /// How long the end of a session may take to reach the server.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// Where ZooKeeper is, and how long a session outlives its process.
+/// Where ZooKeeper is, who this is there, and how long a session outlives its process.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `HOST:PORT[,HOST:PORT...]`.
     pub servers: String,
+    /// The node that holds everything, for example `/apps`. It must exist: see [`prepare`].
+    pub chroot: Option<String>,
+    /// Who this is. With it, only who can say the same may touch what a session creates.
+    pub auth: Option<Auth>,
     /// Shorter notices a dead process sooner; below a second a busy machine loses live ones.
     pub session_timeout: Duration,
 }
 
+/// How a session authenticates.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// For example `digest`.
+    pub scheme: String,
+    /// For `digest` `USER:PASSWORD`.
+    pub credential: Secret,
+}
+
 impl Config {
-    /// Sessions of two seconds.
+    /// Sessions of two seconds, by nobody in particular, with the whole tree.
     pub const fn new(servers: String) -> Self {
-        Self { servers, session_timeout: Duration::from_secs(2) }
+        Self { servers, chroot: None, auth: None, session_timeout: Duration::from_secs(2) }
+    }
+
+    fn connector(&self) -> zk::Connector {
+        let connector = zk::Client::connector().with_session_timeout(self.session_timeout);
+        match &self.auth {
+            None => connector,
+            Some(auth) => connector.with_auth(&auth.scheme, auth.credential.expose().as_bytes()),
+        }
+    }
+
+    fn connect_string(&self) -> String {
+        format!("{}{}", self.servers, self.chroot.as_deref().unwrap_or_default())
+    }
+
+    /// Who may touch what a session creates.
+    const fn acls(&self) -> Acls {
+        if self.auth.is_some() { Acls::creator_all() } else { Acls::anyone_all() }
     }
 }
 
@@ -112,7 +143,7 @@ impl Adapter {
             Ok(client) => client,
             Err(end) => return end,
         };
-        let mut session = Session::new(client, self.events.clone());
+        let mut session = Session::new(client, self.config.acls(), self.events.clone());
         session.connected();
         for (call, operation) in waiting {
             session.start(call, operation);
@@ -147,8 +178,7 @@ impl Adapter {
 async fn connect(config: &Config) -> zk::Client {
     let mut warned = false;
     loop {
-        let connector = zk::Client::connector().with_session_timeout(config.session_timeout);
-        match connector.connect(&config.servers).await {
+        match config.connector().connect(&config.connect_string()).await {
             Ok(client) => {
                 let granted = client.session_timeout();
                 if granted > config.session_timeout {
@@ -193,6 +223,7 @@ enum Progress {
 /// An open session.
 struct Session {
     client: zk::Client,
+    acls: Acls,
     states: zk::StateWatcher,
     connected: bool,
     events: Sender<Event>,
@@ -204,10 +235,11 @@ struct Session {
 }
 
 impl Session {
-    fn new(client: zk::Client, events: Sender<Event>) -> Self {
+    fn new(client: zk::Client, acls: Acls, events: Sender<Event>) -> Self {
         Self {
             states: client.state_watcher(),
             client,
+            acls,
             connected: false,
             events,
             in_flight: FuturesUnordered::new(),
@@ -260,9 +292,9 @@ impl Session {
         if watch.as_ref().is_some_and(|key| key.0.is_persistent() && self.armed.contains(key)) {
             return self.replied(call, None, Ok((Reply::Done, None)));
         }
-        let client = self.client.clone();
+        let (client, acls) = (self.client.clone(), self.acls);
         self.send(async move {
-            let outcome = perform(&client, operation).await;
+            let outcome = perform(&client, acls, operation).await;
             Progress::Replied { call, watch, outcome }
         });
     }
@@ -403,11 +435,11 @@ fn watch_key(operation: &Operation) -> Option<WatchKey> {
     Some((class, path.clone()))
 }
 
-async fn perform(client: &zk::Client, operation: Operation) -> Outcome {
+async fn perform(client: &zk::Client, acls: Acls, operation: Operation) -> Outcome {
     let done =
         |result: Result<Reply, zk::Error>| result.map(|reply| (reply, None)).map_err(|e| convert::error(&e));
     match operation {
-        Operation::Create(create) => convert::create(client, &create).await,
+        Operation::Create(create) => convert::create(client, acls, &create).await,
         Operation::Get { path, watch } => convert::get(client, &path, watch).await,
         Operation::Exists { path, watch } => convert::exists(client, &path, watch).await,
         Operation::Children { path, watch } => convert::children(client, &path, watch).await,
@@ -419,7 +451,7 @@ async fn perform(client: &zk::Client, operation: Operation) -> Outcome {
             done(client.delete(&delete.path, delete.version).await.map(|()| Reply::Done))
         }
         Operation::Sync { path } => done(client.sync(&path).await.map(|()| Reply::Done)),
-        Operation::Multi(operations) => convert::multi(client, &operations).await,
+        Operation::Multi(operations) => convert::multi(client, acls, &operations).await,
         Operation::Watch { path, recursive } => convert::persistent_watch(client, &path, recursive).await,
     }
 }

@@ -3,7 +3,7 @@
 mod report;
 mod table;
 
-use super::args::ClientArgs;
+use super::args::{ClientArgs, FileArgs};
 use super::failure::Failure;
 use super::signals::asked_to_leave;
 use super::text;
@@ -13,6 +13,7 @@ use std::io::{IsTerminal as _, stdout};
 use std::time::{Duration, Instant};
 use steadfast_core::id::Address;
 use steadfast_core::status::{Missing, Survey};
+use steadfast_runtime::configuration::Configuration;
 use steadfast_tokio::client::survey;
 use tokio::time::sleep;
 
@@ -55,6 +56,8 @@ Examples:
 pub struct StatusArgs {
     #[command(flatten)]
     pub client: ClientArgs,
+    #[command(flatten)]
+    pub config: FileArgs,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -89,11 +92,11 @@ pub struct StatusArgs {
 ///
 /// # Errors
 /// When no discovery replica answers, or the cluster is not healthy in time.
-pub async fn run(args: StatusArgs) -> Result<(), Failure> {
-    let discovery = &args.client.discovery;
+pub async fn run(args: StatusArgs, configuration: &Configuration) -> Result<(), Failure> {
+    let discovery = &configuration.settings.cluster.discovery;
     if let Some(period) = args.watch {
         return tokio::select! {
-            result = watch(&args, period) => result,
+            result = watch(&args, discovery, period) => result,
             () = asked_to_leave() => Ok(()),
         };
     }
@@ -128,10 +131,10 @@ fn render(args: &StatusArgs, seen: &Survey) -> Result<String, Failure> {
 }
 
 /// Ends only by an error.
-async fn watch(args: &StatusArgs, period: Duration) -> Result<(), Failure> {
+async fn watch(args: &StatusArgs, discovery: &[Address], period: Duration) -> Result<(), Failure> {
     let redraw = !args.json && stdout().is_terminal();
     loop {
-        let text = render(args, &survey(&args.client.discovery, ANSWER).await)?;
+        let text = render(args, &survey(discovery, ANSWER).await)?;
         let (before, after) = match (redraw, args.json) {
             (true, _) => (CLEAR, ""),
             (false, true) => ("", ""),

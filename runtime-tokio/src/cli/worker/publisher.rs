@@ -16,6 +16,7 @@ use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::{Duration, Instant};
 use steadfast_core::filter::Topic;
+use steadfast_runtime::configuration::Configuration;
 use steadfast_tokio::client::{PublishError, Publisher, PublisherOptions, Receipt};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{interval, timeout};
@@ -46,10 +47,14 @@ struct Work {
 ///
 /// # Errors
 /// When there is no cluster, or the parent is gone.
-pub async fn run(args: PublisherWorkerArgs, parent: &Parent) -> Result<(), Failure> {
+pub async fn run(
+    args: PublisherWorkerArgs,
+    configuration: &Configuration,
+    parent: &Parent,
+) -> Result<(), Failure> {
     let mut orders = parent.take().ok_or_else(not_attached)?;
     let options = PublisherOptions { observer: Some(observer()), ..PublisherOptions::default() };
-    let publisher = Publisher::connect(&discovery(&args.client), options).await.map_err(connect_failure)?;
+    let publisher = Publisher::connect(&discovery(configuration), options).await.map_err(connect_failure)?;
     let work = Work {
         publisher,
         topic: args.topic,

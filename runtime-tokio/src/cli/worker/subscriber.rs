@@ -10,6 +10,7 @@ use super::report::{Received, Report};
 use super::{Orders, REPORT_PERIOD, not_attached, observer, say};
 use futures::StreamExt as _;
 use std::time::Duration;
+use steadfast_runtime::configuration::Configuration;
 use steadfast_tokio::client::{Gap, Message, Subscriber, SubscriberOptions};
 use tokio::time::{Instant, interval, sleep_until};
 
@@ -22,12 +23,16 @@ const CHUNK: usize = 1_024;
 ///
 /// # Errors
 /// When there is no cluster, or the parent is gone.
-pub async fn run(args: SubscriberWorkerArgs, parent: &Parent) -> Result<(), Failure> {
+pub async fn run(
+    args: SubscriberWorkerArgs,
+    configuration: &Configuration,
+    parent: &Parent,
+) -> Result<(), Failure> {
     let mut orders = parent.take().ok_or_else(not_attached)?;
     let options = SubscriberOptions { observer: Some(observer()), ..SubscriberOptions::default() };
     let filters = [args.filter.as_str()];
     let subscriber =
-        Subscriber::connect(&discovery(&args.client), filters, options).await.map_err(connect_failure)?;
+        Subscriber::connect(&discovery(configuration), filters, options).await.map_err(connect_failure)?;
     let mut records = subscriber.ready_chunks(CHUNK);
     let mut check = Check { pulse: Pulse::new(now()), received: Received::default() };
     let mut period = interval(REPORT_PERIOD);
