@@ -23,7 +23,7 @@ use steadfast_runtime::address::parse;
 use steadfast_runtime::clock::Clock;
 use steadfast_runtime::identity;
 use steadfast_runtime::inbox::{Receiver, Sender, inbox};
-use steadfast_runtime::zookeeper::{Config, ensure_root};
+use steadfast_runtime::zookeeper::{Config, prepare};
 use zookeeper::Ensemble;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -115,10 +115,9 @@ async fn start_discovery(zookeeper: &Config) -> (Running<Discovery>, Address) {
 #[test]
 fn records_go_through_a_cluster_on_zookeeper() {
     let ensemble = Ensemble::start(1);
-    let servers = ensemble.connect_string();
-    let zookeeper = Config { servers: servers.clone(), session_timeout: Duration::from_secs(4) };
+    let zookeeper = Config::new(ensemble.connect_string());
     task::block_on(async {
-        ensure_root(&servers, ROOT, PATIENCE, &spawner()).await.unwrap();
+        prepare(&zookeeper, ROOT, PATIENCE, &spawner()).await.unwrap();
         let (_discovery, address) = start_discovery(&zookeeper).await;
         let mut broker = start_broker(&zookeeper).await;
         let boot = publisher::Boot {
