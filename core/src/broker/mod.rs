@@ -9,6 +9,7 @@ pub mod candidacy;
 pub mod configuration;
 pub mod delivery;
 pub mod durability;
+pub mod expiry;
 pub mod followers;
 mod following;
 mod leading;
@@ -24,13 +25,13 @@ use crate::coordination::registry::{Registry, Update, group_changed};
 use crate::coordination::{self, CallIds, Context, Paths, Request, SessionState};
 use crate::group::{LiveNode, PrimaryId};
 use crate::id::{Address, BrokerIdentity, Endpoint, Epoch, Generation, Group, Incarnation, Member, NodeName};
-use crate::limits::{SHUTDOWN_DEADLINE, Timing};
+use crate::limits::{SESSION_EXPIRY, SHUTDOWN_DEADLINE, Timing};
 use crate::link::{Dialler, Frame, LinkId, LinkStatus};
 use crate::message::{Message, Refusal};
 use crate::node::{Input, Node, Outbox, Output};
 use crate::rng::{Backoff, Rng};
 use crate::storage;
-use crate::time::{Instant, earliest};
+use crate::time::{Duration, Instant, earliest};
 use crate::trace::{Halt, Rejection, Trace};
 use crate::wire;
 use alloc::string::String;
@@ -61,6 +62,8 @@ pub struct Config {
     pub uncommitted_bytes: u64,
     /// What to do when all data is lost.
     pub on_total_loss: OnTotalLoss,
+    /// A publisher's session of which the primary has heard nothing for this long is forgotten (R29).
+    pub session_expiry: Duration,
 }
 
 impl Default for Config {
@@ -70,6 +73,7 @@ impl Default for Config {
             log_bytes: 1 << 30,
             uncommitted_bytes: 32 << 20,
             on_total_loss: OnTotalLoss::default(),
+            session_expiry: SESSION_EXPIRY,
         }
     }
 }
@@ -270,7 +274,7 @@ impl Broker {
             Message::OpenStream(request) => self.handle_open_stream(now, link, request),
             Message::Credit { stream, limit } => self.handle_credit(now, link, stream, limit),
             Message::CloseStream { stream } => self.handle_close_stream(link, stream),
-            Message::Ping { token } => self.handle_ping(link, token),
+            Message::Ping { token } => self.handle_ping(now, link, token),
             Message::Refusal { reason, .. } => self.handle_refusal(now, link, &reason),
             Message::Pong { .. } => {}
             _ => self.reject(link, Rejection::Unexpected),

@@ -1,6 +1,7 @@
 //! What a primary knows in its epoch: its followers, its clients, and how alone it is.
 
 use super::delivery::Delivery;
+use super::expiry::Expiry;
 use super::followers::{Followers, Sender};
 use super::probes::Probes;
 use crate::id::{BrokerIdentity, Epoch, Member, Offset, PublisherId};
@@ -39,6 +40,8 @@ pub struct Primary {
     /// Where each publisher's acknowledgements go.
     pub(super) publishers: BTreeMap<PublisherId, LinkId>,
     pub(super) opens: VecDeque<PendingOpen>,
+    /// Since when nothing was heard of each publisher.
+    pub(super) expiry: Expiry,
     /// A follower that is about to catch up: commits wait for it, so that it can (R13).
     pub(super) joining: Option<Joining>,
 }
@@ -69,6 +72,7 @@ impl Primary {
             delivery: Delivery::new(timing.client_heartbeat),
             publishers: BTreeMap::new(),
             opens: VecDeque::new(),
+            expiry: Expiry::new(now),
             joining: None,
         }
     }
@@ -97,6 +101,7 @@ impl Primary {
     pub fn forgive(&mut self, now: Instant) {
         self.since = now;
         self.followers.forgive(now);
+        self.expiry.forgive(now);
     }
 
     /// A link's status: a follower or client is gone, or a probe has an answer.
@@ -110,6 +115,7 @@ impl Primary {
         if status != LinkStatus::Up {
             self.followers.detach(link);
             self.delivery.drop_link(link);
+            self.expiry.unlink(link);
             self.publishers.retain(|_, other| *other != link);
             self.opens.retain(|open| open.link != link);
         }

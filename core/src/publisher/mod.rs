@@ -142,6 +142,8 @@ struct Session {
     nonce: Nonce,
     /// 0 until a primary has opened it.
     incarnation: u64,
+    /// The session of this identity that it continues, as far as is known; 0 when there is none.
+    continues: u64,
     phase: Phase,
 }
 
@@ -203,7 +205,13 @@ impl Publisher {
             config,
             shared,
             connector,
-            session: Session { history: None, nonce: boot.nonce, incarnation: 0, phase: Phase::Detached },
+            session: Session {
+                history: None,
+                nonce: boot.nonce,
+                incarnation: 0,
+                continues: 0,
+                phase: Phase::Detached,
+            },
             window: Window::after(0),
             progress_at: now,
             answered_gap: None,

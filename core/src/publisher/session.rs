@@ -18,7 +18,8 @@ impl Publisher {
             history,
             publisher: self.id,
             nonce: self.session.nonce,
-            incarnation: self.session.incarnation,
+            // R28: names the session that is resumed, or the one that is continued.
+            incarnation: self.session.incarnation.max(self.session.continues),
         };
         self.connector.send(&Message::OpenSession(open), &mut self.shared.cx());
         self.session.phase = Phase::Opening { retry_at: self.shared.now + self.config.ack_timeout };
@@ -46,7 +47,7 @@ impl Publisher {
     fn handle_opened(&mut self, opened: &SessionOpened) {
         let SessionOpened { history, epoch, publisher, incarnation, last_sequence } = *opened;
         let resumed = self.session.incarnation == incarnation;
-        let begun = self.session.incarnation == 0 && incarnation != 0;
+        let begun = self.session.incarnation == 0 && incarnation > self.session.continues;
         if !self.is_own(history, publisher) || !(resumed || begun) {
             return self.reject(Rejection::WrongHistory);
         }
@@ -172,7 +173,7 @@ impl Publisher {
     /// R29: the primary does not know the session. What was sent stays unknown.
     fn handle_unknown_session(&mut self) {
         match (self.session.history, self.session.incarnation) {
-            (Some(history), incarnation) if incarnation != 0 => {
+            (Some(history), incarnation) if incarnation.max(self.session.continues) != 0 => {
                 self.begin_anew(history);
                 self.open_session();
             }
@@ -204,13 +205,18 @@ impl Publisher {
         self.answered_gap = None;
         self.session.history = Some(history);
         self.session.nonce = Nonce(self.shared.rng.next_u128());
-        self.session.incarnation = 0;
+        (self.session.incarnation, self.session.continues) = (0, 0);
     }
 
-    /// Another process has opened a session with this identity: everything ends here.
+    /// Another process has opened a session with this identity: everything ends here. A publisher that
+    /// has none yet continues it, and ends the other.
     fn handle_fenced(&mut self, incarnation: u64) {
-        if incarnation <= self.session.incarnation {
+        if incarnation <= self.session.incarnation.max(self.session.continues) {
             return self.reject(Rejection::Unexpected);
+        }
+        if self.session.incarnation == 0 {
+            self.session.continues = incarnation;
+            return self.open_session();
         }
         self.detached(Detachment::Refused);
         self.session.phase = Phase::Fenced { incarnation };
