@@ -42,6 +42,7 @@ impl Client {
             nonce: Nonce(6),
             discovery: vec![address("discovery-0")],
             group: 0,
+            outbox: None,
             config,
         };
         let mut harness = Harness::new(|now| Publisher::new(now, boot));

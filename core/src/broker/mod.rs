@@ -344,7 +344,8 @@ impl Broker {
     }
 
     fn handle_storage(&mut self, now: Instant, event: storage::Event) {
-        let storage::Event::Done(ticket) = event;
+        // What is not durable is not acknowledged, here or by a backup: the group goes on without.
+        let storage::Event::Done(ticket) = event else { return };
         self.replica.stored(ticket);
         match self.role {
             Role::Backup(_) => self.acknowledge(),
