@@ -471,7 +471,13 @@ impl Node for Publisher {
     type Event = Event;
 
     fn handle_input(&mut self, now: Instant, input: Input<Command>) {
+        let stalled = now.since(self.shared.now) > self.config.timing.client_suspicion;
         self.shared.now = now;
+        // R29: this process was not running, and its session may be over. While nothing is in flight
+        // that costs nothing, so it is asked for before anything is.
+        if stalled && self.session.phase == Phase::Open && self.window.is_empty() {
+            self.open_session();
+        }
         match input {
             Input::Command(Command::Publish { ticket, topic, payload }) => {
                 self.publish(ticket, topic, &payload);
