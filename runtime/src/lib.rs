@@ -9,6 +9,7 @@ pub mod coordination;
 pub mod identity;
 pub mod inbox;
 pub mod outbound;
+pub mod outbox;
 pub mod peers;
 pub mod telemetry;
 pub mod zookeeper;

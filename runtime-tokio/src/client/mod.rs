@@ -26,6 +26,7 @@ pub use publisher::{CloseError, Publisher, PublisherOptions, Receipt};
 pub use steadfast_core::filter::{Filter, Topic};
 pub use steadfast_core::subscriber::{Bookmark, LossReason, Start};
 pub use steadfast_runtime::completions::{Bound, Progress, PublishError};
+pub use steadfast_runtime::outbox::{Outbox, OutboxError};
 pub use subscriber::{Gap, Message, Subscriber, SubscriberOptions};
 
 use std::sync::Arc;
@@ -79,6 +80,12 @@ pub enum ConnectError {
         /// As given.
         count: usize,
     },
+    /// The outbox cannot be used.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// The machine is at fault.
+    #[error("cannot start the thread that writes the outbox: {0}; free some of the machine's resources")]
+    Thread(std::io::Error),
     /// The cluster, or the way to it, is at fault.
     #[error(
         "no primary was found within {} s by discovery at {discovery}: check that discovery and \
