@@ -29,16 +29,27 @@ pub enum PublishError {
     #[error("not sent: the topic {0}")]
     Topic(steadfast_core::id::InvalidText),
     /// The cluster is at fault.
-    #[error(
-        "the cluster gave up its data (lineage {} became {}): records that it acknowledged may be lost",
-        from.lineage, to.lineage
-    )]
+    #[error("{}", change_of_history(*from, *to))]
     LineageChanged {
         /// The history that was given up.
         from: History,
         /// The history that holds now.
         to: History,
     },
+}
+
+fn change_of_history(from: History, to: History) -> String {
+    if from.group_id != to.group_id {
+        return format!(
+            "the cluster that was here is gone, and another one is in its place ({:?}, not {:?}): check the \
+             address of discovery, or publish what this one is to hold",
+            to.group_id, from.group_id
+        );
+    }
+    format!(
+        "the cluster gave up its data (lineage {} became {}): records that it acknowledged may be lost",
+        from.lineage, to.lineage
+    )
 }
 
 /// How much may wait for its acknowledgement.

@@ -143,6 +143,11 @@ pub enum Event {
         /// The history that holds now.
         to: History,
     },
+    /// It has stopped by itself: nothing more is sent, and what is published is refused for this reason.
+    Stopped {
+        /// Why.
+        error: Error,
+    },
     /// Closed. Nothing more comes but refusals.
     Closed,
 }
@@ -385,6 +390,7 @@ impl Publisher {
         let mut tickets = self.window.drain();
         tickets.append(self.queue.drain());
         self.complete(tickets, Err(error));
+        self.shared.out.event(Event::Stopped { error });
         self.connector.close(&mut self.shared.cx());
     }
 

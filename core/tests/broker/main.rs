@@ -2,6 +2,7 @@
 //! unlucky neighbours may do to it, and the rules that are hard to meet by chance.
 
 mod sessions;
+mod unruly;
 mod world;
 
 use std::time::Duration;

@@ -83,6 +83,10 @@ pub enum ConnectError {
     /// The outbox cannot be used.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
+    /// The publisher stopped before it was connected: another process has its identity, or its outbox
+    /// cannot be written.
+    #[error("{0}")]
+    Stopped(String),
     /// The machine is at fault.
     #[error("cannot start the thread that writes the outbox: {0}; free some of the machine's resources")]
     Thread(std::io::Error),

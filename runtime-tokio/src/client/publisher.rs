@@ -123,7 +123,7 @@ impl Publisher {
         let (storage, keeper) = kept.unzip();
         let (commands, receiver) = inbox();
         let completions = Arc::new(Completions::new(options.bound));
-        let (connected, mut is_connected) = watch::channel(false);
+        let (connected, mut is_connected) = watch::channel(None);
         completions.expect_recovery(saved.as_ref().map_or(0, Saved::records));
         let boot = Boot {
             seed: identity::seed(),
@@ -142,12 +142,20 @@ impl Publisher {
         let task = tokio::spawn(drive(node, clock, ports));
         let publisher = Self { id, commands, completions, keeper, task };
         if let Some(limit) = options.connect_timeout {
-            match timeout(limit, is_connected.wait_for(|connected| *connected)).await {
-                Ok(Ok(_)) => {}
-                _ => return Err(unreachable(&discovery, limit)),
+            let result = timeout(limit, is_connected.wait_for(Option::is_some)).await;
+            match result.ok().and_then(|known| *known.ok()?) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Err(publisher.stopped(error)),
+                None => return Err(unreachable(&discovery, limit)),
             }
         }
         Ok(publisher)
+    }
+
+    /// Why it could not even begin.
+    fn stopped(&self, error: publisher::Error) -> ConnectError {
+        let cause = self.outbox_error().map_or_else(|| error.to_string(), ToString::to_string);
+        ConnectError::Stopped(cause)
     }
 
     /// Who it is to subscribers.
@@ -249,7 +257,7 @@ fn sized(config: Config, bound: Bound) -> Config {
 fn handler(
     completions: Arc<Completions>,
     observer: Option<Observer>,
-    connected: watch::Sender<bool>,
+    connected: watch::Sender<Option<Result<(), publisher::Error>>>,
 ) -> impl FnMut(Event) -> ControlFlow<()> + Send {
     // Dropped with the driver, however that ends: no receipt waits for ever.
     let completions = EndOnDrop(completions);
@@ -264,7 +272,7 @@ fn handler(
                 completions.0.complete(tickets, result.map_err(PublishError::Publisher));
             }
             Event::Connected { endpoint, epoch } => {
-                connected.send_replace(true);
+                connected.send_replace(Some(Ok(())));
                 notify(Notice::Connected { endpoint, epoch });
             }
             Event::Recovered { records, result } => {
@@ -273,6 +281,10 @@ fn handler(
             Event::Disconnected { cause } => notify(Notice::Disconnected { cause }),
             Event::LineageChanged { from, to } => {
                 completions.0.warn(PublishError::LineageChanged { from, to });
+            }
+            Event::Stopped { error } => {
+                connected.send_replace(Some(Err(error)));
+                completions.0.end(PublishError::Publisher(error));
             }
             Event::Closed => {
                 completions.0.end(PublishError::Publisher(publisher::Error::Closed));
