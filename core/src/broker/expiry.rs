@@ -11,7 +11,6 @@ use crate::log::EntryKind;
 use crate::time::{Duration, Instant};
 use crate::trace::Trace;
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::vec;
 use alloc::vec::Vec;
 
 /// A publisher that is heard of all the time is noted this often.
@@ -141,9 +140,12 @@ impl Broker {
             }
         }
         let any = !ended.is_empty();
-        for (publisher, incarnation) in ended {
+        for &(publisher, incarnation) in &ended {
             self.io.out.trace(Trace::SessionExpired { publisher, incarnation });
-            self.append(now, vec![EntryKind::SessionExpire { publisher, incarnation }]);
+        }
+        if any {
+            let expire = |(publisher, incarnation)| EntryKind::SessionExpire { publisher, incarnation };
+            self.append(now, ended.into_iter().map(expire).collect());
         }
         any
     }

@@ -160,6 +160,7 @@ impl Broker {
         self.advance_commit(now);
         self.change_in_sync_set(now);
         self.expire_sessions(now);
+        self.advance_head_reads(now);
         let Role::Primary(primary) = &mut self.role else { return };
         if !primary.silent {
             let from = (&self.replica, primary.epoch());

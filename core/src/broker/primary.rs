@@ -3,12 +3,14 @@
 use super::delivery::Delivery;
 use super::expiry::Expiry;
 use super::followers::{Followers, Sender};
+use super::head::HeadReads;
 use super::probes::Probes;
 use crate::id::{BrokerIdentity, Epoch, Member, Offset, PublisherId};
 use crate::limits::Timing;
 use crate::link::{LinkId, LinkStatus};
 use crate::node::Outbox;
 use crate::time::{Instant, earliest};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 
 /// A publisher that waits for its session to be committed.
@@ -37,11 +39,12 @@ pub struct Primary {
     pub(super) followers: Followers,
     pub(super) probes: Probes,
     pub(super) delivery: Delivery,
+    pub(super) head_reads: HeadReads,
     /// Where each publisher's acknowledgements go.
     pub(super) publishers: BTreeMap<PublisherId, LinkId>,
     pub(super) opens: VecDeque<PendingOpen>,
     /// Since when nothing was heard of each publisher.
-    pub(super) expiry: Expiry,
+    pub(super) expiry: Box<Expiry>,
     /// A follower that is about to catch up: commits wait for it, so that it can (R13).
     pub(super) joining: Option<Joining>,
 }
@@ -70,9 +73,10 @@ impl Primary {
             followers: Followers::default(),
             probes: Probes::new(timing),
             delivery: Delivery::new(timing.client_heartbeat),
+            head_reads: HeadReads::default(),
             publishers: BTreeMap::new(),
             opens: VecDeque::new(),
-            expiry: Expiry::new(now),
+            expiry: Box::new(Expiry::new(now)),
             joining: None,
         }
     }
@@ -116,6 +120,7 @@ impl Primary {
             self.followers.detach(link);
             self.delivery.drop_link(link);
             self.expiry.unlink(link);
+            self.head_reads.drop_link(link);
             self.publishers.retain(|_, other| *other != link);
             self.opens.retain(|open| open.link != link);
         }
@@ -133,7 +138,7 @@ impl Primary {
     /// When it has to do something. Everything that waits for silence is looked at with each heartbeat.
     pub fn deadline(&self) -> Instant {
         let streams = self.delivery.deadline().filter(|_| !self.silent);
-        let others = earliest(self.probes.deadline(), streams);
+        let others = earliest(self.probes.deadline(), earliest(streams, self.head_reads.deadline()));
         others.map_or(self.heartbeat_at, |other| other.min(self.heartbeat_at))
     }
 }

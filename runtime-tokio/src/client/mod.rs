@@ -21,6 +21,7 @@
 
 mod publisher;
 mod subscriber;
+mod survey;
 
 pub use publisher::{CloseError, Publisher, PublisherOptions, Receipt};
 pub use steadfast_core::filter::{Filter, Topic};
@@ -28,6 +29,7 @@ pub use steadfast_core::subscriber::{Bookmark, LossReason, Start};
 pub use steadfast_runtime::completions::{Bound, Progress, PublishError};
 pub use steadfast_runtime::outbox::{Outbox, OutboxError};
 pub use subscriber::{Gap, Message, Subscriber, SubscriberOptions};
+pub use survey::survey;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -335,10 +335,9 @@ fn set_aside(write: &WriteTransaction, acknowledged: u64) -> Result<bool, redb::
     let mut batches = write.open_table(BATCHES)?;
     batches.retain_in(..=acknowledged, |_, _| false)?;
     let mut aside = write.open_table(ASIDE)?;
-    let mut next = aside.last()?.map_or(0, |(key, _)| key.value() + 1);
-    for row in rows(&batches)? {
-        aside.insert(next, (&row.envelope[..], &row.body[..]))?;
-        next += 1;
+    let next = aside.last()?.map_or(0, |(key, _)| key.value() + 1);
+    for (number, row) in (next..).zip(rows(&batches)?) {
+        aside.insert(number, (&row.envelope[..], &row.body[..]))?;
     }
     batches.retain(|_, _| false)?;
     write.open_table(SESSION)?.retain(|(), _| false)?;
