@@ -8,6 +8,7 @@ mod files;
 mod hostile;
 mod nodes;
 mod outbox;
+mod python;
 mod status;
 mod total_loss;
 #[path = "../support/zookeeper.rs"]
