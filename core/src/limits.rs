@@ -11,6 +11,10 @@ pub const COPY_BODY_BELOW: usize = 1 << 10;
 pub const REFUSALS_FOR_PROOF: u32 = 2;
 /// Most publishers' sessions of a group.
 pub const MAX_SESSIONS: usize = 100_000;
+/// How long a publisher's session is remembered of which nothing is heard, unless configured.
+pub const SESSION_EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Most sessions that a primary takes into view, and most that it expires, in one step.
+pub const EXPIRY_STEP: usize = 256;
 /// Most streams that a broker serves.
 pub const MAX_STREAMS: usize = 20_000;
 /// Most reads of the group's head that wait at a primary.

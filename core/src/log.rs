@@ -65,10 +65,17 @@ pub enum EntryKind {
     SessionOpen {
         /// Whose.
         publisher: PublisherId,
-        /// Its number, from 1.
+        /// Its number: this entry's offset, so that no session of a lineage has another's.
         incarnation: u64,
         /// From the request.
         nonce: Nonce,
+    },
+    /// A publisher's session ends: it was not heard of for long (R29).
+    SessionExpire {
+        /// Whose.
+        publisher: PublisherId,
+        /// Which one.
+        incarnation: u64,
     },
 }
 
@@ -88,7 +95,7 @@ impl Entry {
     pub const fn count(&self) -> u64 {
         match &self.kind {
             EntryKind::Batch(batch) => batch.header.count as u64,
-            EntryKind::EpochStart | EntryKind::SessionOpen { .. } => 1,
+            EntryKind::EpochStart | EntryKind::SessionOpen { .. } | EntryKind::SessionExpire { .. } => 1,
         }
     }
 
@@ -106,7 +113,7 @@ impl Entry {
     pub fn body_len(&self) -> usize {
         match &self.kind {
             EntryKind::Batch(batch) => batch.body.len(),
-            EntryKind::EpochStart | EntryKind::SessionOpen { .. } => 0,
+            EntryKind::EpochStart | EntryKind::SessionOpen { .. } | EntryKind::SessionExpire { .. } => 0,
         }
     }
 }

@@ -136,6 +136,13 @@ pub enum Trace {
         /// Its incarnation.
         incarnation: u64,
     },
+    /// A primary proposes to forget a publisher's session: nothing was heard of it for long (R29).
+    SessionExpired {
+        /// Whose.
+        publisher: PublisherId,
+        /// Its incarnation.
+        incarnation: u64,
+    },
     /// A subscriber's stream was opened.
     StreamOpened {
         /// On which link.

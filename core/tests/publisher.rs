@@ -42,6 +42,7 @@ impl Client {
             nonce: Nonce(6),
             discovery: vec![address("discovery-0")],
             group: 0,
+            outbox: None,
             config,
         };
         let mut harness = Harness::new(|now| Publisher::new(now, boot));
@@ -469,7 +470,8 @@ fn a_fenced_publisher_fails_everything_and_stops() {
     let fenced = Err(Error::Fenced { incarnation: 2 });
     let events = client.harness.take_events();
     assert_eq!(events[0], Event::Disconnected { cause: Detachment::Refused });
-    assert_eq!(events[1..], [Event::Completed { tickets: 1..4, result: fenced }]);
+    let stopped = Event::Stopped { error: Error::Fenced { incarnation: 2 } };
+    assert_eq!(events[1..], [Event::Completed { tickets: 1..4, result: fenced }, stopped]);
     assert_eq!(client.harness.closed.len(), 2, "both links");
     client.publish("t", 1);
     assert_eq!(client.completed(), [(4..5, fenced)]);

@@ -127,7 +127,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let config = Config { batch_bytes: 200, window_frames: 3, window_bytes: 700, ..Config::default() };
         let discovery = vec![address("discovery-0")];
-        let boot = Boot { seed, publisher: ME, nonce: Nonce(6), discovery, group: 0, config };
+        let boot = Boot { seed, publisher: ME, nonce: Nonce(6), discovery, group: 0, outbox: None, config };
         let mut client = Harness::new(|now| Publisher::new(now, boot));
         let (discovery, primary) = client.attach();
         Self {

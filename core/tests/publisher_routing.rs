@@ -16,6 +16,7 @@ fn boot(seed: u64, replicas: &[&str]) -> Boot {
         nonce: Nonce(6),
         discovery: replicas.iter().map(|replica| address(replica)).collect(),
         group: 0,
+        outbox: None,
         config: Config::default(),
     }
 }

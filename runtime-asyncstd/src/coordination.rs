@@ -97,6 +97,7 @@ pub fn embedded(address: Address, session_timeout: Duration) -> (Port, Backing) 
         transport: Transport::dial_only(),
         commands: requests,
         coordination: None,
+        storage: None,
         on_event,
     };
     (port, Backing(task::spawn(drive(client, clock, ports))))

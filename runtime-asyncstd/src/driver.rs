@@ -19,12 +19,14 @@ use steadfast_runtime::batch::Batch;
 use steadfast_runtime::clock::Clock;
 use steadfast_runtime::coordination::Port;
 use steadfast_runtime::inbox::Receiver;
-use steadfast_runtime::telemetry;
+use steadfast_runtime::{outbox, telemetry};
 
 /// Most commands handled in one turn.
 const COMMANDS: usize = 1_024;
 /// Most coordination events handled in one turn.
 const COORDINATION_EVENTS: usize = 64;
+/// Most storage events handled in one turn.
+const STORAGE_EVENTS: usize = 64;
 /// How long a stopping node's last frames may take to leave.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 
@@ -39,6 +41,8 @@ pub struct NodePorts<C, F> {
     pub commands: Receiver<C>,
     /// The coordination service, for a node that uses one.
     pub coordination: Option<Port>,
+    /// The storage, for a node that has one on a disk. Without, storage is memory: complete at once.
+    pub storage: Option<outbox::Port>,
     /// Takes the node's events. `Break` ends the drive.
     pub on_event: F,
 }
@@ -50,7 +54,7 @@ where
     N: Node,
     F: FnMut(N::Event) -> ControlFlow<()>,
 {
-    let mut turn = Turn { ports, stored: None, closed: Vec::new(), stopped: false };
+    let mut turn = Turn { ports, stored: None, storage_is_gone: false, closed: Vec::new(), stopped: false };
     let mut alarm = Alarm::new(clock);
     let mut batch = Batch::default();
     loop {
@@ -93,6 +97,7 @@ struct Turn<C, F> {
     /// The memory storage's last completion: it completes at once, and one says that all before
     /// it are complete too.
     stored: Option<storage::Ticket>,
+    storage_is_gone: bool,
     /// What the node has closed in this turn.
     closed: Vec<LinkId>,
     stopped: bool,
@@ -103,6 +108,14 @@ impl<C, F> Turn<C, F> {
     fn poll_inputs(&mut self, cx: &mut Context<'_>, batch: &mut Batch<C>) -> Poll<()> {
         if let Some(ticket) = self.stored.take() {
             batch.push(Input::Storage(storage::Event::Done(ticket)));
+        }
+        if let Some(port) = self.ports.storage.as_mut().filter(|_| !self.storage_is_gone) {
+            let take = |event| batch.push(Input::Storage(event));
+            if port.events.poll_drain(cx, STORAGE_EVENTS, take) == Poll::Ready(0) {
+                // Its thread has ended, and will complete nothing more.
+                self.storage_is_gone = true;
+                batch.push(Input::Storage(storage::Event::Failed));
+            }
         }
         if let Some(port) = &mut self.ports.coordination {
             let take = |event| batch.push(Input::Coordination(event));
@@ -144,7 +157,11 @@ impl<C, E, F: FnMut(E) -> ControlFlow<()>> Ports<E> for Turn<C, F> {
     }
 
     fn store(&mut self, request: storage::Request) {
-        self.stored = Some(request.ticket);
+        match &self.ports.storage {
+            // A storage that is gone has said so.
+            Some(port) => drop(port.requests.send(request)),
+            None => self.stored = Some(request.ticket),
+        }
     }
 
     fn event(&mut self, event: E) {

@@ -34,7 +34,14 @@ async fn service() -> (Address, Sender<service::Command>, JoinHandle<()>) {
     let node = Service::new(clock.now(), service::Boot { seed: 1, config: service::Config::default() });
     let (handle, commands) = inbox();
     let on_event = |event: service::Event| -> ControlFlow<()> { match event {} };
-    let ports = NodePorts { name: "service".into(), transport, commands, coordination: None, on_event };
+    let ports = NodePorts {
+        name: "service".into(),
+        transport,
+        commands,
+        coordination: None,
+        storage: None,
+        on_event,
+    };
     let task = task::spawn(drive(node, clock, ports));
     (address, handle, task)
 }
@@ -57,7 +64,14 @@ impl User {
             Err(_) => ControlFlow::Break(()),
         };
         let transport = Transport::dial_only();
-        let ports = NodePorts { name: "client".into(), transport, commands, coordination: None, on_event };
+        let ports = NodePorts {
+            name: "client".into(),
+            transport,
+            commands,
+            coordination: None,
+            storage: None,
+            on_event,
+        };
         task::spawn(drive(node, clock, ports));
         let user = Self { requests, events };
         user.ask(Request::OpenSession);

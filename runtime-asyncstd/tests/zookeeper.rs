@@ -58,7 +58,8 @@ where
         let opened = zookeeper.map(|config| coordination::zookeeper(config.clone()));
         let (port, backing) = opened.unzip();
         let name = name.to_owned();
-        let ports = NodePorts { name, transport, commands: receiver, coordination: port, on_event };
+        let ports =
+            NodePorts { name, transport, commands: receiver, coordination: port, storage: None, on_event };
         let task = task::spawn(async move {
             drive(node, clock, ports).await;
             if let Some(backing) = backing {
@@ -126,6 +127,7 @@ fn records_go_through_a_cluster_on_zookeeper() {
             nonce: identity::nonce(),
             discovery: vec![address.clone()],
             group: 0,
+            outbox: None,
             config: publisher::Config::default(),
         };
         let node = |now| Publisher::new(now, boot);

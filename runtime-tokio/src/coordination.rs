@@ -102,6 +102,7 @@ pub fn embedded(address: Address, session_timeout: Duration) -> (Port, Backing) 
         transport: Transport::dial_only(),
         commands: requests,
         coordination: None,
+        storage: None,
         on_event,
     };
     (port, Backing(tokio::spawn(drive(client, clock, ports))))

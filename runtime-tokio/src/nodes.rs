@@ -188,7 +188,8 @@ where
             last = Some(event);
             ControlFlow::Break(())
         };
-        let ports = NodePorts { name, transport, commands: receiver, coordination: port, on_event };
+        let ports =
+            NodePorts { name, transport, commands: receiver, coordination: port, storage: None, on_event };
         drive(node, clock, ports).await;
         if let Some(backing) = backing {
             backing.close().await;

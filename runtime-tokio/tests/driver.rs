@@ -59,6 +59,7 @@ impl Node for Recorder {
                 self.close_on_frame = true;
                 return;
             }
+            Input::Storage(storage::Event::Failed) => return,
             Input::Command(Order::Store(ticket)) => {
                 let operation = storage::Operation::Truncate(0);
                 self.outputs.push_back(Output::Store(storage::Request { ticket, operation }));
@@ -108,7 +109,14 @@ fn start(transport: Transport) -> Drive {
         events.send(event).ok();
         if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let ports = NodePorts { name: "recorder".into(), transport, commands, coordination: None, on_event };
+    let ports = NodePorts {
+        name: "recorder".into(),
+        transport,
+        commands,
+        coordination: None,
+        storage: None,
+        on_event,
+    };
     let task = tokio::spawn(drive(Recorder::default(), clock, ports));
     Drive { clock, orders, seen, task }
 }

@@ -29,16 +29,27 @@ pub enum PublishError {
     #[error("not sent: the topic {0}")]
     Topic(steadfast_core::id::InvalidText),
     /// The cluster is at fault.
-    #[error(
-        "the cluster gave up its data (lineage {} became {}): records that it acknowledged may be lost",
-        from.lineage, to.lineage
-    )]
+    #[error("{}", change_of_history(*from, *to))]
     LineageChanged {
         /// The history that was given up.
         from: History,
         /// The history that holds now.
         to: History,
     },
+}
+
+fn change_of_history(from: History, to: History) -> String {
+    if from.group_id != to.group_id {
+        return format!(
+            "the cluster that was here is gone, and another one is in its place ({:?}, not {:?}): check the \
+             address of discovery, or publish what this one is to hold",
+            to.group_id, from.group_id
+        );
+    }
+    format!(
+        "the cluster gave up its data (lineage {} became {}): records that it acknowledged may be lost",
+        from.lineage, to.lineage
+    )
 }
 
 /// How much may wait for its acknowledgement.
@@ -59,6 +70,12 @@ pub struct Progress {
     pub acknowledged: u64,
     /// Records that failed.
     pub failed: u64,
+    /// Records that an earlier process left in the outbox, and that are not completed yet.
+    pub recovering: u64,
+    /// Those of them that were acknowledged.
+    pub recovered: u64,
+    /// Those of them that failed.
+    pub unrecovered: u64,
 }
 
 #[derive(Debug)]
@@ -92,7 +109,14 @@ impl Completions {
     pub const fn new(bound: Bound) -> Self {
         Self(Mutex::new(State {
             bound,
-            progress: Progress { published: 0, acknowledged: 0, failed: 0 },
+            progress: Progress {
+                published: 0,
+                acknowledged: 0,
+                failed: 0,
+                recovering: 0,
+                recovered: 0,
+                unrecovered: 0,
+            },
             watermark: 0,
             ahead: BTreeMap::new(),
             failed: BTreeMap::new(),
@@ -149,6 +173,26 @@ impl Completions {
         woken.into_iter().for_each(Waker::wake);
     }
 
+    /// So many records of an earlier process are still to be completed.
+    pub fn expect_recovery(&self, records: u64) {
+        self.lock().progress.recovering = records;
+    }
+
+    /// Records of an earlier process, which have no tickets, are completed. The next flush reports it when
+    /// they failed.
+    pub fn recover(&self, records: u64, result: Result<(), PublishError>) {
+        let mut state = self.lock();
+        state.progress.recovering = state.progress.recovering.saturating_sub(records);
+        match result {
+            Ok(()) => state.progress.recovered += records,
+            Err(error) => {
+                state.progress.unrecovered += records;
+                state.unreported.get_or_insert(error);
+            }
+        }
+        state.waiters.drain(..).for_each(Waker::wake);
+    }
+
     /// Something went wrong that concerns no single record: the next flush reports it.
     pub fn warn(&self, error: PublishError) {
         self.lock().unreported.get_or_insert(error);
@@ -190,10 +234,11 @@ impl Completions {
         self.lock().receipts.remove(&ticket);
     }
 
-    /// Ready when every ticket below is completed, with the first failure that was not reported yet.
+    /// Ready when every ticket below and everything to be recovered is completed, with the first failure that was not reported yet.
     pub fn poll_flushed(&self, cx: &mut Context<'_>, below: u64) -> Poll<Result<(), PublishError>> {
         let mut state = self.lock();
-        if state.watermark < below && state.end.is_none() {
+        let open = state.watermark < below || state.progress.recovering > 0;
+        if open && state.end.is_none() {
             state.wait(cx);
             return Poll::Pending;
         }
@@ -346,7 +391,7 @@ mod tests {
         assert_eq!(flushed(&completions, 6), Poll::Ready(Ok(())), "a failure is reported once");
         assert_eq!([resolved(1), resolved(3)], [Poll::Ready(Ok(())); 2]);
         assert_eq!(resolved(2), Poll::Ready(Err(UNKNOWN)), "but its receipt keeps saying it");
-        let expected = Progress { published: 8, acknowledged: 5, failed: 1 };
+        let expected = Progress { published: 8, acknowledged: 5, failed: 1, ..Progress::default() };
         assert_eq!(completions.progress(), expected);
     }
 

@@ -11,6 +11,7 @@ pub mod identity;
 pub mod inbox;
 pub mod logs;
 pub mod outbound;
+pub mod outbox;
 pub mod peers;
 pub mod secret;
 pub mod telemetry;

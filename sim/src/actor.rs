@@ -46,6 +46,16 @@ pub enum Event {
     Subscriber(subscriber::Event),
 }
 
+impl Event {
+    /// A publisher's event, if it is one.
+    pub const fn publisher(&self) -> Option<&publisher::Event> {
+        match self {
+            Self::Publisher(event) => Some(event),
+            _ => None,
+        }
+    }
+}
+
 impl Actor {
     /// The broker, if it is one.
     pub fn broker(&self) -> Option<&Broker> {

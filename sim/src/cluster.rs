@@ -7,10 +7,14 @@ use crate::fault::Fault;
 use crate::fingerprint::Fingerprint;
 use crate::network::ProcessId;
 use crate::observer::{Observer, Published, Received};
+use crate::outbox::Disk;
 use crate::random::{Draws, Purpose};
 use crate::render::Renderer;
 use crate::world::{self, Life, Step, World};
+use std::cell::{Ref, RefCell};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 use steadfast_core::broker::{self, Broker, OnTotalLoss};
 use steadfast_core::coordination::Paths;
@@ -18,7 +22,7 @@ use steadfast_core::discovery::{self, Discovery};
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::group::GroupState;
 use steadfast_core::id::{Address, Generation, Incarnation, NodeName, Nonce, PublisherId};
-use steadfast_core::limits::Timing;
+use steadfast_core::limits::{SESSION_EXPIRY, Timing};
 use steadfast_core::log::EntryKind;
 use steadfast_core::message;
 use steadfast_core::node::Output;
@@ -54,6 +58,10 @@ pub struct Config {
     pub min_in_sync: u32,
     /// What a group does when its data is gone.
     pub on_total_loss: OnTotalLoss,
+    /// When the session of a publisher that is not heard of is forgotten.
+    pub session_expiry: Duration,
+    /// Whether publishers have an outbox.
+    pub outboxes: bool,
 }
 
 impl Default for Config {
@@ -68,6 +76,8 @@ impl Default for Config {
             timing: Timing::default(),
             min_in_sync: 1,
             on_total_loss: OnTotalLoss::Reset,
+            session_expiry: SESSION_EXPIRY,
+            outboxes: false,
         }
     }
 }
@@ -98,6 +108,7 @@ pub struct Cluster {
     brokers: Vec<ProcessId>,
     discoveries: Vec<ProcessId>,
     publishers: Vec<ProcessId>,
+    disks: BTreeMap<ProcessId, Rc<RefCell<Disk>>>,
     subscribers: Vec<(ProcessId, Filter)>,
 }
 
@@ -119,6 +130,7 @@ impl Cluster {
             brokers: Vec::new(),
             discoveries: Vec::new(),
             publishers: Vec::new(),
+            disks: BTreeMap::new(),
             subscribers: Vec::new(),
         };
         cluster.world.record_changes(&Paths::new(ROOT.to_owned()).state(0));
@@ -153,9 +165,11 @@ impl Cluster {
         let node = NodeName::new(&name).expect("a valid name");
         let listens = address(&name);
         let (timing, on_total_loss) = (config.timing.clone(), config.on_total_loss);
+        let session_expiry = config.session_expiry;
         let starter = move |life: &Life| {
+            let timing = timing.clone();
             let config =
-                broker::Config { timing: timing.clone(), on_total_loss, ..broker::Config::default() };
+                broker::Config { timing, on_total_loss, session_expiry, ..broker::Config::default() };
             let boot = broker::Boot {
                 seed: life.seed(),
                 node: node.clone(),
@@ -179,6 +193,8 @@ impl Cluster {
         let discovery = Self::discovery_addresses(config);
         let timing = config.timing.clone();
         let id = PublisherId(u128::from(number) << 96);
+        let disk = config.outboxes.then(|| Rc::new(RefCell::new(Disk::default())));
+        let reads = disk.clone();
         let starter = move |life: &Life| {
             let boot = publisher::Boot {
                 seed: life.seed(),
@@ -187,11 +203,13 @@ impl Cluster {
                 discovery: discovery.clone(),
                 group: 0,
                 config: publisher::Config { timing: timing.clone(), ..publisher::Config::default() },
+                outbox: reads.as_ref().map(|disk| disk.borrow_mut().read()),
             };
             Actor::Publisher(Box::new(Publisher::new(life.now, boot)))
         };
         let process = self.world.add(&format!("p{number}"), None, Box::new(starter));
         self.observer.add_publisher(process, id);
+        self.disks.extend(disk.map(|disk| (process, disk)));
         self.publishers.push(process);
     }
 
@@ -272,6 +290,14 @@ impl Cluster {
     /// What became of a publisher's records.
     pub fn published(&self, publisher: ProcessId) -> &Published {
         self.observer.published(publisher)
+    }
+
+    /// The disk with a publisher's outbox.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub fn disk(&self, publisher: ProcessId) -> Ref<'_, Disk> {
+        self.disks[&publisher].borrow()
     }
 
     /// What a subscriber has delivered.
@@ -373,6 +399,11 @@ impl Cluster {
                 self.world.command(step.at, step.process, Command::Subscriber(command));
             }
         }
+        if let Some(disk) = self.disks.get(&step.process) {
+            let draws = self.world.draws();
+            let seen = disk.borrow_mut().observe(step, draws, Event::publisher);
+            seen.map_err(|violation| self.failure(violation))?;
+        }
         let result = self.observer.observe(&mut self.world, step, &mut self.checks);
         result.map_err(|violation| self.failure(violation))
     }
@@ -391,6 +422,7 @@ impl Cluster {
         self.state().is_some_and(in_sync)
             && self.primary().is_some()
             && self.publishers.iter().all(|&process| self.published(process).is_settled())
+            && self.disks.values().all(|disk| disk.borrow().is_settled())
             && self.subscribers.iter().all(|(process, filter)| self.has_everything(*process, filter))
             && self.subscribers().all(|process| !self.received(process).asks)
     }

@@ -15,6 +15,7 @@ pub mod fingerprint;
 pub mod nemesis;
 pub mod network;
 pub mod observer;
+pub mod outbox;
 pub mod pipe;
 pub mod queue;
 pub mod random;

@@ -40,12 +40,14 @@ pub struct Published {
     pub unknown: u64,
     /// Records refused.
     pub refused: u64,
+    /// Records whose fate the application does not know because its process died.
+    pub abandoned: u64,
 }
 
 impl Published {
     /// Whether every record's fate is settled.
     pub const fn is_settled(&self) -> bool {
-        self.acknowledged + self.unknown + self.refused == self.asked
+        self.acknowledged + self.unknown + self.refused + self.abandoned == self.asked
     }
 }
 
@@ -134,6 +136,12 @@ impl Observer {
         {
             // The log is in memory (R22).
             checks.observe(&Fact::StorageLost(&seen.process.member))?;
+        }
+        if matches!(step.cause, Cause::Fault(Fault::Crash(_) | Fault::PowerLoss(_)))
+            && let Some((_, published)) = self.publishers.get_mut(&step.process)
+        {
+            published.abandoned =
+                published.asked - published.acknowledged - published.unknown - published.refused;
         }
         if let Some(broker) = world.node(step.process).and_then(Actor::broker) {
             self.broker(broker, step, checks)?;
@@ -289,6 +297,7 @@ impl Seen {
                 checks.observe(&Fact::Wiped(member))?;
                 self.end = 0;
             }
+            Operation::Outbox(_) => return Err(unexpected(format!("{member:?} has an outbox"))),
         }
         for (_, end) in &mut self.pending {
             *end = (*end).min(self.end);

@@ -201,6 +201,7 @@ fn entries(entries: &[Entry]) -> String {
             EntryKind::Batch(inner) => batch(inner),
             EntryKind::EpochStart => "EpochStart".to_owned(),
             EntryKind::SessionOpen { incarnation, .. } => format!("SessionOpen({incarnation})"),
+            EntryKind::SessionExpire { incarnation, .. } => format!("SessionExpire({incarnation})"),
         };
         let _ = write!(text, " @{} e{} {kind}", entry.offset, entry.epoch);
         text

@@ -116,6 +116,8 @@ pub enum Cause {
     Coordination(coord::Event),
     /// A storage request, and every one before it, is complete.
     Stored(Ticket),
+    /// The storage does nothing any more.
+    StorageFailed,
     /// A deadline has come.
     Timeout,
 }
@@ -554,6 +556,7 @@ fn cause<C>(input: &Input<C>, process: ProcessId, network: &Network) -> Cause {
         Input::Link { link, status } => Cause::Link(*link, *status),
         Input::Coordination(event) => Cause::Coordination(event.clone()),
         Input::Storage(storage::Event::Done(ticket)) => Cause::Stored(*ticket),
+        Input::Storage(storage::Event::Failed) => Cause::StorageFailed,
         Input::Timeout => Cause::Timeout,
     }
 }

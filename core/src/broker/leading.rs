@@ -132,7 +132,9 @@ impl Broker {
             .take_while(|entry| entry.end() <= to)
             .filter_map(|entry| match &entry.kind {
                 EntryKind::Batch(batch) => Some(batch.header.publisher),
-                EntryKind::EpochStart | EntryKind::SessionOpen { .. } => None,
+                EntryKind::EpochStart | EntryKind::SessionOpen { .. } | EntryKind::SessionExpire { .. } => {
+                    None
+                }
             })
             .collect();
         self.replica.advance_commit(to);
@@ -157,6 +159,7 @@ impl Broker {
         // R13: when commits have waited long enough for a follower, nothing else may come to say so.
         self.advance_commit(now);
         self.change_in_sync_set(now);
+        self.expire_sessions(now);
         self.advance_head_reads(now);
         let Role::Primary(primary) = &mut self.role else { return };
         if !primary.silent {

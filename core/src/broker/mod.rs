@@ -9,6 +9,7 @@ pub mod candidacy;
 pub mod configuration;
 pub mod delivery;
 pub mod durability;
+pub mod expiry;
 pub mod followers;
 mod following;
 pub mod head;
@@ -26,13 +27,13 @@ use crate::coordination::registry::{Registry, Update, group_changed};
 use crate::coordination::{self, CallIds, Context, Paths, Request, SessionState};
 use crate::group::{LiveNode, PrimaryId};
 use crate::id::{Address, BrokerIdentity, Endpoint, Epoch, Generation, Group, Incarnation, Member, NodeName};
-use crate::limits::{SHUTDOWN_DEADLINE, Timing};
+use crate::limits::{SESSION_EXPIRY, SHUTDOWN_DEADLINE, Timing};
 use crate::link::{Dialler, Frame, LinkId, LinkStatus};
 use crate::message::{Message, Refusal};
 use crate::node::{Input, Node, Outbox, Output};
 use crate::rng::{Backoff, Rng};
 use crate::storage;
-use crate::time::{Instant, earliest};
+use crate::time::{Duration, Instant, earliest};
 use crate::trace::{Halt, Rejection, Trace};
 use crate::wire;
 use alloc::string::String;
@@ -63,6 +64,8 @@ pub struct Config {
     pub uncommitted_bytes: u64,
     /// What to do when all data is lost.
     pub on_total_loss: OnTotalLoss,
+    /// A publisher's session of which the primary has heard nothing for this long is forgotten (R29).
+    pub session_expiry: Duration,
 }
 
 impl Default for Config {
@@ -72,6 +75,7 @@ impl Default for Config {
             log_bytes: 1 << 30,
             uncommitted_bytes: 32 << 20,
             on_total_loss: OnTotalLoss::default(),
+            session_expiry: SESSION_EXPIRY,
         }
     }
 }
@@ -274,8 +278,8 @@ impl Broker {
             Message::OpenStream(request) => self.handle_open_stream(now, link, request),
             Message::Credit { stream, limit } => self.handle_credit(now, link, stream, limit),
             Message::CloseStream { stream } => self.handle_close_stream(link, stream),
+            Message::Ping { token } => self.handle_ping(now, link, token),
             Message::ReadHead { token } => self.handle_read_head(now, link, token),
-            Message::Ping { token } => self.handle_ping(link, token),
             Message::Refusal { reason, .. } => self.handle_refusal(now, link, &reason),
             Message::Pong { .. } => {}
             Message::StatusRequest { token } => self.handle_status_request(now, link, token),
@@ -346,7 +350,8 @@ impl Broker {
     }
 
     fn handle_storage(&mut self, now: Instant, event: storage::Event) {
-        let storage::Event::Done(ticket) = event;
+        // What is not durable is not acknowledged, here or by a backup: the group goes on without.
+        let storage::Event::Done(ticket) = event else { return };
         self.replica.stored(ticket);
         match self.role {
             Role::Backup(_) => self.acknowledge(),

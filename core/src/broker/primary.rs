@@ -1,6 +1,7 @@
 //! What a primary knows in its epoch: its followers, its clients, and how alone it is.
 
 use super::delivery::Delivery;
+use super::expiry::Expiry;
 use super::followers::{Followers, Sender};
 use super::head::HeadReads;
 use super::probes::Probes;
@@ -9,6 +10,7 @@ use crate::limits::Timing;
 use crate::link::{LinkId, LinkStatus};
 use crate::node::Outbox;
 use crate::time::{Instant, earliest};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 
 /// A publisher that waits for its session to be committed.
@@ -41,6 +43,8 @@ pub struct Primary {
     /// Where each publisher's acknowledgements go.
     pub(super) publishers: BTreeMap<PublisherId, LinkId>,
     pub(super) opens: VecDeque<PendingOpen>,
+    /// Since when nothing was heard of each publisher.
+    pub(super) expiry: Box<Expiry>,
     /// A follower that is about to catch up: commits wait for it, so that it can (R13).
     pub(super) joining: Option<Joining>,
 }
@@ -72,6 +76,7 @@ impl Primary {
             head_reads: HeadReads::default(),
             publishers: BTreeMap::new(),
             opens: VecDeque::new(),
+            expiry: Box::new(Expiry::new(now)),
             joining: None,
         }
     }
@@ -100,6 +105,7 @@ impl Primary {
     pub fn forgive(&mut self, now: Instant) {
         self.since = now;
         self.followers.forgive(now);
+        self.expiry.forgive(now);
     }
 
     /// A link's status: a follower or client is gone, or a probe has an answer.
@@ -113,6 +119,7 @@ impl Primary {
         if status != LinkStatus::Up {
             self.followers.detach(link);
             self.delivery.drop_link(link);
+            self.expiry.unlink(link);
             self.head_reads.drop_link(link);
             self.publishers.retain(|_, other| *other != link);
             self.opens.retain(|open| open.link != link);

@@ -26,33 +26,29 @@ impl Broker {
         }
         let publisher = request.publisher;
         let session = self.replica.sessions().overlay().get(publisher).copied();
-        let known = session.filter(|session| match request.incarnation {
-            // The same nonce is the same request, come again.
-            0 => session.nonce == request.nonce,
-            incarnation => session.incarnation == incarnation,
-        });
-        if known.is_some() {
-            return self.await_commit(link, publisher);
-        }
         match session {
-            None if request.incarnation > 0 => {
-                self.refuse(link, Refusal::UnknownSession { publisher });
-            }
-            Some(session) if request.incarnation > 0 => {
+            // The same nonce is the same request, come again, or the session that it opened.
+            Some(session) if session.nonce == request.nonce => self.await_commit(now, link, publisher),
+            // R28: only who names the session that is there continues it. A request that was under way
+            // for long never ends a session that began after it.
+            Some(session) if session.incarnation != request.incarnation => {
                 let incarnation = session.incarnation;
                 self.refuse(link, Refusal::Fenced { publisher, incarnation });
             }
-            None if self.replica.sessions().overlay().len() >= MAX_SESSIONS => {
+            None if request.incarnation > 0 => {
+                self.refuse(link, Refusal::UnknownSession { publisher });
+            }
+            None if !self.has_room_for_a_session(now) => {
                 self.refuse_busy(link, publisher, (1, RETRY_LATER), Limit::Sessions);
             }
             _ if let Some(limit) = self.limit_reached(0) => {
                 self.refuse_busy(link, publisher, (1, RETRY_LATER), limit);
             }
             _ => {
-                let incarnation = session.map_or(0, |session| session.incarnation) + 1;
+                let incarnation = self.replica.log().end();
                 let nonce = request.nonce;
                 self.append(now, vec![EntryKind::SessionOpen { publisher, incarnation, nonce }]);
-                self.await_commit(link, publisher);
+                self.await_commit(now, link, publisher);
             }
         }
     }
@@ -74,6 +70,7 @@ impl Broker {
         }
         let Role::Primary(primary) = &mut self.role else { return };
         primary.publishers.insert(publisher, link);
+        primary.expiry.heard(now, publisher, link);
         let before = publish.batches.len();
         let fresh = fresh(publish.batches, session.last_sequence);
         let repeated = fresh.len() < before;
@@ -124,7 +121,7 @@ impl Broker {
     }
 
     /// Stamps offsets and the epoch on new entries, appends and replicates them.
-    fn append(&mut self, now: Instant, kinds: Vec<EntryKind>) {
+    pub(super) fn append(&mut self, now: Instant, kinds: Vec<EntryKind>) {
         let Some(epoch) = self.leads() else { return };
         let mut offset: Offset = self.replica.log().end();
         let stamp = |kind| {
@@ -162,7 +159,7 @@ impl Broker {
     }
 
     /// Answers as soon as the publisher's session, as it is in the log now, is committed.
-    fn await_commit(&mut self, link: LinkId, publisher: PublisherId) {
+    fn await_commit(&mut self, now: Instant, link: LinkId, publisher: PublisherId) {
         let same = {
             let sessions = self.replica.sessions();
             let incarnation = |session: &super::sessions::Session| session.incarnation;
@@ -172,6 +169,7 @@ impl Broker {
         let offset = self.replica.log().end().saturating_sub(1);
         let Role::Primary(primary) = &mut self.role else { return };
         primary.publishers.insert(publisher, link);
+        primary.expiry.heard(now, publisher, link);
         match same {
             true => self.answer_open(link, publisher),
             false if primary.opens.len() >= MAX_SESSIONS => {

@@ -9,11 +9,11 @@ use alloc::collections::BTreeMap;
 /// One publisher's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// Which of the publisher's sessions, from 1.
+    /// Which of the group's sessions: the offset at which it was opened.
     pub incarnation: u64,
     /// The request that opened it.
     pub nonce: Nonce,
-    /// The last record's number; 0 when there is none.
+    /// The last record's number, also of the session that it continued; 0 when there is none.
     pub last_sequence: Sequence,
 }
 
@@ -37,12 +37,20 @@ impl SessionTable {
         self.0.is_empty()
     }
 
-    /// Whether the entry continues this fold: a batch its session, a session its publisher's last.
+    /// Each publisher and its session, from this publisher on.
+    pub fn from(&self, publisher: PublisherId) -> impl Iterator<Item = (PublisherId, &Session)> {
+        self.0.range(publisher..).map(|(publisher, session)| (*publisher, session))
+    }
+
+    /// Whether the entry continues this fold: a batch its session, and what is expired is there. R28: a
+    /// session is numbered by its place in the log, so that a late frame of one that has expired never
+    /// passes for one of its successor.
     pub fn admits(&self, entry: &Entry) -> bool {
         match &entry.kind {
             EntryKind::EpochStart => true,
-            EntryKind::SessionOpen { publisher, incarnation, .. } => {
-                *incarnation == self.get(*publisher).map_or(0, |session| session.incarnation) + 1
+            EntryKind::SessionOpen { incarnation, .. } => *incarnation == entry.offset && *incarnation > 0,
+            EntryKind::SessionExpire { publisher, incarnation } => {
+                self.get(*publisher).is_some_and(|session| session.incarnation == *incarnation)
             }
             EntryKind::Batch(batch) => self.get(batch.header.publisher).is_some_and(|session| {
                 session.incarnation == batch.header.incarnation
@@ -56,8 +64,13 @@ impl SessionTable {
         match &entry.kind {
             EntryKind::EpochStart => {}
             EntryKind::SessionOpen { publisher, incarnation, nonce } => {
-                let session = Session { incarnation: *incarnation, nonce: *nonce, last_sequence: 0 };
-                self.0.insert(*publisher, session);
+                // R28: the numbers go on where the session that this one continues has stopped.
+                let last_sequence = self.get(*publisher).map_or(0, |session| session.last_sequence);
+                self.0
+                    .insert(*publisher, Session { incarnation: *incarnation, nonce: *nonce, last_sequence });
+            }
+            EntryKind::SessionExpire { publisher, .. } => {
+                self.0.remove(publisher);
             }
             EntryKind::Batch(batch) => {
                 let session = self.0.get_mut(&batch.header.publisher);

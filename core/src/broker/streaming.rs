@@ -84,7 +84,10 @@ impl Broker {
     }
 
     /// R20: a primary that is cut off does not answer.
-    pub(super) fn handle_ping(&mut self, link: LinkId, token: u64) {
+    pub(super) fn handle_ping(&mut self, now: Instant, link: LinkId, token: u64) {
+        if let Role::Primary(primary) = &mut self.role {
+            primary.expiry.heard_on(now, link);
+        }
         let silent = matches!(&self.role, Role::Primary(primary) if primary.silent);
         if !silent {
             self.send(link, &Message::Pong { token });

@@ -28,6 +28,9 @@ pub enum Error {
         /// The other process's session incarnation.
         incarnation: u64,
     },
+    /// The machine is at fault: the outbox cannot be written. The record may be in the outbox and in the
+    /// cluster. This publisher has stopped.
+    OutboxFailed,
 }
 
 impl fmt::Display for Error {
@@ -51,6 +54,10 @@ impl fmt::Display for Error {
                 f,
                 "stopped: another process uses this publisher's identity (session {incarnation}); give \
                  each process an identity of its own"
+            ),
+            Self::OutboxFailed => f.write_str(
+                "stopped: the outbox cannot be written; put that right and start the publisher again with \
+                 the same outbox: what is in it is sent then",
             ),
         }
     }

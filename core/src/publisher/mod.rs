@@ -9,8 +9,11 @@
 //! - A session ends with its group's lineage, or when the primary does not know it (R29): what was
 //!   sent and not acknowledged is then [`Error::Unknown`] and never sent again; what was not sent goes
 //!   on in a new session. Only a broker's word ends a session: a route alone may be wrong.
+//! - With an [`outbox`] a batch leaves only when it is in durable storage, and another process goes on
+//!   from there: it continues the session under another number, which ends the first process for good.
 
 mod error;
+pub mod outbox;
 mod queue;
 mod session;
 mod window;
@@ -24,12 +27,14 @@ use crate::limits::{MAX_BATCH_LEN, MAX_FRAME_ENTRIES, MAX_RECORD_LEN, Timing};
 use crate::log::{Batch, BatchHeader, Codec};
 use crate::message::{History, Message, Publish};
 use crate::node::{Input, Node, Output};
+use crate::storage;
 use crate::time::{Duration, Instant, earliest, is_due};
 use crate::trace::Detachment;
 use crate::wire::records;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::ops::Range;
+use outbox::{Change, Outbox, Saved};
 use queue::{Queue, Tickets, Unnumbered};
 use window::Window;
 
@@ -48,6 +53,8 @@ pub struct Boot {
     pub group: Group,
     /// Settings.
     pub config: Config,
+    /// What the outbox holds; `None`: the publisher has none, and stores nothing.
+    pub outbox: Option<Saved>,
 }
 
 /// Settings of a publisher.
@@ -109,6 +116,13 @@ pub enum Event {
         /// How it ended.
         result: Result<(), Error>,
     },
+    /// What became of records that an earlier process left in the outbox.
+    Recovered {
+        /// How many.
+        records: u64,
+        /// How it ended.
+        result: Result<(), Error>,
+    },
     /// A session is open with a primary.
     Connected {
         /// Which process.
@@ -129,6 +143,11 @@ pub enum Event {
         /// The history that holds now.
         to: History,
     },
+    /// It has stopped by itself: nothing more is sent, and what is published is refused for this reason.
+    Stopped {
+        /// Why.
+        error: Error,
+    },
     /// Closed. Nothing more comes but refusals.
     Closed,
 }
@@ -142,6 +161,10 @@ struct Session {
     nonce: Nonce,
     /// 0 until a primary has opened it.
     incarnation: u64,
+    /// The session of this identity that it continues, as far as is known; 0 when there is none.
+    continues: u64,
+    /// From the outbox: nobody else may have continued that session.
+    inherited: bool,
     phase: Phase,
 }
 
@@ -149,14 +172,16 @@ struct Session {
 enum Phase {
     /// No link.
     Detached,
+    /// A primary is there; the request to open is being stored.
+    Storing,
     /// Asked to open; asks again at this time.
     Opening { retry_at: Instant },
     /// Batches may be sent.
     Open,
     /// Open, but the primary asked for a pause; goes on at this time from this number.
     Paused { until: Instant, from: Sequence },
-    /// Another process has the identity. For good.
-    Fenced { incarnation: u64 },
+    /// For good: another process has the identity, or nothing can be stored.
+    Ended(Error),
 }
 
 /// How far closing has come.
@@ -164,6 +189,8 @@ enum Phase {
 enum Closing {
     No,
     Draining,
+    /// Everything is completed, and the outbox is told.
+    Finishing,
     Done,
 }
 
@@ -177,6 +204,7 @@ pub struct Publisher {
     session: Session,
     queue: Queue,
     window: Window,
+    outbox: Option<Outbox>,
     /// When the window last moved or was last sent again.
     progress_at: Instant,
     /// The gap that was answered last: the same gap is reported once for every frame behind it.
@@ -197,14 +225,26 @@ impl Publisher {
         let timing = config.timing.clone();
         let mut connector = Connector::new(boot.discovery, boot.group, timing, &mut shared.rng);
         connector.start(&mut shared.cx());
+        let saved = boot.outbox.as_ref().and_then(|saved| saved.session);
+        let session = Session {
+            history: saved.map(|saved| saved.history),
+            nonce: saved.and_then(|saved| saved.attempt).unwrap_or(boot.nonce),
+            incarnation: 0,
+            continues: saved.map_or(0, |saved| saved.incarnation),
+            inherited: saved.is_some_and(|saved| saved.incarnation > 0),
+            phase: Phase::Detached,
+        };
+        let outbox = boot.outbox.is_some().then(|| Outbox::new(saved));
+        let batches = boot.outbox.map_or_else(Vec::new, |saved| saved.batches);
         Self {
             id: boot.publisher,
             queue: Queue::new(config.batch_bytes),
             config,
             shared,
             connector,
-            session: Session { history: None, nonce: boot.nonce, incarnation: 0, phase: Phase::Detached },
-            window: Window::after(0),
+            session,
+            window: Window::restore(batches, saved.map_or(1, |saved| saved.next)),
+            outbox,
             progress_at: now,
             answered_gap: None,
             connected: false,
@@ -222,8 +262,8 @@ impl Publisher {
     }
 
     fn refusal(&self, len: usize) -> Option<Error> {
-        if let Phase::Fenced { incarnation } = self.session.phase {
-            return Some(Error::Fenced { incarnation });
+        if let Phase::Ended(error) = self.session.phase {
+            return Some(error);
         }
         if self.closing != Closing::No {
             return Some(Error::Closed);
@@ -247,13 +287,17 @@ impl Publisher {
         if idle {
             self.progress_at = self.shared.now;
         }
-        while self.window.frames() < self.config.window_frames.max(1) {
+        while self.window.frame_count() < self.config.window_frames.max(1) {
             let frame = self.cut_frame(idle);
             if frame.is_empty() {
                 break;
             }
             self.window.next_frame();
-            self.transmit(frame);
+            if self.outbox.is_some() {
+                self.store(frame);
+            } else {
+                self.transmit(frame);
+            }
         }
     }
 
@@ -299,12 +343,61 @@ impl Publisher {
     /// Sends what is in flight again, from this number on: the same bytes in the same order (R28).
     fn resend(&mut self, from: Sequence) {
         self.progress_at = self.shared.now;
-        for frame in self.window.frames_from(from, self.config.batch_bytes) {
+        self.send_stored(from);
+    }
+
+    /// Sends what is in flight from this number on, as far as it is stored where there is an outbox.
+    fn send_stored(&mut self, from: Sequence) {
+        let upto = self.outbox.as_ref().map_or(Sequence::MAX, Outbox::durable);
+        for frame in self.window.frames(from, upto, self.config.batch_bytes) {
             self.transmit(frame);
         }
     }
 
+    /// Asks for batches to be stored; they are sent when they are.
+    fn store(&mut self, batches: Vec<Batch>) {
+        let Some(outbox) = &mut self.outbox else { return };
+        let history = self.session.history.expect("an open session has a history");
+        let acknowledged = self.window.first_unacknowledged() - 1;
+        let last = self.window.next() - 1;
+        outbox.append(Change::Append { history, batches, acknowledged }, last, &mut self.shared.out);
+    }
+
+    fn handle_storage(&mut self, event: storage::Event) {
+        let Some(outbox) = &mut self.outbox else { return };
+        match event {
+            storage::Event::Failed => self.end(Error::OutboxFailed),
+            storage::Event::Done(ticket) => {
+                let before = outbox.durable();
+                outbox.done(ticket);
+                match self.session.phase {
+                    Phase::Open => self.send_stored(before + 1),
+                    // What it waited for may be its own request to open the session.
+                    Phase::Storing => self.open_session(),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Everything ends here, for this reason.
+    fn end(&mut self, error: Error) {
+        if matches!(self.session.phase, Phase::Ended(_)) {
+            return;
+        }
+        self.detached(Detachment::Refused);
+        self.session.phase = Phase::Ended(error);
+        let mut tickets = self.window.drain();
+        tickets.append(self.queue.drain());
+        self.complete(tickets, Err(error));
+        self.shared.out.event(Event::Stopped { error });
+        self.connector.close(&mut self.shared.cx());
+    }
+
     fn complete(&mut self, tickets: Tickets, result: Result<(), Error>) {
+        if tickets.recovered() > 0 {
+            self.shared.out.event(Event::Recovered { records: tickets.recovered(), result });
+        }
         for tickets in tickets.into_ranges() {
             self.shared.out.event(Event::Completed { tickets, result });
         }
@@ -335,11 +428,19 @@ impl Publisher {
 
     fn close_if_drained(&mut self) {
         if self.closing == Closing::Draining && self.queue.is_empty() && self.window.is_empty() {
-            self.closing = Closing::Done;
+            self.closing = Closing::Finishing;
             self.connector.close(&mut self.shared.cx());
-            if !matches!(self.session.phase, Phase::Fenced { .. }) {
+            if !matches!(self.session.phase, Phase::Ended(_)) {
                 self.session.phase = Phase::Detached;
+                if let Some(outbox) = &mut self.outbox {
+                    outbox.finish(&mut self.shared.out);
+                }
             }
+        }
+        let ended = matches!(self.session.phase, Phase::Ended(_));
+        let told = ended || self.outbox.as_ref().is_none_or(Outbox::is_finished);
+        if self.closing == Closing::Finishing && told {
+            self.closing = Closing::Done;
             self.shared.out.event(Event::Closed);
         }
     }
@@ -376,7 +477,13 @@ impl Node for Publisher {
     type Event = Event;
 
     fn handle_input(&mut self, now: Instant, input: Input<Command>) {
+        let stalled = now.since(self.shared.now) > self.config.timing.client_suspicion;
         self.shared.now = now;
+        // R29: this process was not running, and its session may be over. While nothing is in flight
+        // that costs nothing, so it is asked for before anything is.
+        if stalled && self.session.phase == Phase::Open && self.window.is_empty() {
+            self.open_session();
+        }
         match input {
             Input::Command(Command::Publish { ticket, topic, payload }) => {
                 self.publish(ticket, topic, &payload);
@@ -395,8 +502,9 @@ impl Node for Publisher {
                 self.handle_notice(notice);
             }
             Input::Timeout => self.handle_timeout(),
-            // A publisher has neither.
-            Input::Coordination(_) | Input::Storage(_) => {}
+            Input::Storage(event) => self.handle_storage(event),
+            // A publisher does not coordinate.
+            Input::Coordination(_) => {}
         }
         self.close_if_drained();
     }
@@ -409,7 +517,7 @@ impl Node for Publisher {
         let own = match self.session.phase {
             Phase::Opening { retry_at } => Some(retry_at),
             Phase::Paused { until, .. } => Some(until),
-            Phase::Detached | Phase::Open | Phase::Fenced { .. } => self.overdue_at(),
+            Phase::Detached | Phase::Storing | Phase::Open | Phase::Ended(_) => self.overdue_at(),
         };
         earliest(own, self.connector.deadline())
     }

@@ -11,25 +11,40 @@ use core::ops::Range;
 
 /// Tickets of records, in the order they came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tickets(Vec<Range<u64>>);
+pub(super) struct Tickets {
+    ranges: Vec<Range<u64>>,
+    /// Records of an earlier process, which have no tickets.
+    recovered: u64,
+}
 
 impl Tickets {
     /// Adds the next one. Successive tickets take no more room than one.
     pub(super) fn push(&mut self, ticket: u64) {
-        match self.0.last_mut() {
+        match self.ranges.last_mut() {
             Some(last) if last.end == ticket => last.end += 1,
-            _ => self.0.push(ticket..ticket + 1),
+            _ => self.ranges.push(ticket..ticket + 1),
         }
     }
 
     /// Moves the other's tickets here.
     pub(super) fn append(&mut self, mut other: Self) {
-        self.0.append(&mut other.0);
+        self.ranges.append(&mut other.ranges);
+        self.recovered += other.recovered;
+    }
+
+    /// So many records without tickets.
+    pub(super) const fn of_recovered(records: u64) -> Self {
+        Self { ranges: Vec::new(), recovered: records }
+    }
+
+    /// How many have no tickets.
+    pub(super) const fn recovered(&self) -> u64 {
+        self.recovered
     }
 
     /// As few ascending ranges as there can be.
     pub(super) fn into_ranges(self) -> Vec<Range<u64>> {
-        let mut ranges = self.0;
+        let mut ranges = self.ranges;
         ranges.sort_unstable_by_key(|range| range.start);
         ranges.dedup_by(|next, kept| {
             let joins = kept.end == next.start;
@@ -239,7 +254,10 @@ mod tests {
     fn popped(queue: &mut Queue) -> Vec<(String, Vec<(u64, u64)>)> {
         core::iter::from_fn(|| queue.pop())
             .map(|batch| {
-                assert_eq!(u64::from(batch.count), batch.tickets.0.iter().map(|r| r.end - r.start).sum());
+                assert_eq!(
+                    u64::from(batch.count),
+                    batch.tickets.ranges.iter().map(|r| r.end - r.start).sum()
+                );
                 (batch.topic.as_str().into(), batch.tickets.into_pairs())
             })
             .collect()

@@ -1,7 +1,8 @@
 //! What a publisher says and hears of its session.
 
+use super::outbox::SavedSession;
 use super::window::{Reported, Window};
-use super::{Error, Event, Phase, Publisher};
+use super::{Error, Event, Phase, Publisher, Session};
 use crate::id::{Endpoint, Epoch, Nonce, PublisherId, Sequence};
 use crate::message::{History, Message, OpenSession, PublishAck, Refusal, SessionOpened};
 use crate::time::Duration;
@@ -10,18 +11,33 @@ use crate::trace::{Detachment, Rejection, Trace};
 impl Publisher {
     /// Opens the session, or resumes it on a new link. Idempotent by its nonce.
     pub(super) fn open_session(&mut self) {
-        if self.session.incarnation == 0 {
+        if self.session.incarnation == 0 && !self.session.inherited {
             self.session.history = self.connector.history();
         }
         let Some(history) = self.session.history else { return };
+        let saved = self.saved_session(history);
+        if let Some(outbox) = &mut self.outbox
+            && !outbox.may_attempt(saved, &mut self.shared.out)
+        {
+            self.session.phase = Phase::Storing;
+            return;
+        }
         let open = OpenSession {
             history,
             publisher: self.id,
             nonce: self.session.nonce,
-            incarnation: self.session.incarnation,
+            // R28: names the session that is resumed, or the one that is continued.
+            incarnation: self.session.incarnation.max(self.session.continues),
         };
         self.connector.send(&Message::OpenSession(open), &mut self.shared.cx());
         self.session.phase = Phase::Opening { retry_at: self.shared.now + self.config.ack_timeout };
+    }
+
+    /// The session as the outbox is to know it.
+    fn saved_session(&self, history: History) -> SavedSession {
+        let Session { nonce, incarnation, continues, .. } = self.session;
+        let attempt = (incarnation == 0).then_some(nonce);
+        SavedSession { history, incarnation: incarnation.max(continues), attempt, next: self.window.next() }
     }
 
     pub(super) fn handle_message(&mut self, message: Message) {
@@ -46,7 +62,12 @@ impl Publisher {
     fn handle_opened(&mut self, opened: &SessionOpened) {
         let SessionOpened { history, epoch, publisher, incarnation, last_sequence } = *opened;
         let resumed = self.session.incarnation == incarnation;
-        let begun = self.session.incarnation == 0 && incarnation != 0;
+        let begun = self.session.incarnation == 0 && incarnation > self.session.continues;
+        let opening = matches!(self.session.phase, Phase::Opening { .. });
+        if opening && self.session.incarnation != 0 && self.is_own(history, publisher) && !resumed {
+            // R29: a request that was under way for long began another session after this one expired.
+            return self.handle_unknown_session();
+        }
         if !self.is_own(history, publisher) || !(resumed || begun) {
             return self.reject(Rejection::WrongHistory);
         }
@@ -54,12 +75,13 @@ impl Publisher {
             // An attempt was repeated and both were answered.
             return self.acknowledge(last_sequence);
         }
-        if begun {
-            self.session.incarnation = incarnation;
+        if begun && !self.session.inherited {
             self.window = Window::after(last_sequence);
         }
         match self.window.compare(last_sequence) {
             Reported::Same | Reported::Forward => {}
+            // What was never stored was sent by another process: the outbox is a copy, or an old one.
+            Reported::Beyond if begun => return self.end(Error::Fenced { incarnation }),
             // It has not what was acknowledged, or has what was never sent: not the log of this session.
             Reported::Back | Reported::Beyond => {
                 self.reject(Rejection::WrongHistory);
@@ -67,6 +89,9 @@ impl Publisher {
             }
         }
         self.connector.confirm();
+        if begun && self.begin_session(history, incarnation) {
+            return;
+        }
         self.session.phase = Phase::Open;
         self.shared.out.trace(Trace::SessionOpened { publisher, incarnation });
         self.announce(epoch);
@@ -74,6 +99,29 @@ impl Publisher {
         self.complete(tickets, Ok(()));
         self.resend(self.window.first_unacknowledged());
         self.cut();
+    }
+
+    /// Takes the session's number, or asks for another one first: says whether it does. R28: an earlier
+    /// process asked for this session and did not see the answer. Another process that was started with a
+    /// copy of its outbox may hear the same: only one of them can continue it.
+    fn begin_session(&mut self, history: History, incarnation: u64) -> bool {
+        let again = self.outbox.as_ref().is_some_and(|outbox| outbox.unresolved);
+        if again {
+            self.session.continues = incarnation;
+            self.session.inherited = true;
+            self.session.nonce = Nonce(self.shared.rng.next_u128());
+        } else {
+            self.session.incarnation = incarnation;
+            self.window.readdress(incarnation);
+        }
+        let saved = SavedSession { attempt: None, ..self.saved_session(history) };
+        if let Some(outbox) = &mut self.outbox {
+            outbox.opened(saved, &mut self.shared.out);
+        }
+        if again {
+            self.open_session();
+        }
+        again
     }
 
     fn announce(&mut self, epoch: Epoch) {
@@ -147,7 +195,7 @@ impl Publisher {
                 self.session.phase = Phase::Paused { until, from: expect };
             }
             // Said once for every frame in flight; or too late to matter.
-            Phase::Paused { .. } | Phase::Detached | Phase::Fenced { .. } => {}
+            Phase::Paused { .. } | Phase::Detached | Phase::Storing | Phase::Ended(_) => {}
         }
     }
 
@@ -172,7 +220,7 @@ impl Publisher {
     /// R29: the primary does not know the session. What was sent stays unknown.
     fn handle_unknown_session(&mut self) {
         match (self.session.history, self.session.incarnation) {
-            (Some(history), incarnation) if incarnation != 0 => {
+            (Some(history), incarnation) if incarnation.max(self.session.continues) != 0 => {
                 self.begin_anew(history);
                 self.open_session();
             }
@@ -186,7 +234,7 @@ impl Publisher {
             self.reject(Rejection::WrongHistory);
             return self.give_up_primary(Detachment::Refused);
         }
-        if self.session.incarnation != 0 {
+        if self.session.incarnation.max(self.session.continues) != 0 {
             self.shared.out.event(Event::LineageChanged { from, to });
         }
         self.begin_anew(to);
@@ -197,6 +245,9 @@ impl Publisher {
     /// goes on in a new session.
     fn begin_anew(&mut self, history: History) {
         if let Some(lineage) = self.session.history.map(|history| history.lineage) {
+            if let Some(outbox) = &mut self.outbox {
+                outbox.set_aside(self.window.first_unacknowledged() - 1, &mut self.shared.out);
+            }
             let tickets = self.window.drain();
             self.complete(tickets, Err(Error::Unknown { lineage }));
         }
@@ -204,19 +255,19 @@ impl Publisher {
         self.answered_gap = None;
         self.session.history = Some(history);
         self.session.nonce = Nonce(self.shared.rng.next_u128());
-        self.session.incarnation = 0;
+        (self.session.incarnation, self.session.continues, self.session.inherited) = (0, 0, false);
     }
 
-    /// Another process has opened a session with this identity: everything ends here.
+    /// Another process has opened a session with this identity: everything ends here. A publisher that
+    /// has none yet continues it, and ends the other.
     fn handle_fenced(&mut self, incarnation: u64) {
-        if incarnation <= self.session.incarnation {
+        if incarnation <= self.session.incarnation.max(self.session.continues) {
             return self.reject(Rejection::Unexpected);
         }
-        self.detached(Detachment::Refused);
-        self.session.phase = Phase::Fenced { incarnation };
-        let mut tickets = self.window.drain();
-        tickets.append(self.queue.drain());
-        self.complete(tickets, Err(Error::Fenced { incarnation }));
-        self.connector.close(&mut self.shared.cx());
+        if self.session.incarnation == 0 && !self.session.inherited {
+            self.session.continues = incarnation;
+            return self.open_session();
+        }
+        self.end(Error::Fenced { incarnation });
     }
 }

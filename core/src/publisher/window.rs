@@ -45,6 +45,27 @@ impl Window {
         Self { sent: VecDeque::new(), bytes: 0, next: last + 1, frame: 0 }
     }
 
+    /// What an earlier process left: batches that end before `next`, which were perhaps sent.
+    pub(super) fn restore(batches: Vec<Batch>, next: Sequence) -> Self {
+        let mut window = Self::after(next - 1);
+        if let Some(first) = batches.first() {
+            window.next = first.header.first_sequence;
+        }
+        for batch in batches {
+            let tickets = Tickets::of_recovered(u64::from(batch.header.count));
+            window.push(batch, tickets);
+        }
+        assert_eq!(window.next, next, "what was stored is contiguous");
+        window
+    }
+
+    /// The batches go on in another session: its number is their address, everything else stays (R28).
+    pub(super) fn readdress(&mut self, incarnation: u64) {
+        for sent in &mut self.sent {
+            sent.batch.header.incarnation = incarnation;
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.sent.is_empty()
     }
@@ -55,7 +76,7 @@ impl Window {
     }
 
     /// Frames in flight.
-    pub(super) fn frames(&self) -> u64 {
+    pub(super) fn frame_count(&self) -> u64 {
         match (self.sent.front(), self.sent.back()) {
             (Some(first), Some(last)) => last.frame - first.frame + 1,
             _ => 0,
@@ -106,12 +127,13 @@ impl Window {
         tickets
     }
 
-    /// Everything from the batch that holds `from` on, in frames of about `frame_bytes`.
-    pub(super) fn frames_from(&self, from: Sequence, frame_bytes: usize) -> Vec<Vec<Batch>> {
+    /// Everything from the batch that holds `from` on, to the one that ends with `upto` at the latest, in
+    /// frames of about `frame_bytes`.
+    pub(super) fn frames(&self, from: Sequence, upto: Sequence, frame_bytes: usize) -> Vec<Vec<Batch>> {
         let mut frames = Vec::new();
         let (mut frame, mut bytes) = (Vec::new(), 0);
         let rest = self.sent.iter().skip_while(|sent| sent.batch.header.last_sequence() < from);
-        for sent in rest {
+        for sent in rest.take_while(|sent| sent.batch.header.last_sequence() <= upto) {
             bytes += sent.batch.body.len();
             frame.push(sent.batch.clone());
             if bytes >= frame_bytes || frame.len() >= MAX_FRAME_ENTRIES {
@@ -171,12 +193,12 @@ mod tests {
     #[test]
     fn acknowledgements_are_cumulative_and_take_whole_batches() {
         let mut window = window();
-        assert_eq!((window.frames(), window.bytes(), window.next()), (2, 30, 17));
+        assert_eq!((window.frame_count(), window.bytes(), window.next()), (2, 30, 17));
         assert_eq!(window.acknowledge(14).into_pairs(), [(0, 2)]);
-        assert_eq!((window.frames(), window.bytes(), window.first_unacknowledged()), (2, 20, 13));
+        assert_eq!((window.frame_count(), window.bytes(), window.first_unacknowledged()), (2, 20, 13));
         assert_eq!(window.acknowledge(16).into_pairs(), [(2, 6)]);
         assert!(window.is_empty());
-        assert_eq!((window.frames(), window.bytes(), window.first_unacknowledged()), (0, 0, 17));
+        assert_eq!((window.frame_count(), window.bytes(), window.first_unacknowledged()), (0, 0, 17));
     }
 
     #[test]
@@ -191,9 +213,10 @@ mod tests {
     #[test]
     fn retransmission_starts_at_any_batch_and_fills_frames() {
         let window = window();
-        assert_eq!(numbers(&window.frames_from(0, 20)), vec![vec![11, 13], vec![16]]);
-        assert_eq!(numbers(&window.frames_from(13, 1)), vec![vec![13], vec![16]]);
-        assert_eq!(numbers(&window.frames_from(14, 100)), vec![vec![13, 16]]);
-        assert_eq!(numbers(&window.frames_from(17, 100)), Vec::<Vec<Sequence>>::new());
+        assert_eq!(numbers(&window.frames(0, Sequence::MAX, 20)), vec![vec![11, 13], vec![16]]);
+        assert_eq!(numbers(&window.frames(13, Sequence::MAX, 1)), vec![vec![13], vec![16]]);
+        assert_eq!(numbers(&window.frames(14, Sequence::MAX, 100)), vec![vec![13, 16]]);
+        assert_eq!(numbers(&window.frames(17, Sequence::MAX, 100)), Vec::<Vec<Sequence>>::new());
+        assert_eq!(numbers(&window.frames(0, 15, 100)), vec![vec![11, 13]], "not what is not stored yet");
     }
 }

@@ -113,6 +113,10 @@ fn encode_entry(entry: &Entry, parts: &mut Vec<Bytes>) -> proto::Entry {
             incarnation: *incarnation,
             nonce: encode_id(nonce.0),
         }),
+        EntryKind::SessionExpire { publisher, incarnation } => Kind::SessionExpire(proto::SessionExpire {
+            publisher: encode_id(publisher.0),
+            incarnation: *incarnation,
+        }),
     };
     proto::Entry { offset: entry.offset, epoch: entry.epoch, kind: Some(kind) }
 }
@@ -146,6 +150,10 @@ fn decode_entry(entry: proto::Entry, bodies: &mut Bodies, check: BodyCheck) -> R
             publisher: PublisherId(decode_id(open.publisher)?),
             incarnation: positive(open.incarnation)?,
             nonce: Nonce(decode_id(open.nonce)?),
+        },
+        Kind::SessionExpire(expire) => EntryKind::SessionExpire {
+            publisher: PublisherId(decode_id(expire.publisher)?),
+            incarnation: positive(expire.incarnation)?,
         },
     };
     let entry = Entry { offset: number(entry.offset)?, epoch: positive(entry.epoch)?, kind };

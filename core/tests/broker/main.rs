@@ -2,17 +2,19 @@
 //! unlucky neighbours may do to it, and the rules that are hard to meet by chance.
 
 mod head;
+mod sessions;
 mod status;
+mod unruly;
 mod world;
 
 use std::time::Duration;
 use steadfast_core::broker::{Command, Config, Event};
 use steadfast_core::coordination::Operation;
 use steadfast_core::group::GroupState;
-use steadfast_core::id::{Epoch, Incarnation, Nonce};
+use steadfast_core::id::{Epoch, Incarnation, Nonce, PublisherId};
 use steadfast_core::link::{LinkId, LinkStatus};
 use steadfast_core::log::{Entry, EntryKind};
-use steadfast_core::message::{Hello, LogSummary, Message, Position, Refusal, Start};
+use steadfast_core::message::{Hello, LogSummary, Message, OpenSession, Position, Refusal, Start};
 use steadfast_core::node::Input;
 use steadfast_core::trace::{Halt, Rejection, Suspicion, Trace};
 use world::{
@@ -329,8 +331,10 @@ fn a_primary_in_touch_with_anybody_does_not_fall_silent() {
 fn session_opens_are_bounded() {
     let limit = 64 << 10;
     let mut world = World::primary(Config { log_bytes: limit, ..Config::default() });
-    for nonce in 0..2_000 {
-        world.receive(CLIENT, &open_session(nonce));
+    for publisher in 0..2_000 {
+        let (publisher, nonce) = (PublisherId(publisher), Nonce(1));
+        let open = OpenSession { history: HISTORY, publisher, nonce, incarnation: 0 };
+        world.receive(CLIENT, &Message::OpenSession(open));
     }
     assert!(world.broker.replica().log().bytes() <= limit);
     assert!(matches!(world.refusal(CLIENT), Refusal::Busy { .. }));

@@ -157,7 +157,12 @@ impl World {
 
     /// The broker leads, and `b` is in sync with it on this link.
     pub fn primary_with_backup(link: LinkId) -> Self {
-        let mut world = Self::primary(Config::default());
+        Self::primary_with(link, Config::default())
+    }
+
+    /// As [`Self::primary_with_backup`], with these settings.
+    pub fn primary_with(link: LinkId, config: Config) -> Self {
+        let mut world = Self::primary(config);
         world.register("b", 2);
         world.hello(link, "b", 2);
         world.ack(link, "b", 2);

@@ -8,7 +8,7 @@ use steadfast_core::message::{History, Message, Refusal, Route};
 use steadfast_core::node::{Input, Node, Output};
 use steadfast_core::time::{Duration, Instant};
 use steadfast_core::trace::Trace;
-use steadfast_core::wire;
+use steadfast_core::{storage, wire};
 
 pub const HISTORY: History = History { group_id: GroupId(77), lineage: 1 };
 
@@ -49,6 +49,8 @@ pub struct Harness<N: Node> {
     pub closed: Vec<LinkId>,
     pub events: VecDeque<N::Event>,
     pub traces: Vec<Trace>,
+    /// Storage requests that are not complete; `None`: the node must not make any.
+    pub storage: Option<VecDeque<storage::Request>>,
 }
 
 impl<N: Node> Harness<N> {
@@ -62,6 +64,7 @@ impl<N: Node> Harness<N> {
             closed: Vec::new(),
             events: VecDeque::new(),
             traces: Vec::new(),
+            storage: None,
         };
         harness.collect();
         harness
@@ -78,7 +81,8 @@ impl<N: Node> Harness<N> {
                 Output::Link(LinkCommand::Close { link }) => self.closed.push(link),
                 Output::Event(event) => self.events.push_back(event),
                 Output::Trace(trace) => self.traces.push(trace),
-                Output::Coordinate(_) | Output::Store(_) => panic!("a client needs neither"),
+                Output::Store(request) => self.storage.as_mut().expect("no storage").push_back(request),
+                Output::Coordinate(_) => panic!("a client does not coordinate"),
             }
         }
     }
@@ -86,6 +90,10 @@ impl<N: Node> Harness<N> {
     fn input(&mut self, input: Input<N::Command>) {
         self.node.handle_input(self.now, input);
         self.collect();
+    }
+
+    pub fn storage_says(&mut self, event: storage::Event) {
+        self.input(Input::Storage(event));
     }
 
     pub fn command(&mut self, command: N::Command) {

@@ -182,6 +182,13 @@ fn session_open(entry: &proto::Entry) -> proto::SessionOpen {
     }
 }
 
+fn session_expire(entry: &proto::Entry) -> proto::SessionExpire {
+    match entry.kind {
+        Some(proto::entry::Kind::SessionExpire(expired)) => expired,
+        ref other => panic!("not an expiry: {other:?}"),
+    }
+}
+
 /// A Replicate without entries: nothing but its own fields to check.
 fn heartbeat() -> Message {
     let Message::Replicate(mut replicate) = samples::replicate() else { panic!("not the sample") };
@@ -231,6 +238,22 @@ fn replication() {
             change!(replicate(), Replicate, |m| {
                 let opened = proto::SessionOpen { nonce: None, ..session_open(&m.entries[1]) };
                 m.entries[1].kind = Some(proto::entry::Kind::SessionOpen(opened));
+            }),
+            Malformed,
+        ),
+        (
+            "an expiry of no session",
+            change!(replicate(), Replicate, |m| {
+                let expired = proto::SessionExpire { incarnation: 0, ..session_expire(&m.entries[4]) };
+                m.entries[4].kind = Some(proto::entry::Kind::SessionExpire(expired));
+            }),
+            Malformed,
+        ),
+        (
+            "an expiry of nobody",
+            change!(replicate(), Replicate, |m| {
+                let expired = proto::SessionExpire { publisher: None, ..session_expire(&m.entries[4]) };
+                m.entries[4].kind = Some(proto::entry::Kind::SessionExpire(expired));
             }),
             Malformed,
         ),

@@ -45,7 +45,7 @@ fn bodies(message: &Message) -> Vec<*const u8> {
     let of_entries = |entries: &[steadfast_core::log::Entry]| {
         let body = |entry: &steadfast_core::log::Entry| match &entry.kind {
             EntryKind::Batch(batch) => Some(batch.body.as_ptr()),
-            EntryKind::EpochStart | EntryKind::SessionOpen { .. } => None,
+            EntryKind::EpochStart | EntryKind::SessionOpen { .. } | EntryKind::SessionExpire { .. } => None,
         };
         entries.iter().filter_map(body).collect()
     };

@@ -55,6 +55,7 @@ fn summary() -> LogSummary {
 
 fn entries() -> Vec<Entry> {
     let opened = EntryKind::SessionOpen { publisher: PUBLISHER, incarnation: 3, nonce: NONCE };
+    let expired = EntryKind::SessionExpire { publisher: PUBLISHER, incarnation: 3 };
     let mut compressed = batch("weather.basel", 4, &["opaque"]);
     compressed.header.codec = Codec::Unknown(9);
     compressed.header.raw_length = 4_000;
@@ -63,6 +64,7 @@ fn entries() -> Vec<Entry> {
         Entry { offset: 301, epoch: 5, kind: opened },
         Entry { offset: 302, epoch: 5, kind: EntryKind::Batch(batch("a.b", 1, &["one", "", "three"])) },
         Entry { offset: 305, epoch: 5, kind: EntryKind::Batch(compressed) },
+        Entry { offset: 306, epoch: 5, kind: expired },
     ]
 }
 
@@ -103,7 +105,7 @@ pub fn deliver() -> Message {
         epoch: 5,
         from: 303,
         upto: Position { lineage: 2, epoch: 5, offset: 310 },
-        entries: entries().split_off(2),
+        entries: entries().drain(2..4).collect(),
     })
 }
 

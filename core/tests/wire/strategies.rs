@@ -123,7 +123,14 @@ fn batch() -> impl Strategy<Value = Batch> {
 fn entry_kind() -> impl Strategy<Value = EntryKind> {
     let opened = (publisher(), positive(), nonce())
         .prop_map(|(publisher, incarnation, nonce)| EntryKind::SessionOpen { publisher, incarnation, nonce });
-    prop_oneof![4 => batch().prop_map(EntryKind::Batch), 1 => Just(EntryKind::EpochStart), 1 => opened]
+    let expired = (publisher(), positive())
+        .prop_map(|(publisher, incarnation)| EntryKind::SessionExpire { publisher, incarnation });
+    prop_oneof![
+        4 => batch().prop_map(EntryKind::Batch),
+        1 => Just(EntryKind::EpochStart),
+        1 => opened,
+        1 => expired,
+    ]
 }
 
 /// Kinds as entries from `offset` on, each in a step's higher epoch and behind a hole.

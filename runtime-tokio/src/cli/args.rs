@@ -259,7 +259,8 @@ Exit status: 0 if every record was acknowledged, 1 otherwise, 2 wrong usage.
 Examples:
   steadfast publish orders.eu --discovery 127.0.0.1:7401 < orders.txt
   steadfast publish logs.web --file access.log --timeout 1m
-  tail -f access.log | steadfast publish logs.web";
+  tail -f access.log | steadfast publish logs.web
+  steadfast publish orders.eu --file orders.txt --outbox orders.outbox --resume";
 
 /// `steadfast publish`
 #[derive(Debug, Args)]
@@ -275,12 +276,35 @@ pub struct PublishArgs {
     /// Read this file instead of standard input
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Keep what is not acknowledged in this file: the next run with it sends that again, and nothing
+    /// twice. The file is made where there is none
+    #[arg(long, value_name = "FILE")]
+    pub outbox: Option<PathBuf>,
+    /// Leave out the lines that earlier runs took from this input: those since the last run with this
+    /// outbox that ended well
+    #[arg(long, requires = "outbox", conflicts_with = "unknown")]
+    pub resume: bool,
+    /// What becomes of records in the outbox whose fate is not known, because the cluster gave its data
+    /// up or forgot the publisher: kept apart, dropped, or sent again although some may then be there twice
+    #[arg(long, value_name = "CHOICE", requires = "outbox")]
+    pub unknown: Option<Unknown>,
     /// Give up when records wait for this long and none is acknowledged
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = text::duration)]
     pub timeout: Duration,
     /// Print the counts as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// What becomes of records of unknown fate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Unknown {
+    /// They stay in the outbox.
+    Keep,
+    /// They are forgotten.
+    Drop,
+    /// They are published again.
+    Resend,
 }
 
 const SUBSCRIBE_HELP: &str = "\

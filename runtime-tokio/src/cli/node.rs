@@ -35,6 +35,7 @@ pub async fn broker(configuration: &Configuration) -> Result<(), Failure> {
         log_bytes: settings.broker.log_limit,
         uncommitted_bytes: settings.broker.uncommitted_limit,
         on_total_loss: settings.broker.on_total_loss,
+        session_expiry: settings.broker.session_expiry,
     };
     let options = BrokerOptions {
         node,

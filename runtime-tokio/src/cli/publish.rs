@@ -1,6 +1,6 @@
 //! `steadfast publish`: a record a line.
 
-use super::args::PublishArgs;
+use super::args::{PublishArgs, Unknown};
 use super::display::grouped;
 use super::failure::Failure;
 use super::lines::{self, LinesError};
@@ -8,12 +8,14 @@ use super::signals;
 use serde::Serialize;
 use std::fs::File;
 use std::io::{IsTerminal as _, stderr, stdin};
+use std::panic;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use steadfast_core::filter::Topic;
 use steadfast_core::limits::Timing;
 use steadfast_core::publisher;
 use steadfast_runtime::configuration::Configuration;
-use steadfast_tokio::client::{ConnectError, PublishError, Publisher, PublisherOptions};
+use steadfast_tokio::client::{ConnectError, Outbox, PublishError, Publisher, PublisherOptions};
 use tokio::time::interval;
 
 /// How long a publisher may take to close when everything is acknowledged.
@@ -29,6 +31,8 @@ struct PublishReport {
     published: u64,
     acknowledged: u64,
     unacknowledged: u64,
+    /// Of an earlier run, from the outbox.
+    recovered: u64,
     seconds: f64,
 }
 
@@ -57,28 +61,94 @@ pub async fn run(args: PublishArgs, configuration: &Configuration) -> Result<(),
             })?)
         }
     };
-    let options = PublisherOptions {
-        connect_timeout: Some(args.timeout),
-        config: publisher::Config { timing: timing(configuration), ..publisher::Config::default() },
-        ..PublisherOptions::default()
+    let skip = match &args.outbox {
+        Some(path) => prepare_outbox(&args, configuration, path).await?,
+        None => 0,
     };
+    let options = options(&args, configuration);
     let publisher = Publisher::connect(&discovery(configuration), options).await.map_err(connect_failure)?;
     let start = Instant::now();
     let stopped = tokio::select! {
-        result = publish_all(&publisher, &args.topic, blocks) => result.err(),
+        result = publish_all(&publisher, &args.topic, blocks, skip) => result.err(),
         () = watch(&publisher, args.timeout) => Some(Stop::Stalled),
         () = signals::asked_to_leave() => Some(Stop::Interrupted),
     };
     let report = PublishReport::new(&publisher, start.elapsed());
+    let outbox_error = publisher.outbox_error().map(ToString::to_string);
     if stopped.is_none() {
         // Every record has its outcome: what could still fail is the farewell.
         let _ = publisher.close(CLOSE_LIMIT).await;
     }
     super::print(&if args.json { report.json()? } else { report.text() })?;
     match stopped {
-        Some(stop) => Err(stop.failure(&report, args.timeout)),
+        Some(stop) => Err(stop.failure(&report, &args, outbox_error)),
         None => Ok(()),
     }
+}
+
+fn options(args: &PublishArgs, configuration: &Configuration) -> PublisherOptions {
+    PublisherOptions {
+        connect_timeout: Some(args.timeout),
+        outbox: args.outbox.clone(),
+        config: publisher::Config { timing: timing(configuration), ..publisher::Config::default() },
+        ..PublisherOptions::default()
+    }
+}
+
+/// Says what is in the outbox, and does what was decided about it. Returns how many lines are left out.
+async fn prepare_outbox(
+    args: &PublishArgs,
+    configuration: &Configuration,
+    path: &Path,
+) -> Result<u64, Failure> {
+    // A damaged file may make the library that reads it panic. That is caught and becomes an error: one
+    // line is enough.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let opened = Outbox::open(path, None);
+    panic::set_hook(hook);
+    let mut outbox = opened.map_err(Failure::complete)?;
+    let summary = outbox.summary();
+    if summary.waiting > 0 {
+        let waiting = grouped(summary.waiting);
+        eprintln!(
+            "the outbox holds {waiting} records of an earlier run: what is not acknowledged is sent first"
+        );
+    }
+    let set_aside = grouped(summary.set_aside);
+    match args.unknown {
+        _ if summary.set_aside == 0 => {}
+        None | Some(Unknown::Keep) => eprintln!(
+            "the outbox keeps {set_aside} records whose fate is not known: decide with --unknown drop or \
+             --unknown resend"
+        ),
+        Some(Unknown::Drop) => {
+            outbox.drop_set_aside().map_err(Failure::complete)?;
+            eprintln!("dropped {set_aside} records whose fate was not known");
+        }
+        Some(Unknown::Resend) => {
+            let records = outbox.send_set_aside_again().map_err(Failure::complete)?;
+            drop(outbox);
+            resend(args, configuration, records).await?;
+            eprintln!("sent {set_aside} records again whose fate was not known");
+        }
+    }
+    Ok(if args.resume { summary.taken } else { 0 })
+}
+
+/// A run of its own, so that its records are not taken for lines of the input.
+async fn resend(
+    args: &PublishArgs,
+    configuration: &Configuration,
+    records: Vec<(Topic, bytes::Bytes)>,
+) -> Result<(), Failure> {
+    let publisher = Publisher::connect(&discovery(configuration), options(args, configuration))
+        .await
+        .map_err(connect_failure)?;
+    for (topic, payload) in records {
+        publisher.publish(topic, payload).await.map_err(Failure::complete)?;
+    }
+    publisher.close(args.timeout).await.map_err(Failure::complete)
 }
 
 /// Addresses as the library takes them.
@@ -98,7 +168,12 @@ pub fn connect_failure(error: ConnectError) -> Failure {
     Failure::complete(error)
 }
 
-async fn publish_all(publisher: &Publisher, topic: &Topic, mut blocks: lines::Blocks) -> Result<(), Stop> {
+async fn publish_all(
+    publisher: &Publisher,
+    topic: &Topic,
+    mut blocks: lines::Blocks,
+    mut skip: u64,
+) -> Result<(), Stop> {
     while let Some(block) = blocks.recv().await {
         let lines = match block {
             Ok(lines) => lines,
@@ -108,7 +183,9 @@ async fn publish_all(publisher: &Publisher, topic: &Topic, mut blocks: lines::Bl
                 return Err(Stop::Input(error));
             }
         };
-        for line in lines {
+        let left_out = skip.min(lines.len() as u64);
+        skip -= left_out;
+        for line in lines.into_iter().skip(usize::try_from(left_out).unwrap_or(usize::MAX)) {
             publisher.publish(topic, line).await.map_err(Stop::Refused)?;
         }
         // A fast input never keeps the sockets waiting.
@@ -126,8 +203,9 @@ async fn watch(publisher: &Publisher, limit: Duration) {
     loop {
         tick.tick().await;
         let progress = publisher.progress();
-        let done = progress.acknowledged + progress.failed;
-        if done != before || done == progress.published {
+        let done = progress.acknowledged + progress.failed + progress.recovered;
+        let open = progress.published - progress.acknowledged - progress.failed + progress.recovering;
+        if done != before || open == 0 {
             (before, moved_at) = (done, Instant::now());
         }
         if moved_at.elapsed() >= limit {
@@ -147,7 +225,8 @@ impl PublishReport {
         Self {
             published: progress.published,
             acknowledged: progress.acknowledged,
-            unacknowledged: progress.published - progress.acknowledged,
+            unacknowledged: progress.published - progress.acknowledged + progress.recovering,
+            recovered: progress.recovered,
             seconds: (time.as_secs_f64() * 1_000.0).round() / 1_000.0,
         }
     }
@@ -167,7 +246,7 @@ impl PublishReport {
 }
 
 impl Stop {
-    fn failure(self, report: &PublishReport, timeout: Duration) -> Failure {
+    fn failure(self, report: &PublishReport, args: &PublishArgs, outbox: Option<String>) -> Failure {
         let left = format!("{} records are not acknowledged", grouped(report.unacknowledged));
         match self {
             Self::Input(error @ LinesError::TooLong { .. }) => Failure::new(
@@ -177,14 +256,22 @@ impl Stop {
             Self::Input(error) => {
                 Failure::new(format!("{error}; {left}"), "check the input and publish the rest")
             }
-            Self::Refused(error) => Failure::complete(format!("{left}: {error}")),
+            Self::Refused(error) => {
+                let cause = outbox.unwrap_or_else(|| error.to_string());
+                Failure::complete(format!("{left}: {cause}"))
+            }
             Self::Stalled => Failure::new(
-                format!("{left}, and none was for {} s", timeout.as_secs_f64()),
+                format!("{left}, and none was for {} s", args.timeout.as_secs_f64()),
                 "check that the cluster has a primary, or wait longer with --timeout",
             ),
             Self::Interrupted => Failure::new(
                 format!("interrupted: {left}"),
-                "they may be stored or not; publish the rest again only if a duplicate does no harm",
+                match &args.outbox {
+                    Some(_) => "run it again with the same --outbox and --resume",
+                    None => {
+                        "they may be stored or not; publish the rest again only if a duplicate does no harm"
+                    }
+                },
             ),
         }
     }

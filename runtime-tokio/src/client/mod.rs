@@ -27,6 +27,7 @@ pub use publisher::{CloseError, Publisher, PublisherOptions, Receipt};
 pub use steadfast_core::filter::{Filter, Topic};
 pub use steadfast_core::subscriber::{Bookmark, LossReason, Start};
 pub use steadfast_runtime::completions::{Bound, Progress, PublishError};
+pub use steadfast_runtime::outbox::{Outbox, OutboxError};
 pub use subscriber::{Gap, Message, Subscriber, SubscriberOptions};
 pub use survey::survey;
 
@@ -81,6 +82,16 @@ pub enum ConnectError {
         /// As given.
         count: usize,
     },
+    /// The outbox cannot be used.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// The publisher stopped before it was connected: another process has its identity, or its outbox
+    /// cannot be written.
+    #[error("{0}")]
+    Stopped(String),
+    /// The machine is at fault.
+    #[error("cannot start the thread that writes the outbox: {0}; free some of the machine's resources")]
+    Thread(std::io::Error),
     /// The cluster, or the way to it, is at fault.
     #[error(
         "no primary was found within {} s by discovery at {discovery}: check that discovery and \

@@ -7,16 +7,19 @@ use bytes::Bytes;
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use steadfast_core::id::{Group, PublisherId};
 use steadfast_core::limits::MAX_RECORD_LEN;
+use steadfast_core::publisher::outbox::Saved;
 use steadfast_core::publisher::{self, Boot, Command, Config, Event};
 use steadfast_runtime::clock::Clock;
 use steadfast_runtime::completions::{Bound, Completions, Progress, PublishError};
 use steadfast_runtime::inbox::{Sender, inbox};
+use steadfast_runtime::outbox::{self, Outbox, OutboxError};
 use steadfast_runtime::{address, identity};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -29,6 +32,9 @@ pub struct PublisherOptions {
     pub publisher: Option<PublisherId>,
     /// Which group of brokers.
     pub group: Group,
+    /// A file for what is not acknowledged, made where there is none. The next publisher with this file
+    /// has the same identity, and sends again what was not acknowledged, and nothing else.
+    pub outbox: Option<PathBuf>,
     /// How much may wait for its acknowledgement before [`Publisher::publish`] waits.
     pub bound: Bound,
     /// How long [`Publisher::connect`] looks for a primary. `None`: it does not wait for one.
@@ -44,6 +50,7 @@ impl Default for PublisherOptions {
         Self {
             publisher: None,
             group: 0,
+            outbox: None,
             bound: Bound { records: 1 << 17, bytes: 8 << 20 },
             connect_timeout: Some(CONNECT_TIMEOUT),
             observer: None,
@@ -52,11 +59,20 @@ impl Default for PublisherOptions {
     }
 }
 
+impl PublisherOptions {
+    /// Keeps what is not acknowledged in this file: see [`PublisherOptions::outbox`].
+    #[must_use]
+    pub fn outbox(self, path: impl Into<PathBuf>) -> Self {
+        Self { outbox: Some(path.into()), ..self }
+    }
+}
+
 impl fmt::Debug for PublisherOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PublisherOptions")
             .field("publisher", &self.publisher)
             .field("group", &self.group)
+            .field("outbox", &self.outbox)
             .field("bound", &self.bound)
             .field("connect_timeout", &self.connect_timeout)
             .field("config", &self.config)
@@ -88,6 +104,7 @@ pub struct Publisher {
     id: PublisherId,
     commands: Sender<Command>,
     completions: Arc<Completions>,
+    keeper: Option<outbox::Keeper>,
     task: JoinHandle<()>,
 }
 
@@ -98,10 +115,16 @@ impl Publisher {
     /// When the addresses cannot be read, or no primary answers in time.
     pub async fn connect(discovery: &str, options: PublisherOptions) -> Result<Self, ConnectError> {
         let discovery = address::parse_list(discovery)?;
-        let id = options.publisher.unwrap_or_else(identity::publisher);
+        let outbox = options.outbox.map(|path| Outbox::open(path, options.publisher)).transpose()?;
+        let id = outbox.as_ref().map(Outbox::publisher).or(options.publisher);
+        let id = id.unwrap_or_else(identity::publisher);
+        let saved = outbox.as_ref().map(|outbox| outbox.saved().clone());
+        let kept = outbox.map(outbox::keep).transpose().map_err(ConnectError::Thread)?;
+        let (storage, keeper) = kept.unzip();
         let (commands, receiver) = inbox();
         let completions = Arc::new(Completions::new(options.bound));
-        let (connected, mut is_connected) = watch::channel(false);
+        let (connected, mut is_connected) = watch::channel(None);
+        completions.expect_recovery(saved.as_ref().map_or(0, Saved::records));
         let boot = Boot {
             seed: identity::seed(),
             publisher: id,
@@ -109,21 +132,30 @@ impl Publisher {
             discovery: discovery.clone(),
             group: options.group,
             config: sized(options.config, options.bound),
+            outbox: saved,
         };
         let on_event = handler(Arc::clone(&completions), options.observer, connected);
         let clock = Clock::start();
         let node = publisher::Publisher::new(clock.now(), boot);
         let (name, transport) = (format!("publisher {id:?}"), Transport::dial_only());
-        let ports = NodePorts { name, transport, commands: receiver, coordination: None, on_event };
+        let ports = NodePorts { name, transport, commands: receiver, coordination: None, storage, on_event };
         let task = tokio::spawn(drive(node, clock, ports));
-        let publisher = Self { id, commands, completions, task };
+        let publisher = Self { id, commands, completions, keeper, task };
         if let Some(limit) = options.connect_timeout {
-            match timeout(limit, is_connected.wait_for(|connected| *connected)).await {
-                Ok(Ok(_)) => {}
-                _ => return Err(unreachable(&discovery, limit)),
+            let result = timeout(limit, is_connected.wait_for(Option::is_some)).await;
+            match result.ok().and_then(|known| *known.ok()?) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Err(publisher.stopped(error)),
+                None => return Err(unreachable(&discovery, limit)),
             }
         }
         Ok(publisher)
+    }
+
+    /// Why it could not even begin.
+    fn stopped(&self, error: publisher::Error) -> ConnectError {
+        let cause = self.outbox_error().map_or_else(|| error.to_string(), ToString::to_string);
+        ConnectError::Stopped(cause)
     }
 
     /// Who it is to subscribers.
@@ -159,12 +191,19 @@ impl Publisher {
         Ok(Receipt { ticket, completions: Arc::clone(&self.completions), waited: false })
     }
 
+    /// Why nothing more is stored in the outbox, when records fail with
+    /// [`steadfast_core::publisher::Error::OutboxFailed`].
+    pub fn outbox_error(&self) -> Option<&OutboxError> {
+        self.keeper.as_ref()?.error()
+    }
+
     /// How many records were published, acknowledged and refused so far.
     pub fn progress(&self) -> Progress {
         self.completions.progress()
     }
 
-    /// Waits until everything published before is completed.
+    /// Waits until everything published before is completed, by an earlier process with the same outbox
+    /// too.
     ///
     /// # Errors
     /// With the first failure since the last flush.
@@ -180,13 +219,19 @@ impl Publisher {
     pub async fn close(mut self, deadline: Duration) -> Result<(), CloseError> {
         let _ = self.commands.send(Command::Close);
         let ended = timeout(deadline, poll_fn(|cx| self.completions.poll_ended(cx))).await;
-        let Progress { published, acknowledged, failed } = self.progress();
+        let Progress { published, acknowledged, failed, recovering, .. } = self.progress();
         if ended.is_err() {
-            return Err(CloseError::Deadline { unacknowledged: published - acknowledged - failed });
+            return Err(CloseError::Deadline {
+                unacknowledged: published - acknowledged - failed + recovering,
+            });
         }
         let flushed = poll_fn(|cx| self.completions.poll_flushed(cx, published)).await;
         // The driver lets the last frames leave.
         let _ = (&mut self.task).await;
+        // And another publisher may open the outbox.
+        if let Some(keeper) = &mut self.keeper {
+            keeper.closed().await;
+        }
         flushed.map_err(CloseError::Failed)
     }
 }
@@ -212,7 +257,7 @@ fn sized(config: Config, bound: Bound) -> Config {
 fn handler(
     completions: Arc<Completions>,
     observer: Option<Observer>,
-    connected: watch::Sender<bool>,
+    connected: watch::Sender<Option<Result<(), publisher::Error>>>,
 ) -> impl FnMut(Event) -> ControlFlow<()> + Send {
     // Dropped with the driver, however that ends: no receipt waits for ever.
     let completions = EndOnDrop(completions);
@@ -227,12 +272,19 @@ fn handler(
                 completions.0.complete(tickets, result.map_err(PublishError::Publisher));
             }
             Event::Connected { endpoint, epoch } => {
-                connected.send_replace(true);
+                connected.send_replace(Some(Ok(())));
                 notify(Notice::Connected { endpoint, epoch });
+            }
+            Event::Recovered { records, result } => {
+                completions.0.recover(records, result.map_err(PublishError::Publisher));
             }
             Event::Disconnected { cause } => notify(Notice::Disconnected { cause }),
             Event::LineageChanged { from, to } => {
                 completions.0.warn(PublishError::LineageChanged { from, to });
+            }
+            Event::Stopped { error } => {
+                connected.send_replace(Some(Err(error)));
+                completions.0.end(PublishError::Publisher(error));
             }
             Event::Closed => {
                 completions.0.end(PublishError::Publisher(publisher::Error::Closed));

@@ -177,7 +177,8 @@ impl Subscriber {
         let clock = Clock::start();
         let node = subscriber::Subscriber::new(clock.now(), boot);
         let (name, transport) = ("subscriber".to_owned(), Transport::dial_only());
-        let ports = NodePorts { name, transport, commands: receiver, coordination: None, on_event };
+        let ports =
+            NodePorts { name, transport, commands: receiver, coordination: None, storage: None, on_event };
         let task = tokio::spawn(drive(node, clock, ports));
         let mut subscriber = Self {
             commands,

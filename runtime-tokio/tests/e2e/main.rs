@@ -8,6 +8,7 @@ mod demo;
 mod files;
 mod hostile;
 mod nodes;
+mod outbox;
 mod python;
 mod status;
 mod total_loss;

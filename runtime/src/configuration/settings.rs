@@ -150,6 +150,13 @@ pub struct Broker {
         deserialize_with = values::on_total_loss
     )]
     pub on_total_loss: OnTotalLoss,
+    /// After this long without a sign of life the session of a publisher is dropped, for example "24h".
+    #[config(
+        env = "STEADFAST_BROKER_SESSION_EXPIRY",
+        default = "24h",
+        deserialize_with = values::age
+    )]
+    pub session_expiry: Duration,
     /// How much of the log is kept. Without a limit here nothing is trimmed.
     #[config(nested)]
     pub retention: Retention,

@@ -354,6 +354,7 @@ fn unset_thresholds_follow_what_they_depend_on() {
     let settings = good("").settings;
     assert_eq!(settings.broker.log_limit, broker.log_bytes);
     assert_eq!(settings.broker.uncommitted_limit, broker.uncommitted_bytes);
+    assert_eq!(settings.broker.session_expiry, broker.session_expiry);
     assert_eq!(good("[recovery]\nsuspicion = \"100ms\"").settings.recovery.heartbeat().as_millis(), 20);
 }
 

@@ -1,5 +1,6 @@
 //! ExactlyOnceInLog: in the committed log every publisher's sequence numbers are contiguous from 1, each
-//! there once; and PubFencing: no record of an incarnation after the session of a later one.
+//! there once, until its session expires; and PubFencing: no record of an incarnation after the session of a
+//! later one, and no session has the number of an earlier one.
 
 use super::{Check, Fact, Ledger};
 use std::collections::BTreeMap;
@@ -11,6 +12,8 @@ use steadfast_core::message::History;
 struct Publisher {
     incarnation: u64,
     last: Sequence,
+    /// That session has expired.
+    expired: bool,
 }
 
 /// The property.
@@ -29,13 +32,22 @@ impl ExactlyOnceInLog {
                 if *incarnation <= known.incarnation {
                     return Err(format!("{publisher:?} opens {incarnation} after {}", known.incarnation));
                 }
-                known.incarnation = *incarnation;
+                (known.incarnation, known.expired) = (*incarnation, false);
+                Ok(())
+            }
+            EntryKind::SessionExpire { publisher, incarnation } => {
+                let known = self.publishers.entry((history, *publisher)).or_default();
+                if *incarnation != known.incarnation || known.expired {
+                    return Err(format!("{publisher:?}'s session {incarnation} expires after {known:?}"));
+                }
+                (known.last, known.expired) = (0, true);
                 Ok(())
             }
             EntryKind::Batch(batch) => {
                 let header = &batch.header;
                 let known = self.publishers.entry((history, header.publisher)).or_default();
-                if header.incarnation != known.incarnation || header.first_sequence != known.last + 1 {
+                let open = header.incarnation == known.incarnation && !known.expired;
+                if !open || header.first_sequence != known.last + 1 {
                     return Err(format!(
                         "{:?} has {}..={} of incarnation {} committed after {} of incarnation {}",
                         header.publisher,
@@ -95,6 +107,21 @@ mod tests {
         let mut story = story(&[session(1, 1), batch(1, 1, 2), batch(1, 2, 1)], 3);
         story.accepted();
         story.commit("a", 4).rejected("2..=2 of incarnation 1 committed after 2");
+    }
+
+    #[test]
+    fn numbers_begin_anew_after_an_expiry_only() {
+        let log = [session(1, 1), batch(1, 1, 2), expire(1, 1), session(1, 5), batch_on("t", 1, 5, 1, 2)];
+        story(&log, 7).accepted();
+        story(&[session(1, 1), batch(1, 1, 2), session(1, 4), batch_on("t", 1, 4, 1, 1)], 5)
+            .rejected("1..=1");
+    }
+
+    #[test]
+    fn a_record_of_an_expired_session_is_rejected() {
+        story(&[session(1, 1), batch(1, 1, 2), expire(1, 1), batch(1, 3, 1)], 5).rejected("3..=3");
+        story(&[session(1, 1), expire(1, 1), session(1, 1)], 3).rejected("opens 1 after 1");
+        story(&[session(1, 1), session(1, 2), expire(1, 1)], 3).rejected("expires after");
     }
 
     #[test]

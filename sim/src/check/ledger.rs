@@ -111,6 +111,9 @@ impl Committed {
                 self.epochs.insert(entry.epoch);
             }
             EntryKind::SessionOpen { .. } => {}
+            EntryKind::SessionExpire { publisher, .. } => {
+                self.sequences.remove(publisher);
+            }
         }
         self.log.push(entry);
     }

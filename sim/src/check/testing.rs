@@ -49,6 +49,11 @@ pub fn session(epoch: Epoch, incarnation: u64) -> Draft {
     (epoch, EntryKind::SessionOpen { publisher: PUBLISHER, incarnation, nonce: Nonce(0) })
 }
 
+/// The publisher's session expires.
+pub fn expire(epoch: Epoch, incarnation: u64) -> Draft {
+    (epoch, EntryKind::SessionExpire { publisher: PUBLISHER, incarnation })
+}
+
 /// The member that this name stands for.
 pub fn member(name: &str) -> Member {
     Member { node: NodeName::new(name).expect("a name"), generation: Generation(1) }

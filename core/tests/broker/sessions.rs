@@ -1,0 +1,148 @@
+//! Publishers' sessions at the primary: who continues one, and when one is forgotten.
+
+use super::world::{HISTORY, PUBLISHER, World, open_session, publish};
+use super::{B, CLIENT};
+use steadfast_core::broker::Config;
+use steadfast_core::id::{Nonce, PublisherId};
+use steadfast_core::limits::MAX_SESSIONS;
+use steadfast_core::link::{LinkId, LinkStatus};
+use steadfast_core::message::{Message, OpenSession, Refusal, SessionOpened};
+use steadfast_core::time::Duration;
+use steadfast_core::trace::Trace;
+
+const OTHER: LinkId = LinkId::accepted(3);
+const EXPIRY: u64 = 1_000;
+
+fn expiring() -> Config {
+    Config { session_expiry: Duration::from_millis(EXPIRY), ..Config::default() }
+}
+
+fn open(publisher: u128, nonce: u128, incarnation: u64) -> Message {
+    let publisher = PublisherId(publisher);
+    Message::OpenSession(OpenSession { history: HISTORY, publisher, nonce: Nonce(nonce), incarnation })
+}
+
+fn opened(world: &World, link: LinkId) -> SessionOpened {
+    match world.sent_to(link).next_back() {
+        Some(Message::SessionOpened(opened)) => opened.clone(),
+        other => panic!("no session: {other:?}"),
+    }
+}
+
+fn expired(world: &World) -> usize {
+    world.traces.iter().filter(|trace| matches!(trace, Trace::SessionExpired { .. })).count()
+}
+
+fn sessions(world: &World) -> (usize, usize) {
+    let sessions = world.broker.replica().sessions();
+    (sessions.base().len(), sessions.overlay().len())
+}
+
+/// R29: a publisher that vanished is forgotten when its term is over, and is then not known.
+#[test]
+fn a_session_that_nothing_is_heard_of_expires() {
+    let mut world = World::primary(expiring());
+    world.receive(CLIENT, &open_session(1));
+    world.receive(CLIENT, &publish(1));
+    world.link(CLIENT, LinkStatus::Lost);
+    world.run(EXPIRY - 200);
+    assert_eq!((expired(&world), sessions(&world)), (0, (1, 1)));
+    world.run(400);
+    assert_eq!((expired(&world), sessions(&world)), (1, (0, 0)));
+    world.receive(OTHER, &publish(2));
+    assert_eq!(*world.refusal(OTHER), Refusal::UnknownSession { publisher: PUBLISHER });
+    world.receive(OTHER, &open(PUBLISHER.0, 1, 1));
+    assert_eq!(*world.refusal(OTHER), Refusal::UnknownSession { publisher: PUBLISHER });
+}
+
+/// R29: a session with a link that lives does not expire, however little is published.
+#[test]
+fn a_sign_of_life_keeps_a_session() {
+    let mut world = World::primary(expiring());
+    world.receive(CLIENT, &open_session(1));
+    for _ in 0..30 {
+        world.run(150);
+        world.receive(CLIENT, &Message::Ping { token: 1 });
+    }
+    assert_eq!((expired(&world), sessions(&world)), (0, (1, 1)));
+}
+
+/// R29: the end of a session is a record like others: it holds when it is committed.
+#[test]
+fn an_expiry_waits_for_the_members_in_sync() {
+    let mut world = World::primary_with(B, expiring());
+    world.receive(CLIENT, &open_session(1));
+    world.ack(B, "b", 2);
+    world.link(CLIENT, LinkStatus::Lost);
+    for _ in 0..EXPIRY / 50 + 4 {
+        if expired(&world) == 0 {
+            world.ack(B, "b", 2);
+            world.run(50);
+        }
+    }
+    assert_eq!((expired(&world), sessions(&world)), (1, (1, 0)));
+    world.ack(B, "b", 2);
+    assert_eq!(sessions(&world), (0, 0));
+}
+
+/// R28: no session has the number of one that has expired: a frame that was under way for long is
+/// refused, though its sequence number would fit.
+#[test]
+fn a_late_frame_of_an_expired_session_is_not_taken() {
+    let mut world = World::primary(expiring());
+    world.receive(CLIENT, &open_session(1));
+    world.link(CLIENT, LinkStatus::Lost);
+    world.run(EXPIRY + 200);
+    world.receive(OTHER, &open_session(2));
+    let SessionOpened { incarnation, last_sequence, .. } = opened(&world, OTHER);
+    assert!(incarnation > 1, "{incarnation}");
+    assert_eq!(last_sequence, 0);
+    let end = world.broker.replica().log().end();
+    world.receive(CLIENT, &publish(1));
+    assert_eq!(*world.refusal(CLIENT), Refusal::Fenced { publisher: PUBLISHER, incarnation });
+    assert_eq!(world.broker.replica().log().end(), end);
+}
+
+/// R28: who names the session that is there continues it where it stopped; nobody else ends it.
+#[test]
+fn a_session_is_continued_by_whoever_names_it() {
+    let mut world = World::primary(Config::default());
+    world.receive(CLIENT, &open_session(1));
+    world.receive(CLIENT, &publish(1));
+    let refused = Refusal::Fenced { publisher: PUBLISHER, incarnation: 1 };
+    world.receive(OTHER, &open_session(2));
+    assert_eq!(*world.refusal(OTHER), refused, "a request that was under way for long ends no session");
+    world.receive(CLIENT, &publish(2));
+    world.receive(OTHER, &open(PUBLISHER.0, 2, 1));
+    let SessionOpened { incarnation, last_sequence, .. } = opened(&world, OTHER);
+    assert!(incarnation > 1);
+    assert_eq!(last_sequence, 2, "numbers go on");
+    let fenced = Refusal::Fenced { publisher: PUBLISHER, incarnation };
+    world.receive(CLIENT, &publish(3));
+    assert_eq!(*world.refusal(CLIENT), fenced);
+    world.receive(CLIENT, &open(PUBLISHER.0, 1, 1));
+    assert_eq!(*world.refusal(CLIENT), fenced);
+    world.receive(OTHER, &open(PUBLISHER.0, 2, 1));
+    assert_eq!(opened(&world, OTHER).incarnation, incarnation, "the same request, come again");
+}
+
+/// A full table makes room by its longest quiet session, and is `Busy` while all are heard of.
+#[test]
+fn a_full_table_forgets_the_session_that_was_quiet_for_longest() {
+    let mut world = World::primary(Config::default());
+    for publisher in 1..=MAX_SESSIONS as u128 {
+        world.receive(CLIENT, &open(publisher, publisher, 0));
+    }
+    assert_eq!(sessions(&world), (MAX_SESSIONS, MAX_SESSIONS));
+    let one_more = open(u128::MAX, 1, 0);
+    world.receive(OTHER, &one_more);
+    assert!(matches!(world.refusal(OTHER), Refusal::Busy { .. }));
+    world.run(20_000);
+    world.receive(OTHER, &open(1, 1, 0));
+    world.receive(OTHER, &one_more);
+    assert_eq!(opened(&world, OTHER).publisher, PublisherId(u128::MAX));
+    assert_eq!(sessions(&world), (MAX_SESSIONS, MAX_SESSIONS));
+    let table = world.broker.replica().sessions().base();
+    assert!(table.get(PublisherId(1)).is_some(), "it was heard of");
+    assert!(table.get(PublisherId(2)).is_none());
+}

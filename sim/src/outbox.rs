@@ -1,0 +1,120 @@
+//! A publisher's disk: what of its outbox survives a crash, and what was ever stored on it.
+
+use crate::check::Violation;
+use crate::fault::Fault;
+use crate::random::{Draws, Purpose};
+use crate::world::{Cause, Step};
+use bytes::Bytes;
+use std::collections::{BTreeSet, VecDeque};
+use steadfast_core::log::Batch;
+use steadfast_core::node::Output;
+use steadfast_core::publisher::outbox::{Change, Saved};
+use steadfast_core::publisher::{self, Error};
+use steadfast_core::storage::{Operation, Request, Ticket};
+use steadfast_core::wire::records::Records;
+
+/// One publisher's disk.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    saved: Saved,
+    /// Changes that are not complete.
+    pending: VecDeque<(Ticket, Change)>,
+    stored: BTreeSet<Bytes>,
+    aside: BTreeSet<Bytes>,
+    /// Records that the present process found here, and how many of them have come to an end.
+    found: (u64, u64),
+    crashes: u64,
+}
+
+fn payloads(batch: &Batch) -> Vec<Bytes> {
+    Records::decode(&batch.header, batch.body.clone()).expect("a publisher's own batch").collect()
+}
+
+impl Disk {
+    /// What a process finds when it starts.
+    pub fn read(&mut self) -> Saved {
+        self.found = (self.saved.records(), 0);
+        self.saved.clone()
+    }
+
+    /// Payloads that were ever stored.
+    pub const fn stored(&self) -> &BTreeSet<Bytes> {
+        &self.stored
+    }
+
+    /// Payloads that were set aside.
+    pub const fn aside(&self) -> &BTreeSet<Bytes> {
+        &self.aside
+    }
+
+    /// Times that its process died.
+    pub const fn crashes(&self) -> u64 {
+        self.crashes
+    }
+
+    /// Whether everything that the present process found here has come to an end.
+    pub const fn is_settled(&self) -> bool {
+        self.found.0 == self.found.1
+    }
+
+    /// Sees a step of its process.
+    ///
+    /// # Errors
+    /// When the publisher stops: nobody else has its identity, and the disk does not fail.
+    pub fn observe<E>(
+        &mut self,
+        step: &Step<E>,
+        draws: Draws,
+        event: impl Fn(&E) -> Option<&publisher::Event>,
+    ) -> Result<(), Violation> {
+        match step.cause {
+            Cause::Stored(ticket) => self.complete(|pending| pending <= ticket),
+            Cause::Fault(Fault::Crash(_) | Fault::PowerLoss(_)) => {
+                // Some of what was under way has reached the disk, in order.
+                self.crashes += 1;
+                let bound = self.pending.len() as u64 + 1;
+                let kept = draws.below(Purpose::Storage, step.process.entity() << 32, self.crashes, bound);
+                let upto = kept.checked_sub(1).and_then(|last| self.pending.get(last as usize));
+                if let Some(upto) = upto.map(|(ticket, _)| *ticket) {
+                    self.complete(|pending| pending <= upto);
+                }
+                self.pending.clear();
+            }
+            _ => {}
+        }
+        for output in &step.outputs {
+            match output {
+                Output::Store(Request { ticket, operation: Operation::Outbox(change) }) => {
+                    self.pending.push_back((*ticket, change.clone()));
+                }
+                Output::Event(output) => self.hear(event(output))?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, event: Option<&publisher::Event>) -> Result<(), Violation> {
+        use publisher::Event::{Completed, Recovered};
+        if let Some(Recovered { records, .. }) = event {
+            self.found.1 += records;
+        }
+        match event {
+            Some(
+                Completed { result: Err(error @ (Error::Fenced { .. } | Error::OutboxFailed)), .. }
+                | Recovered { result: Err(error @ (Error::Fenced { .. } | Error::OutboxFailed)), .. },
+            ) => Err(Violation { property: "Outbox", detail: format!("the publisher stopped: {error}") }),
+            _ => Ok(()),
+        }
+    }
+
+    fn complete(&mut self, is_done: impl Fn(Ticket) -> bool) {
+        while let Some((_, change)) = self.pending.pop_front_if(|(ticket, _)| is_done(*ticket)) {
+            if let Change::Append { batches, .. } = &change {
+                self.stored.extend(batches.iter().flat_map(payloads));
+            }
+            let aside = self.saved.apply(&change);
+            self.aside.extend(aside.iter().flat_map(payloads));
+        }
+    }
+}
