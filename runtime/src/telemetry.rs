@@ -1,7 +1,7 @@
 //! Logs: trace records as `tracing` events, on standard error.
 
 use std::io;
-use steadfast_core::trace::Trace;
+use steadfast_core::trace::{Suspicion, Trace};
 use tracing::{Level, debug, info, warn};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -50,7 +50,8 @@ pub fn log(node: &str, trace: &Trace) {
 /// The level of a trace record.
 pub const fn level(trace: &Trace) -> Level {
     match trace {
-        // A broker's beginning, not a loss.
+        // A broker's beginning, not a loss; an announced end, not a failure.
+        Trace::Suspected { cause: Suspicion::Leaving, .. } => Level::INFO,
         Trace::Wiped { lineage: 1 } => Level::INFO,
         Trace::Suspected { .. } | Trace::Halted { .. } | Trace::FellSilent | Trace::Wiped { .. } => {
             Level::WARN
@@ -58,6 +59,9 @@ pub const fn level(trace: &Trace) -> Level {
         Trace::BecamePrimary { .. }
         | Trace::EpochCommitted { .. }
         | Trace::BecameBackup { .. }
+        | Trace::HandoverBegan { .. }
+        | Trace::HandoverFailed { .. }
+        | Trace::Leaves { .. }
         | Trace::SteppedDown { .. }
         | Trace::SpokeAgain
         | Trace::GroupCreated { .. }

@@ -213,11 +213,13 @@ impl Broker {
             return;
         }
         let lagging = self.lagging_member(now, &state);
+        let lagging = lagging.filter(|(_, cause)| self.may_drop(&state, *cause));
         let change = match lagging {
             Some((member, cause)) => {
                 self.io.out.trace(Trace::Suspected { node: member.node.clone(), cause });
                 Some((Change::Shrink, member))
             }
+            None if !self.may_take_in(&state) => None,
             None => self.joining_member(now, &state).map(|member| (Change::Expand, member)),
         };
         let Some((change, member)) = change else { return };
@@ -232,7 +234,7 @@ impl Broker {
 
     /// R12: why a member does not count as alive: its live node is gone, its process is proved dead, or
     /// it has not moved for the lag threshold.
-    fn doubt_about(&self, now: Instant, member: &Member) -> Option<Suspicion> {
+    pub(super) fn doubt_about(&self, now: Instant, member: &Member) -> Option<Suspicion> {
         let Role::Primary(primary) = &self.role else { return None };
         let live = &self.registry.view().live;
         let progressed = primary.followers.get(member).map_or(primary.since(), |other| other.progressed());

@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod durability;
 pub mod followers;
 mod following;
+mod handover;
 mod leading;
 pub mod primary;
 pub mod probes;
@@ -24,7 +25,7 @@ use crate::coordination::registry::{Registry, Update, group_changed};
 use crate::coordination::{self, CallIds, Context, Paths, Request, SessionState};
 use crate::group::{LiveNode, PrimaryId};
 use crate::id::{Address, BrokerIdentity, Endpoint, Epoch, Generation, Group, Incarnation, Member, NodeName};
-use crate::limits::{SHUTDOWN_DEADLINE, Timing};
+use crate::limits::{RETRY_SOON, Timing};
 use crate::link::{Dialler, Frame, LinkId, LinkStatus};
 use crate::message::{Message, Refusal};
 use crate::node::{Input, Node, Outbox, Output};
@@ -37,6 +38,7 @@ use alloc::string::String;
 use backup::Backup;
 use candidacy::Candidacy;
 use configuration::{Configuration, Resolution};
+use handover::Shutdown;
 use primary::Primary;
 use replica::Replica;
 
@@ -98,7 +100,7 @@ pub struct Boot {
 /// What an operator asks of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Leave the group and stop.
+    /// Leave the group, with a handover if it is primary (R34), and stop.
     Shutdown,
 }
 
@@ -150,8 +152,8 @@ pub struct Broker {
     resigned: Epoch,
     /// The tree seems to have gone back: the read round that will tell (R25).
     doubt: Option<u64>,
-    /// When a shutdown ends at the latest.
-    shutdown: Option<Instant>,
+    /// It was asked to leave.
+    shutdown: Option<Shutdown>,
     last_input: Instant,
     /// When the coordination service was lost; `None` while connected.
     alone_since: Option<Instant>,
@@ -248,6 +250,10 @@ impl Broker {
     }
 
     fn not_primary(&self) -> Refusal {
+        // Whoever comes because the tree names this broker already comes a moment too early.
+        if self.leads().is_none() && self.configuration.is_promoting() {
+            return Refusal::Electing { retry_after: RETRY_SOON };
+        }
         let epoch = self.registry.view().state.as_ref().map_or(0, |(state, _)| state.epoch);
         Refusal::NotPrimary { primary: self.primary_hint(), epoch }
     }
@@ -265,6 +271,7 @@ impl Broker {
             Message::Replicate(replicate) => self.handle_replicate(now, link, replicate),
             Message::ReplicateAck(ack) => self.handle_ack(now, link, &ack),
             Message::ReplicateNack(nack) => self.handle_nack(now, link, &nack),
+            Message::TakeOver(take_over) => self.handle_take_over(now, link, take_over),
             Message::OpenSession(request) => self.handle_open_session(now, link, &request),
             Message::Publish(publish) => self.handle_publish(now, link, publish),
             Message::OpenStream(request) => self.handle_open_stream(now, link, request),
@@ -272,6 +279,7 @@ impl Broker {
             Message::CloseStream { stream } => self.handle_close_stream(link, stream),
             Message::Ping { token } => self.handle_ping(link, token),
             Message::Refusal { reason, .. } => self.handle_refusal(now, link, &reason),
+            Message::Drain => self.handle_drain(now, link),
             Message::Pong { .. } => {}
             _ => self.reject(link, Rejection::Unexpected),
         }
@@ -391,7 +399,7 @@ impl Node for Broker {
         }
         self.notice_pause(now);
         match input {
-            Input::Command(Command::Shutdown) => self.shutdown = Some(now + SHUTDOWN_DEADLINE),
+            Input::Command(Command::Shutdown) => self.begin_shutdown(now),
             Input::Received { link, frame } => self.received(now, link, frame),
             Input::Link { link, status } => self.handle_link(now, link, status),
             Input::Coordination(event) => self.handle_coordination(now, &event),
@@ -408,6 +416,7 @@ impl Node for Broker {
     fn poll_timeout(&self) -> Option<Instant> {
         let timing = &self.config.timing;
         let role = match &self.role {
+            Role::Backup(_) if self.is_parting() => None,
             Role::Backup(backup) => earliest(backup.deadline(timing), self.candidacy.deadline()),
             Role::Primary(primary) => Some(primary.deadline()),
             Role::Stopped => return None,
@@ -415,6 +424,7 @@ impl Node for Broker {
         let shared = earliest(self.registry.deadline(), self.configuration.deadline());
         // A regular tick: a longer gap between two inputs means that the process was not running.
         let tick = Some(self.last_input + timing.heartbeat);
-        earliest(earliest(role, shared), earliest(self.shutdown, tick))
+        let shutdown = self.shutdown.as_ref().and_then(Shutdown::deadline);
+        earliest(earliest(role, shared), earliest(shutdown, tick))
     }
 }

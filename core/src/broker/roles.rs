@@ -146,6 +146,10 @@ impl Broker {
     }
 
     pub(super) fn advance_backup(&mut self, now: Instant) {
+        // R34: who leaves must not be counted again, so it does not attach any more.
+        if self.is_parting() {
+            return;
+        }
         let Role::Backup(backup) = &mut self.role else { return };
         let ports = (&self.config.timing, &mut self.dialler, &mut self.io.rng);
         if let Some(cause) = backup.handle_timeout(now, ports, &mut self.io.out)
@@ -186,7 +190,10 @@ impl Broker {
         if state.may_lead(&self.me.member) {
             let vacant = backup.primary().is_none();
             let wanted = vacant || backup.suspicion().is_some();
-            return wanted.then(|| (Change::Promote, timing.heartbeat * 2 * self.rank(state)));
+            // R34: who was asked to take over has no turn to wait for.
+            let asked = backup.suspicion() == Some(Suspicion::Leaving);
+            let rank = if asked { 0 } else { self.rank(state) };
+            return wanted.then(|| (Change::Promote, timing.heartbeat * 2 * rank));
         }
         let reset = self.config.on_total_loss == OnTotalLoss::Reset && self.all_data_is_lost(state);
         reset.then(|| (Change::Reset, timing.lag + timing.heartbeat * 2 * self.rank(state)))
@@ -216,7 +223,7 @@ impl Broker {
     }
 
     /// R1, R2: one conditional write at the version just read.
-    fn stand(&mut self, now: Instant, change: Change) {
+    pub(super) fn stand(&mut self, now: Instant, change: Change) {
         let Some((state, version)) = self.registry.view().state.clone() else { return };
         let nonce = Nonce(self.io.rng.next_u128());
         let next = match change {
@@ -227,33 +234,6 @@ impl Broker {
         let subject = self.me.member.clone();
         let mut cx = self.io.context(now);
         self.configuration.propose(change, subject, (next, version), &mut cx);
-    }
-
-    fn has_learners(&self) -> bool {
-        let Role::Primary(primary) = &self.role else { return false };
-        primary.followers.iter().any(|(_, follower)| follower.is_attached())
-    }
-
-    /// Leaves when nothing is lost by it, or declares what is lost (R27a), or gives up waiting.
-    pub(super) fn advance_shutdown(&mut self, now: Instant) {
-        let Some(deadline) = self.shutdown else { return };
-        let state = self.registry.view().state.as_ref().map(|(state, _)| state);
-        let last =
-            state.is_some_and(|state| state.is_led_by(&self.me) && state.in_sync == [self.me.member.clone()]);
-        if matches!(self.role, Role::Stopped) {
-            return;
-        }
-        if deadline <= now || !last || self.leads().is_none() {
-            return self.stop(Event::Stopped);
-        }
-        // A backup that is nearly in sync saves the data: it is taken in first.
-        if self.has_learners() {
-            return;
-        }
-        let settled = self.replica.commit() == self.replica.log().end();
-        if settled && !self.configuration.is_busy() && self.registry.session().is_some() {
-            self.stand(now, Change::GiveUp);
-        }
     }
 }
 

@@ -33,7 +33,7 @@ impl Broker {
     fn stream_start(&mut self, now: Instant, request: &OpenStream) -> Result<Offset, Refusal> {
         let retry_after = self.config.timing.heartbeat;
         let Role::Primary(primary) = &self.role else { return Err(self.not_primary()) };
-        if primary.silent || self.shutdown.is_some() {
+        if primary.silent || self.gives_up() {
             return Err(Refusal::NotPrimary { primary: None, epoch: 0 });
         }
         let history = self.replica.history();

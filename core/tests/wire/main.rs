@@ -3,6 +3,7 @@
 mod coordination;
 mod golden;
 mod hostile;
+mod operating;
 mod records;
 mod rejections;
 mod round_trip;
