@@ -10,6 +10,7 @@ use crate::observer::{Observer, Published, Received};
 use crate::random::{Draws, Purpose};
 use crate::render::Renderer;
 use crate::world::{self, Life, Step, World};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 use steadfast_core::broker::{self, Broker, OnTotalLoss};
@@ -99,6 +100,8 @@ pub struct Cluster {
     discoveries: Vec<ProcessId>,
     publishers: Vec<ProcessId>,
     subscribers: Vec<(ProcessId, Filter)>,
+    /// Processes that were asked to leave, and how long after their end they start again.
+    leaving: BTreeMap<ProcessId, Duration>,
 }
 
 fn address(name: &str) -> Address {
@@ -120,6 +123,7 @@ impl Cluster {
             discoveries: Vec::new(),
             publishers: Vec::new(),
             subscribers: Vec::new(),
+            leaving: BTreeMap::new(),
         };
         cluster.world.record_changes(&Paths::new(ROOT.to_owned()).state(0));
         (0..config.discoveries).for_each(|number| cluster.add_discovery(config, number + 1));
@@ -317,6 +321,10 @@ impl Cluster {
     /// # Errors
     /// When a property does not hold afterwards.
     pub fn strike(&mut self, fault: Fault) -> Result<(), Failure> {
+        if let Fault::Crash(process) | Fault::PowerLoss(process) = fault {
+            // Then its end was another one.
+            self.leaving.remove(&process);
+        }
         self.world.strike(fault).map_or(Ok(()), |step| self.look(&step))
     }
 
@@ -365,7 +373,24 @@ impl Cluster {
             }
         }
         let result = self.observer.observe(&mut self.world, step, &mut self.checks);
-        result.map_err(|violation| self.failure(violation))
+        result.map_err(|violation| self.failure(violation))?;
+        let stopped = |output: &Output<Event>| {
+            let stopped = Event::Broker(broker::Event::Stopped);
+            matches!(output, Output::Event(event)
+                if *event == stopped || *event == Event::Discovery(discovery::Event::Stopped))
+        };
+        match step.outputs.iter().any(stopped) {
+            true => self.exit(step.process),
+            false => Ok(()),
+        }
+    }
+
+    fn exit(&mut self, process: ProcessId) -> Result<(), Failure> {
+        if let Some(pause) = self.leaving.remove(&process) {
+            let at = self.world.now() + pause.as_nanos() as u64;
+            self.world.schedule(at, Fault::Restart(process));
+        }
+        self.strike(Fault::Exit(process))
     }
 
     fn failure(&self, violation: Violation) -> Failure {
@@ -379,7 +404,8 @@ impl Cluster {
             state.in_sync.len() == self.brokers.len()
                 && brokers.all(|broker| broker.is_some_and(|b| state.in_sync.contains(&b.id().member)))
         };
-        self.state().is_some_and(in_sync)
+        self.leaving.is_empty()
+            && self.state().is_some_and(in_sync)
             && self.primary().is_some()
             && self.publishers.iter().all(|&process| self.published(process).is_settled())
             && self.subscribers.iter().all(|(process, filter)| self.has_everything(*process, filter))
@@ -393,6 +419,20 @@ impl Cluster {
         !log.from(from).iter().any(
             |held| matches!(&held.entry.kind, EntryKind::Batch(batch) if filter.matches(&batch.header.topic)),
         )
+    }
+
+    /// A broker or a discovery replica is asked to leave, as its operator would. Its process ends when it
+    /// has, and starts again so long after that; `None`: only a [`Fault::Restart`] starts it.
+    pub fn shut_down(&mut self, process: ProcessId, back_after: Option<Duration>) {
+        if let Some(pause) = back_after {
+            self.leaving.insert(process, pause);
+        }
+        let command = match self.brokers.contains(&process) {
+            true => Command::Broker(broker::Command::Shutdown),
+            false => Command::Discovery(discovery::Command::Shutdown),
+        };
+        let now = self.world.now();
+        self.world.command(now, process, command);
     }
 
     /// Puts everything right that was wrong.

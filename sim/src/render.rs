@@ -175,6 +175,7 @@ fn fault_text(world: &World<Actor>, fault: Fault) -> String {
     let name = |process| world.name(process);
     match fault {
         Fault::Crash(_) => "# crashes".to_owned(),
+        Fault::Exit(_) => "# ends".to_owned(),
         Fault::PowerLoss(_) => "# loses power".to_owned(),
         Fault::Restart(_) => "# restarts".to_owned(),
         Fault::Pause(_) => "# is paused".to_owned(),

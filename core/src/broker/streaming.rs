@@ -2,6 +2,7 @@
 
 use super::{Broker, Role};
 use crate::id::Offset;
+use crate::limits::RETRY_SOON;
 use crate::link::LinkId;
 use crate::message::{Message, OpenStream, Refusal, Start, StreamOpened};
 use crate::time::Instant;
@@ -42,7 +43,7 @@ impl Broker {
         }
         // R4: the commit offset means nothing before the epoch's first record is committed.
         if !primary.serving {
-            return Err(Refusal::Electing { retry_after });
+            return Err(Refusal::Electing { retry_after: RETRY_SOON });
         }
         if !primary.delivery.has_room() {
             self.io.out.trace(Trace::Busy { limit: Limit::Streams });
