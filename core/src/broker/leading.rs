@@ -120,7 +120,9 @@ impl Broker {
         }
         let Some((state, _)) = &self.registry.view().state else { return };
         let me = (&self.me.member, self.replica.durable_end());
-        let joining = primary.joining.as_ref().filter(|joining| now < joining.until);
+        // A follower that has gone again is not waited for.
+        let attached = |member| primary.followers.get(member).is_some_and(Follower::is_attached);
+        let joining = primary.joining.as_ref().filter(|it| now < it.until && attached(&it.member));
         let pending = self.configuration.pending_member().into_iter();
         let pending = pending.chain(joining.map(|joining| &joining.member));
         let to = primary.followers.committable(state, pending, me);
@@ -274,8 +276,10 @@ impl Broker {
         let until = now + self.config.timing.suspicion;
         let joining = waited_for.unwrap_or(Joining { member: member.clone(), until, from: matched });
         let Role::Primary(primary) = &mut self.role else { return None };
-        primary.joining = Some(joining);
-        (matched >= Some(self.replica.commit())).then_some(member)
+        let ready = matched >= Some(self.replica.commit());
+        // From the proposal on it counts by itself, and the wait is over: it may leave at any time.
+        primary.joining = (!ready).then_some(joining);
+        ready.then_some(member)
     }
 
     /// R13: attached and heard, not in yet, and the current process of its node is live. What would drop

@@ -344,3 +344,16 @@ fn more_operators_than_there_is_room_for_are_told_so() {
     world.receive(OPERATOR, &Message::Drain);
     assert!(matches!(world.refusal(OPERATOR), Refusal::Busy { .. }));
 }
+
+/// R13: commits wait for a follower on its way in, and no longer once it is in and has gone again.
+#[test]
+fn a_member_that_has_just_joined_and_leaves_is_not_waited_for() {
+    let mut world = World::primary_with_backup(B);
+    world.receive(CLIENT, &open_session(1));
+    world.ack(B, "b", 2);
+    world.receive(CLIENT, &publish(1));
+    assert_eq!(world.acknowledgements(), 0, "b is in sync");
+    world.unregister("b", 2);
+    assert_eq!(world.in_sync(), ["a"]);
+    assert_eq!(world.acknowledgements(), 1, "without any time passing");
+}
