@@ -422,8 +422,12 @@ impl Cluster {
     }
 
     /// A broker or a discovery replica is asked to leave, as its operator would. Its process ends when it
-    /// has, and starts again so long after that; `None`: only a [`Fault::Restart`] starts it.
+    /// has, and starts again so long after that; `None`: only a [`Fault::Restart`] starts it. A dead
+    /// process is asked nothing.
     pub fn shut_down(&mut self, process: ProcessId, back_after: Option<Duration>) {
+        if self.world.node(process).is_none() {
+            return;
+        }
         if let Some(pause) = back_after {
             self.leaving.insert(process, pause);
         }

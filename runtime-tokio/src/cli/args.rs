@@ -1,5 +1,6 @@
 //! The command line.
 
+use super::drain::DrainArgs;
 use super::text;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -86,6 +87,8 @@ pub enum Command {
     Discovery(DiscoveryArgs),
     /// Run the embedded coordination service, for development: one process, in memory
     Coordination(CoordinationArgs),
+    /// Make a broker leave without an outage: it hands over if it is primary
+    Drain(DrainArgs),
     /// Measure throughput, latency and failover on this machine
     Bench(BenchArgs),
     /// A publisher or subscriber of the demo or the benchmark.
@@ -459,6 +462,7 @@ mod tests {
             PUBLISH_HELP,
             SUBSCRIBE_HELP,
             BENCH_HELP,
+            crate::cli::drain::HELP,
         ];
         let mut examples = 0;
         for line in texts.iter().flat_map(|text| text.lines()) {

@@ -6,6 +6,7 @@ mod bench;
 mod cluster;
 mod demo;
 mod display;
+mod drain;
 mod failure;
 mod lines;
 mod node;
@@ -62,6 +63,7 @@ async fn run(command: Command, parent: &Parent) -> Result<(), Failure> {
         Command::Broker(args) => node::broker(args).await,
         Command::Discovery(args) => node::discovery(args).await,
         Command::Coordination(args) => node::coordination(args).await,
+        Command::Drain(args) => drain::run(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Worker(WorkerCommand::Publisher(args)) => worker::publisher::run(args, parent).await,
         Command::Worker(WorkerCommand::Subscriber(args)) => worker::subscriber::run(args, parent).await,

@@ -4,9 +4,9 @@
 use super::failure::Failure;
 use std::time::Duration;
 use steadfast_core::coordination::{
-    CallId, CallIds, Error, Event, Operation, Paths, Reply, Request, SessionState,
+    CallId, CallIds, Error, Event, Operation, Paths, Reply, Request, SessionState, Zxid,
 };
-use steadfast_core::group::GroupState;
+use steadfast_core::group::{GroupState, LiveNode};
 use steadfast_core::wire;
 use steadfast_runtime::coordination::Port;
 use steadfast_tokio::coordination::Backing;
@@ -67,6 +67,26 @@ impl Tree {
             Ok(Reply::Data { data, .. }) => wire::decode_group_state(&data).ok(),
             _ => None,
         }
+    }
+
+    /// The brokers that are live, with the transactions that created their nodes.
+    pub async fn live_nodes(&mut self, root: &str) -> Vec<(Zxid, LiveNode)> {
+        let folder = Paths::new(root.to_owned()).live(GROUP);
+        let names = match self.call(Operation::Children { path: folder.clone(), watch: false }).await {
+            Ok(Reply::Children(names)) => names,
+            _ => Vec::new(),
+        };
+        let mut live = Vec::new();
+        for name in names {
+            // One that is gone since is not live.
+            if let Ok(Reply::Data { data, stat }) =
+                self.call(Operation::Get { path: format!("{folder}/{name}"), watch: false }).await
+                && let Ok(node) = wire::decode_live_node(&data)
+            {
+                live.push((stat.czxid, node));
+            }
+        }
+        live
     }
 
     async fn call(&mut self, operation: Operation) -> Result<Reply, Error> {
