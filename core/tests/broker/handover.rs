@@ -38,7 +38,7 @@ fn failed(world: &World) -> usize {
 
 fn departures(world: &World) -> Vec<&Departure> {
     let departure = |trace| match trace {
-        &Trace::Leaves { ref departure } => Some(departure),
+        Trace::Leaves { departure } => Some(departure),
         _ => None,
     };
     world.traces.iter().filter_map(departure).collect()
@@ -83,7 +83,7 @@ fn a_primary_asks_only_a_backup_that_has_everything_and_takes_nothing_meanwhile(
 
     world.ack(B, "b", 2);
     assert_eq!(world.acknowledgements(), 1, "what it had taken is acknowledged");
-    let last = world.sent_to(B).filter(|message| matches!(message, Message::TakeOver(_))).next_back();
+    let last = world.sent_to(B).rfind(|message| matches!(message, Message::TakeOver(_)));
     let Some(Message::TakeOver(sent)) = last else { panic!("b is not asked") };
     assert_eq!((sent.history, sent.epoch), (HISTORY, 1));
     assert_eq!(world.broker.leads(), Some(1), "it is primary until the tree says otherwise");
