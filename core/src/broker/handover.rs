@@ -27,6 +27,8 @@ struct Attempt {
 pub(super) struct Shutdown {
     /// When it leaves whatever happens.
     deadline: Instant,
+    /// The read round that tells who else is alive.
+    round: u64,
     /// Who asked by a frame and is told how it ended.
     askers: BTreeSet<LinkId>,
     /// It was primary at some time since.
@@ -43,9 +45,10 @@ pub(super) struct Shutdown {
 }
 
 impl Shutdown {
-    fn new(now: Instant) -> Self {
+    fn new(now: Instant, round: u64) -> Self {
         Self {
             deadline: now + SHUTDOWN_DEADLINE,
+            round,
             askers: BTreeSet::new(),
             led: false,
             attempt: None,
@@ -70,7 +73,10 @@ fn patience(timing: &Timing) -> Duration {
 impl Broker {
     /// Asked to leave, once or again.
     pub(super) fn begin_shutdown(&mut self, now: Instant) {
-        self.shutdown.get_or_insert_with(|| Shutdown::new(now));
+        if self.shutdown.is_none() {
+            let round = self.registry.refresh(&mut self.io.context(now));
+            self.shutdown = Some(Shutdown::new(now, round));
+        }
     }
 
     /// An operator asks the broker to leave, and wants to know how it does.
@@ -144,10 +150,9 @@ impl Broker {
         self.shutdown.is_some() && self.is_last()
     }
 
-    /// R12: a primary that leaves drops only what is proved gone, and never its last companion: it may
-    /// be its own view that is wrong.
-    pub(super) fn may_drop(&self, state: &GroupState, cause: Suspicion) -> bool {
-        self.shutdown.is_none() || (cause != Suspicion::Silence && state.in_sync.len() > 2)
+    /// R12: a primary that leaves drops only what is proved gone: silence may be its own fault.
+    pub(super) fn may_drop(&self, cause: Suspicion) -> bool {
+        self.shutdown.is_none() || cause != Suspicion::Silence
     }
 
     /// Whether a follower may be taken in: who leaves does so only where nobody else is in sync.
@@ -180,9 +185,19 @@ impl Broker {
 
     /// A backup, or a primary that is deposed: leaves when nothing depends on it any more.
     fn advance_goodbye(&mut self, now: Instant) {
+        // R27a: of two that leave one after the other the second one must know that it is the last.
+        // R14: a change under way may be what makes this broker the last one.
+        let round = self.shutdown.as_ref().map(|shutdown| shutdown.round);
+        if Some(self.registry.round()) < round || self.configuration.is_busy() {
+            return;
+        }
         let Some((state, _)) = self.registry.view().state.clone() else {
             return self.depart(now, Departure::Left);
         };
+        // R27a: it takes the lead first, and then gives up what nobody else alive holds.
+        if self.is_last_holder(&state) && self.registry.registered().is_some() {
+            return;
+        }
         // R34: deposed by a frame. Only the tree says whether there is another primary.
         if self.resigned > 0 && state.epoch <= self.resigned {
             return;

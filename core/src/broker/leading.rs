@@ -159,6 +159,7 @@ impl Broker {
         // R13: when commits have waited long enough for a follower, nothing else may come to say so.
         self.advance_commit(now);
         self.change_in_sync_set(now);
+        self.advance_head_reads(now);
         let Role::Primary(primary) = &mut self.role else { return };
         if !primary.silent {
             let from = (&self.replica, primary.epoch());
@@ -215,7 +216,7 @@ impl Broker {
             return;
         }
         let lagging = self.lagging_member(now, &state);
-        let lagging = lagging.filter(|(_, cause)| self.may_drop(&state, *cause));
+        let lagging = lagging.filter(|(_, cause)| self.may_drop(*cause));
         let change = match lagging {
             Some((member, cause)) => {
                 self.io.out.trace(Trace::Suspected { node: member.node.clone(), cause });

@@ -12,6 +12,7 @@ pub mod durability;
 pub mod followers;
 mod following;
 mod handover;
+pub mod head;
 mod leading;
 pub mod primary;
 pub mod probes;
@@ -277,6 +278,7 @@ impl Broker {
             Message::OpenStream(request) => self.handle_open_stream(now, link, request),
             Message::Credit { stream, limit } => self.handle_credit(now, link, stream, limit),
             Message::CloseStream { stream } => self.handle_close_stream(link, stream),
+            Message::ReadHead { token } => self.handle_read_head(now, link, token),
             Message::Ping { token } => self.handle_ping(link, token),
             Message::Refusal { reason, .. } => self.handle_refusal(now, link, &reason),
             Message::Drain => self.handle_drain(now, link),

@@ -132,7 +132,8 @@ impl Broker {
             Role::Backup(backup) => backup.hang_up(&mut self.io.out),
             Role::Primary(primary) => {
                 primary.probes.clear(&mut self.io.out);
-                let streams: alloc::vec::Vec<_> = primary.delivery.drain().collect();
+                let reads = primary.head_reads.drain();
+                let streams: alloc::vec::Vec<_> = primary.delivery.drain().chain(reads).collect();
                 let publishers = core::mem::take(&mut primary.publishers);
                 for (link, stream) in streams {
                     self.send(link, &Message::Refusal { stream, reason: reason.clone() });
@@ -184,7 +185,9 @@ impl Broker {
         self.registry.session().and(self.registry.registered())?;
         let (state, _) = self.registry.view().state.as_ref()?;
         let timing = &self.config.timing;
-        if self.shutdown.is_some() || self.doubt.is_some() {
+        // R27a: whoever leaves leads no more, except to give up what nobody else alive holds.
+        let leaving = self.shutdown.is_some() && !self.is_last_holder(state);
+        if leaving || self.doubt.is_some() {
             return None;
         }
         if state.may_lead(&self.me.member) {
@@ -220,6 +223,14 @@ impl Broker {
             live().any(|other| other.node == member.node) && live().all(|other| other != member)
         };
         !state.in_sync.is_empty() && state.in_sync.iter().all(lost)
+    }
+
+    /// Whether this broker holds the data and, as far as the live nodes tell, nobody else does.
+    pub(super) fn is_last_holder(&self, state: &GroupState) -> bool {
+        let me = &self.me.member;
+        let live =
+            |member: &Member| self.registry.view().live.values().any(|live| live.node.id.member == *member);
+        state.in_sync.contains(me) && state.in_sync.iter().all(|member| member == me || !live(member))
     }
 
     /// R1, R2: one conditional write at the version just read.

@@ -1,15 +1,16 @@
 //! `steadfast drain`: a broker leaves its group, by its name.
 
+use super::args::ServiceArgs;
 use super::failure::Failure;
 use super::service::Service;
 use super::text;
-use clap::{ArgGroup, Args};
+use clap::Args;
 use std::time::{Duration, Instant};
 use steadfast_core::group::LiveNode;
-use steadfast_core::id::{Address, NodeName};
+use steadfast_core::id::{Group, NodeName};
 use steadfast_core::message::Departure;
 use steadfast_tokio::client::{DrainError, drain};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 pub const HELP: &str = "\
 The broker does what it does on SIGTERM: if it is primary it hands over to a backup that has every
@@ -25,26 +26,20 @@ Examples:
 
 /// Progress is shown from this moment on, and so often.
 const QUIET: Duration = Duration::from_secs(2);
+/// How long the coordination service may take to say where the broker is.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The only group.
+const GROUP: Group = 0;
 
 /// `steadfast drain`
 #[derive(Debug, Args)]
-#[command(after_help = HELP, group(ArgGroup::new("service").required(true).args(["zookeeper", "coordination"])))]
+#[command(after_help = HELP)]
 pub struct DrainArgs {
     /// The broker's name
     #[arg(value_name = "NAME", value_parser = text::node_name)]
     pub name: NodeName,
-    /// The ZooKeeper ensemble
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = text::address)]
-    pub zookeeper: Vec<Address>,
-    /// An embedded coordination service (see 'steadfast coordination')
-    #[arg(long, value_name = "HOST:PORT", value_parser = text::address)]
-    pub coordination: Option<Address>,
-    /// The cluster's name
-    #[arg(long, value_name = "NAME", default_value = "main", value_parser = text::cluster)]
-    pub cluster: String,
-    /// How long to look for the coordination service
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = text::duration)]
-    pub connect_timeout: Duration,
+    #[command(flatten)]
+    pub service: ServiceArgs,
 }
 
 /// Asks the broker to leave and waits until it has.
@@ -71,18 +66,20 @@ pub async fn run(args: DrainArgs) -> Result<(), Failure> {
 
 /// The process that runs under this name; of two, the later one (R32).
 async fn find(args: &DrainArgs) -> Result<LiveNode, Failure> {
-    let service = match &args.coordination {
-        Some(address) => Service::Embedded(address.clone()),
-        None => Service::ZooKeeper(args.zookeeper.clone()),
-    };
-    let root = format!("/steadfast/{}", args.cluster);
-    let mut tree = service.open(args.connect_timeout).await?;
-    let live = tree.live_nodes(&root).await;
+    let service = Service::from(&args.service);
+    let mut tree = service.open(args.service.connect_timeout).await?;
+    let group = timeout(PATIENCE, tree.group(&args.service.root(), GROUP)).await;
     tree.close().await;
-    let found = live.into_iter().filter(|(_, live)| live.id.member.node == args.name);
-    found.max_by_key(|(czxid, _)| *czxid).map(|(_, live)| live).ok_or_else(|| {
+    let Ok(Ok(group)) = group else {
+        return Err(Failure::new(
+            "the coordination service does not say where the broker is",
+            "check that it is well and that the address is right",
+        ));
+    };
+    let mut found = group.live.into_iter().filter(|live| live.id.member.node == args.name);
+    found.next_back().ok_or_else(|| {
         Failure::new(
-            format!("no broker {} runs in the cluster {}", args.name, args.cluster),
+            format!("no broker {} runs in the cluster {}", args.name, args.service.cluster),
             "check the name and --cluster",
         )
     })
