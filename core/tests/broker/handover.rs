@@ -5,7 +5,7 @@ use crate::world::{
     HISTORY, World, ack, epoch_start, member, nack, open_session, open_stream, process, publish, replicate,
     sender,
 };
-use crate::{B, CLIENT, LONG};
+use crate::{B, CLIENT};
 use steadfast_core::broker::{Command, Event};
 use steadfast_core::coordination::Operation;
 use steadfast_core::id::{BrokerIdentity, Epoch, Incarnation, Nonce};
