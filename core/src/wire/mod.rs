@@ -20,12 +20,14 @@ mod publishing;
 pub mod records;
 mod replication;
 mod routing;
+mod status;
 mod streaming;
 mod tree_data;
 
 use crate::link::Frame;
 use crate::message::{Lookup, Message};
 use crate::trace::Rejection;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use entries::Bodies;
@@ -101,6 +103,9 @@ fn encode_message(message: &Message, parts: &mut Vec<Bytes>) -> Wire {
         Message::Refusal { stream, reason } => Wire::Refusal(routing::encode_refusal(*stream, reason)),
         Message::Drain => Wire::Drain(proto::Drain {}),
         Message::Drained(departure) => Wire::Drained(operating::encode_drained(departure)),
+        Message::StatusRequest { token } => Wire::StatusRequest(proto::StatusRequest { token: *token }),
+        Message::BrokerStatus(status) => Wire::BrokerStatus(Box::new(status::encode_broker(status))),
+        Message::DiscoveryStatus(status) => Wire::DiscoveryStatus(status::encode_discovery(status)),
     }
 }
 
@@ -204,5 +209,10 @@ fn decode_message(message: Wire, bodies: &mut Bodies) -> Result<Message, Rejecti
         }
         Wire::Drain(proto::Drain {}) => Message::Drain,
         Wire::Drained(drained) => Message::Drained(operating::decode_drained(&drained)?),
+        Wire::StatusRequest(request) => Message::StatusRequest { token: request.token },
+        Wire::BrokerStatus(status) => Message::BrokerStatus(Box::new(status::decode_broker(*status)?)),
+        Wire::DiscoveryStatus(status) => {
+            Message::DiscoveryStatus(Box::new(status::decode_discovery(status)?))
+        }
     })
 }

@@ -23,7 +23,7 @@ use steadfast_core::wire::records::{RecordsBuilder, checksum};
 use steadfast_proto::limits::MAX_NUMBER;
 
 /// Any number that leaves room for a frame's records.
-fn number() -> impl Strategy<Value = u64> {
+pub fn number() -> impl Strategy<Value = u64> {
     prop_oneof![0..1_000_u64, 0..MAX_NUMBER - (1 << 32)]
 }
 
@@ -35,7 +35,7 @@ pub fn node() -> impl Strategy<Value = NodeName> {
     "[a-z0-9_-]{1,64}".prop_map(|name| NodeName::new(&name).unwrap())
 }
 
-fn address() -> impl Strategy<Value = Address> {
+pub fn address() -> impl Strategy<Value = Address> {
     "tcp://[!-~]{1,249}".prop_map(|address| Address::new(&address).unwrap())
 }
 
@@ -429,6 +429,7 @@ pub fn message() -> impl Strategy<Value = Message> {
         1 => refusal().boxed(),
         2 => coordination().boxed(),
         1 => crate::operating::message().boxed(),
+        1 => crate::status::any_message().boxed(),
     ]
 }
 

@@ -22,6 +22,7 @@
 mod drain;
 mod publisher;
 mod subscriber;
+mod survey;
 
 pub use drain::{DrainError, drain};
 pub use publisher::{CloseError, Publisher, PublisherOptions, Receipt};
@@ -29,6 +30,7 @@ pub use steadfast_core::filter::{Filter, Topic};
 pub use steadfast_core::subscriber::{Bookmark, LossReason, Start};
 pub use steadfast_runtime::completions::{Bound, Progress, PublishError};
 pub use subscriber::{Gap, Message, Subscriber, SubscriberOptions};
+pub use survey::survey;
 
 use std::sync::Arc;
 use std::time::Duration;
