@@ -148,12 +148,19 @@ fn restart(cluster: &mut Cluster, index: usize, workers: &mut [Worker]) -> Strin
     let began = Instant::now();
     member.node.process.signal("TERM");
     member.come_back();
-    wait_until(&format!("{} is back", member.name), || member.sees_all_in_sync());
     let took = began.elapsed();
+    // As an operator does before the next step.
+    let discovery = cluster.discovery();
+    let brokers = BROKERS.to_string();
+    let args = ["status", "--wait-healthy", "--brokers", &brokers, "--discovery", &discovery];
+    let healthy = run(&args);
+    assert!(healthy.status.success(), "{}", String::from_utf8_lossy(&healthy.stderr));
+    let member = &cluster.members[index];
+    wait_until(&format!("{} is back", member.name), || member.sees_all_in_sync());
     sleep(CALM);
     let silences: Vec<_> = workers.iter_mut().map(|worker| worker.silence().as_millis()).collect();
     format!(
-        "{}{role}: longest silence of the publisher {} ms, of the subscribers {} and {} ms; back after {} ms",
+        "{}{role}: longest silence of the publisher {} ms, of the subscribers {} and {} ms; listens again after {} ms",
         member.name,
         silences[0],
         silences[1],
