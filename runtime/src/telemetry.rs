@@ -53,6 +53,8 @@ pub const fn level(trace: &Trace) -> Level {
         // A broker's beginning, not a loss; an announced end, not a failure.
         Trace::Suspected { cause: Suspicion::Leaving, .. } => Level::INFO,
         Trace::Wiped { lineage: 1 } => Level::INFO,
+        // So leaves whoever is shut down, too; a death is noticed by other signs long before.
+        Trace::Suspected { cause: Suspicion::NotLive, .. } => Level::INFO,
         Trace::Suspected { .. } | Trace::Halted { .. } | Trace::FellSilent | Trace::Wiped { .. } => {
             Level::WARN
         }

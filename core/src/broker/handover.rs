@@ -326,7 +326,7 @@ impl Broker {
     }
 
     /// Has left the group. Who was primary stays for a moment more to tell clients where to go.
-    fn depart(&mut self, now: Instant, departure: Departure) {
+    pub(super) fn depart(&mut self, now: Instant, departure: Departure) {
         let farewell = self.config.timing.heartbeat * 2;
         let Some(shutdown) = &mut self.shutdown else { return };
         shutdown.farewell_until = Some(now + farewell);

@@ -8,7 +8,7 @@ use crate::coordination::registry::Live;
 use crate::group::{Change, GroupState};
 use crate::id::{Epoch, Member, Nonce};
 use crate::log::{Entry, EntryKind};
-use crate::message::{History, Message};
+use crate::message::{Departure, History, Message};
 use crate::time::{Duration, Instant};
 use crate::trace::{Halt, Suspicion, Trace};
 use alloc::vec;
@@ -43,6 +43,12 @@ impl Broker {
             // R26: no order holds between two groups.
             return self.halt_if_still_so(now, Halt::OtherGroup);
         } else if state.history.lineage > mine.lineage {
+            if self.shutdown.is_some() {
+                // The data is given up, perhaps by this broker: it has no part in what follows.
+                let own = self.leads() == Some(state.lost_epoch) || self.resigned == state.lost_epoch;
+                self.depart(now, if own { Departure::GaveUp } else { Departure::Left });
+                return false;
+            }
             // R27: the group began anew; log and sessions go together.
             self.step_down(now);
             self.replica.wipe(state.history, &mut self.io.out);

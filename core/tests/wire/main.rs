@@ -4,6 +4,7 @@ mod coordination;
 mod golden;
 mod hostile;
 mod operating;
+mod page;
 mod records;
 mod rejections;
 mod round_trip;
