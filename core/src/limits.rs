@@ -31,7 +31,13 @@ pub const SEND_FRAME_BYTES: usize = 256 << 10;
 pub const REPLICATION_WINDOW_BYTES: u64 = 4 << 20;
 /// Most frames sent to a backup and not yet acknowledged.
 pub const REPLICATION_WINDOW_FRAMES: usize = 256;
-/// How long a clean shutdown may wait for the coordination service.
+/// Most operators that are told how a broker leaves.
+pub const MAX_DRAIN_REQUESTS: usize = 16;
+/// When a client tries again after a refusal that is over in a moment: commits free memory, an election
+/// ends, a handover is done or has failed.
+pub const RETRY_SOON: Duration = Duration::from_millis(20);
+/// How long a broker that was asked to leave may look for one that takes over, or wait for the
+/// coordination service.
 pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Timings for failure detection and recovery. Liveness depends on them, safety never does (R21).

@@ -4,7 +4,7 @@
 use crate::coordination::{CallId, Error, Operation, Reply, SessionId, WatchKind};
 use crate::filter::Filter;
 use crate::id::{
-    BrokerIdentity, Endpoint, Epoch, Group, GroupId, Lineage, Nonce, Offset, PublisherId, Sequence,
+    BrokerIdentity, Endpoint, Epoch, Group, GroupId, Lineage, NodeName, Nonce, Offset, PublisherId, Sequence,
 };
 use crate::log::{Batch, Entry, EpochEnd};
 use crate::status::{BrokerStatus, DiscoveryStatus};
@@ -33,6 +33,8 @@ pub enum Message {
     ReplicateAck(ReplicateAck),
     /// Backup to a primary it does not follow, or whose entries do not fit.
     ReplicateNack(ReplicateNack),
+    /// Primary to backup: become primary in my place (R34).
+    TakeOver(TakeOver),
     /// Publisher to primary: begin or resume a session.
     OpenSession(OpenSession),
     /// Primary to publisher: the session is committed.
@@ -123,6 +125,10 @@ pub enum Message {
         /// Why.
         reason: Refusal,
     },
+    /// Operator to broker: leave and stop.
+    Drain,
+    /// Broker to operator: once when it begins to leave, and once when it leaves.
+    Drained(Departure),
     /// Anyone to a broker or a discovery replica: how do you stand?
     StatusRequest {
         /// Comes back.
@@ -210,6 +216,35 @@ pub struct ReplicateNack {
     pub floor: Epoch,
     /// Its log.
     pub log: LogSummary,
+}
+
+/// A primary leaves and asks a backup to become primary at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakeOver {
+    /// The primary.
+    pub sender: BrokerIdentity,
+    /// Which history.
+    pub history: History,
+    /// The epoch that is to end.
+    pub epoch: Epoch,
+}
+
+/// How a broker that was asked to leave does so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// It has begun.
+    Begun,
+    /// It was primary, and another broker is primary now (R34).
+    HandedOver {
+        /// Which one.
+        successor: NodeName,
+    },
+    /// It was not primary, and nothing waits for it.
+    Left,
+    /// It was the last one in sync, and the group's data is given up (R27a).
+    GaveUp,
+    /// Its time was over before any of these.
+    TimedOut,
 }
 
 /// Begins or resumes a publisher's session.

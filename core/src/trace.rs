@@ -5,7 +5,7 @@ use crate::coordination::SessionState;
 use crate::group::Change;
 use crate::id::{Endpoint, Epoch, Incarnation, Lineage, Member, NodeName, Offset, PublisherId};
 use crate::link::LinkId;
-use crate::message::History;
+use crate::message::{Departure, History};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -90,6 +90,28 @@ pub enum Trace {
         epoch: Epoch,
         /// Of whom, if known.
         primary: Option<NodeName>,
+    },
+    /// A primary that leaves has stopped taking batches and hands over (R34).
+    HandoverBegan {
+        /// To whom.
+        target: NodeName,
+    },
+    /// The handover has failed: the primary takes batches again.
+    HandoverFailed {
+        /// Who has not taken over.
+        target: NodeName,
+    },
+    /// A request to take over was ignored: it is not for this epoch, or not for this broker.
+    TakeOverIgnored {
+        /// Who asked.
+        node: NodeName,
+        /// The epoch that was to end.
+        epoch: Epoch,
+    },
+    /// The broker leaves, and stops soon.
+    Leaves {
+        /// How.
+        departure: Departure,
     },
     /// The broker no longer acts as primary.
     SteppedDown {
@@ -220,6 +242,8 @@ pub enum Suspicion {
     NotLive,
     /// A later process of the same node was heard (R32).
     Replaced,
+    /// It leaves and has asked this backup to take over (R34).
+    Leaving,
 }
 
 /// What became of a proposed change.

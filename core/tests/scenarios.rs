@@ -11,8 +11,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
-use steadfast_core::broker::{self, OnTotalLoss};
-use steadfast_sim::actor::Command;
+use steadfast_core::broker::OnTotalLoss;
 use steadfast_sim::cluster::{Cluster, Config};
 use steadfast_sim::fault::Fault;
 use steadfast_sim::network::ProcessId;
@@ -106,9 +105,7 @@ impl Scenario {
             ("heal-coordination", &[node]) => self.strike(&[Fault::HealCoordination(node)]),
             ("drop-coordination", &[node]) => self.strike(&[Fault::DropCoordination(node)]),
             ("shut-down", &[node]) => {
-                let now = self.cluster().world().now();
-                let command = Command::Broker(broker::Command::Shutdown);
-                self.cluster().world_mut().command(now, node, command);
+                self.cluster().shut_down(node, None);
             }
             _ => panic!("unknown command {words:?}"),
         }

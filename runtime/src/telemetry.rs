@@ -16,7 +16,8 @@ pub fn log(node: &str, trace: &Trace) {
 /// The level of a trace record.
 pub const fn level(trace: &Trace) -> Level {
     match trace {
-        // A broker's beginning, not a loss.
+        // A broker's beginning, not a loss; an announced end, not a failure.
+        Trace::Suspected { cause: Suspicion::Leaving, .. } => Level::INFO,
         Trace::Wiped { lineage: 1 } => Level::INFO,
         // So leaves whoever is shut down, too; a death is noticed by other signs long before.
         Trace::Suspected { cause: Suspicion::NotLive, .. } => Level::INFO,
@@ -26,6 +27,9 @@ pub const fn level(trace: &Trace) -> Level {
         Trace::BecamePrimary { .. }
         | Trace::EpochCommitted { .. }
         | Trace::BecameBackup { .. }
+        | Trace::HandoverBegan { .. }
+        | Trace::HandoverFailed { .. }
+        | Trace::Leaves { .. }
         | Trace::SteppedDown { .. }
         | Trace::SpokeAgain
         | Trace::GroupCreated { .. }

@@ -110,6 +110,8 @@ pub struct Cluster {
     publishers: Vec<ProcessId>,
     disks: BTreeMap<ProcessId, Rc<RefCell<Disk>>>,
     subscribers: Vec<(ProcessId, Filter)>,
+    /// Processes that were asked to leave, and how long after their end they start again.
+    leaving: BTreeMap<ProcessId, Duration>,
 }
 
 fn address(name: &str) -> Address {
@@ -132,6 +134,7 @@ impl Cluster {
             publishers: Vec::new(),
             disks: BTreeMap::new(),
             subscribers: Vec::new(),
+            leaving: BTreeMap::new(),
         };
         cluster.world.record_changes(&Paths::new(ROOT.to_owned()).state(0));
         (0..config.discoveries).for_each(|number| cluster.add_discovery(config, number + 1));
@@ -352,6 +355,10 @@ impl Cluster {
     /// # Errors
     /// When a property does not hold afterwards.
     pub fn strike(&mut self, fault: Fault) -> Result<(), Failure> {
+        if let Fault::Crash(process) | Fault::PowerLoss(process) = fault {
+            // Then its end was another one.
+            self.leaving.remove(&process);
+        }
         self.world.strike(fault).map_or(Ok(()), |step| self.look(&step))
     }
 
@@ -405,7 +412,24 @@ impl Cluster {
             seen.map_err(|violation| self.failure(violation))?;
         }
         let result = self.observer.observe(&mut self.world, step, &mut self.checks);
-        result.map_err(|violation| self.failure(violation))
+        result.map_err(|violation| self.failure(violation))?;
+        let stopped = |output: &Output<Event>| {
+            let stopped = Event::Broker(broker::Event::Stopped);
+            matches!(output, Output::Event(event)
+                if *event == stopped || *event == Event::Discovery(discovery::Event::Stopped))
+        };
+        match step.outputs.iter().any(stopped) {
+            true => self.exit(step.process),
+            false => Ok(()),
+        }
+    }
+
+    fn exit(&mut self, process: ProcessId) -> Result<(), Failure> {
+        if let Some(pause) = self.leaving.remove(&process) {
+            let at = self.world.now() + pause.as_nanos() as u64;
+            self.world.schedule(at, Fault::Restart(process));
+        }
+        self.strike(Fault::Exit(process))
     }
 
     fn failure(&self, violation: Violation) -> Failure {
@@ -419,7 +443,8 @@ impl Cluster {
             state.in_sync.len() == self.brokers.len()
                 && brokers.all(|broker| broker.is_some_and(|b| state.in_sync.contains(&b.id().member)))
         };
-        self.state().is_some_and(in_sync)
+        self.leaving.is_empty()
+            && self.state().is_some_and(in_sync)
             && self.primary().is_some()
             && self.publishers.iter().all(|&process| self.published(process).is_settled())
             && self.disks.values().all(|disk| disk.borrow().is_settled())
@@ -435,6 +460,24 @@ impl Cluster {
         !log.from(from).iter().any(
             |held| matches!(&held.entry.kind, EntryKind::Batch(batch) if filter.matches(&batch.header.topic)),
         )
+    }
+
+    /// A broker or a discovery replica is asked to leave, as its operator would. Its process ends when it
+    /// has, and starts again so long after that; `None`: only a [`Fault::Restart`] starts it. A dead
+    /// process is asked nothing.
+    pub fn shut_down(&mut self, process: ProcessId, back_after: Option<Duration>) {
+        if self.world.node(process).is_none() {
+            return;
+        }
+        if let Some(pause) = back_after {
+            self.leaving.insert(process, pause);
+        }
+        let command = match self.brokers.contains(&process) {
+            true => Command::Broker(broker::Command::Shutdown),
+            false => Command::Discovery(discovery::Command::Shutdown),
+        };
+        let now = self.world.now();
+        self.world.command(now, process, command);
     }
 
     /// Puts everything right that was wrong.

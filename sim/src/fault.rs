@@ -8,6 +8,8 @@ use crate::network::ProcessId;
 pub enum Fault {
     /// The process dies. Its kernel resets its connections, so its peers learn soon.
     Crash(ProcessId),
+    /// The process ends by itself, after its node has stopped. Its connections end with it.
+    Exit(ProcessId),
     /// The whole machine dies: its peers hear nothing, and their connections to it stay half open.
     PowerLoss(ProcessId),
     /// A dead process is started again.

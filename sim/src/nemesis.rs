@@ -1,4 +1,4 @@
-//! Random faults for a cluster. Each strikes at a drawn time, chooses by drawn numbers what and whom,
+//! Random faults for a cluster, and operators who restart its processes. Each strikes at a drawn time, chooses by drawn numbers what and whom,
 //! and is put right after a drawn time. The last process that holds all committed data is spared.
 
 use crate::cluster::{Cluster, Failure};
@@ -47,7 +47,12 @@ impl Nemesis {
         let victim = self.victim(cluster);
         let span = if self.below(cluster, 3) == 0 { LONG } else { SHORT };
         let until = cluster.world().now() + self.within(cluster, span);
-        let (faults, cures) = match self.below(cluster, 8) {
+        let (faults, cures) = match self.below(cluster, 10) {
+            8 | 9 if is_expendable(cluster, victim) => {
+                let pause = Duration::from_nanos(self.within(cluster, SHORT));
+                cluster.shut_down(victim, Some(pause));
+                (Vec::new(), Vec::new())
+            }
             0 | 1 if is_expendable(cluster, victim) => {
                 (vec![Fault::Crash(victim)], vec![Fault::Restart(victim)])
             }

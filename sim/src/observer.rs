@@ -131,7 +131,7 @@ impl Observer {
                 Some(Err(_)) | None => checks.observe(&Fact::StateDeleted)?,
             }
         }
-        if matches!(step.cause, Cause::Fault(Fault::Crash(_) | Fault::PowerLoss(_)))
+        if matches!(step.cause, Cause::Fault(Fault::Crash(_) | Fault::Exit(_) | Fault::PowerLoss(_)))
             && let Some(seen) = self.brokers.remove(&step.process)
         {
             // The log is in memory (R22).

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use steadfast_core::coordination::{Event as CoordinationEvent, SessionState};
 use steadfast_core::id::{Endpoint, NodeName};
 use steadfast_core::log::{Batch, Entry, EntryKind};
-use steadfast_core::message::{LogSummary, Message, Refusal, Start};
+use steadfast_core::message::{Departure, LogSummary, Message, Refusal, Start};
 use steadfast_core::node::Output;
 use steadfast_core::trace::Trace;
 use steadfast_core::{publisher, subscriber, wire};
@@ -143,6 +143,10 @@ fn trace_text(trace: &Trace) -> String {
         Trace::BecamePrimary { epoch, start } => format!("becomes primary e{epoch} from @{start}"),
         Trace::EpochCommitted { epoch, commit } => format!("serves e{epoch}, commit {commit}"),
         Trace::SteppedDown { epoch } => format!("steps down from e{epoch}"),
+        Trace::HandoverBegan { target } => format!("hands over to {target}"),
+        Trace::HandoverFailed { target } => format!("goes on: {target} has not taken over"),
+        Trace::TakeOverIgnored { node, epoch } => format!("ignores that {node} hands over e{epoch}"),
+        Trace::Leaves { departure } => format!("leaves: {}", departure_text(departure)),
         Trace::Suspected { node, cause } => format!("suspects {node}: {cause:?}"),
         Trace::Proposed { change, epoch, config } => format!("proposes {change:?} e{epoch} c{config}"),
         Trace::Resolved { change, outcome } => format!("{change:?} is {outcome:?}"),
@@ -160,10 +164,18 @@ fn trace_text(trace: &Trace) -> String {
     }
 }
 
+fn departure_text(departure: &Departure) -> String {
+    match departure {
+        Departure::HandedOver { successor } => format!("{successor} has taken over"),
+        other => format!("{other:?}"),
+    }
+}
+
 fn fault_text(world: &World<Actor>, fault: Fault) -> String {
     let name = |process| world.name(process);
     match fault {
         Fault::Crash(_) => "# crashes".to_owned(),
+        Fault::Exit(_) => "# ends".to_owned(),
         Fault::PowerLoss(_) => "# loses power".to_owned(),
         Fault::Restart(_) => "# restarts".to_owned(),
         Fault::Pause(_) => "# is paused".to_owned(),
@@ -240,6 +252,9 @@ fn message_text(message: &Message) -> Option<(&'static str, String)> {
         }
         Message::ReplicateAck(ack) => ("Ack", format!(" e{} {}", ack.epoch, ack.matched)),
         Message::ReplicateNack(nack) => ("Nack", format!(" floor e{} {}", nack.floor, summary(&nack.log))),
+        Message::TakeOver(take_over) => ("TakeOver", format!(" e{}", take_over.epoch)),
+        Message::Drain => ("Drain", String::new()),
+        Message::Drained(departure) => ("Drained", format!(" {}", departure_text(departure))),
         Message::OpenSession(open) => ("OpenSession", format!(" {}", open.incarnation)),
         Message::SessionOpened(opened) => {
             ("SessionOpened", format!(" {} last {}", opened.incarnation, opened.last_sequence))

@@ -331,7 +331,7 @@ where
     pub fn strike(&mut self, fault: Fault) -> Option<Step<N::Event>> {
         let now = self.queue.now();
         let process = match fault {
-            Fault::Crash(process) => self.kill(process, Host::Refusing)?,
+            Fault::Crash(process) | Fault::Exit(process) => self.kill(process, Host::Refusing)?,
             Fault::PowerLoss(process) => self.kill(process, Host::Silent)?,
             Fault::Restart(process) => return self.start(process),
             Fault::Pause(process) => self.pause(process)?,

@@ -57,6 +57,11 @@ impl Configuration {
         (proposal.change == Change::Expand).then_some(&proposal.subject)
     }
 
+    /// Whether this broker may have been made primary without knowing it yet.
+    pub fn is_promoting(&self) -> bool {
+        self.proposal.as_ref().is_some_and(|proposal| proposal.change == Change::Promote)
+    }
+
     /// R1: writes `state` if the tree still has `version`.
     ///
     /// # Panics

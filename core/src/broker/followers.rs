@@ -70,6 +70,11 @@ impl Follower {
         self.link.is_some()
     }
 
+    /// The link to it, while it is connected.
+    pub const fn link(&self) -> Option<LinkId> {
+        self.link
+    }
+
     /// End of what it has verified in this epoch, if it has acknowledged anything.
     pub const fn matched(&self) -> Option<Offset> {
         self.matched

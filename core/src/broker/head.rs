@@ -83,7 +83,7 @@ impl Broker {
 
     fn admit_read(&mut self, now: Instant, link: LinkId, token: u64) -> Result<(), Refusal> {
         let retry_after = self.config.timing.heartbeat;
-        let leaving = self.shutdown.is_some();
+        let leaving = self.gives_up();
         let not_primary = self.not_primary();
         let Role::Primary(primary) = &mut self.role else { return Err(not_primary) };
         if primary.silent || leaving {

@@ -120,7 +120,9 @@ impl Broker {
         }
         let Some((state, _)) = &self.registry.view().state else { return };
         let me = (&self.me.member, self.replica.durable_end());
-        let joining = primary.joining.as_ref().filter(|joining| now < joining.until);
+        // A follower that has gone again is not waited for.
+        let attached = |member| primary.followers.get(member).is_some_and(Follower::is_attached);
+        let joining = primary.joining.as_ref().filter(|it| now < it.until && attached(&it.member));
         let pending = self.configuration.pending_member().into_iter();
         let pending = pending.chain(joining.map(|joining| &joining.member));
         let to = primary.followers.committable(state, pending, me);
@@ -217,11 +219,13 @@ impl Broker {
             return;
         }
         let lagging = self.lagging_member(now, &state);
+        let lagging = lagging.filter(|(_, cause)| self.may_drop(*cause));
         let change = match lagging {
             Some((member, cause)) => {
                 self.io.out.trace(Trace::Suspected { node: member.node.clone(), cause });
                 Some((Change::Shrink, member))
             }
+            None if !self.may_take_in(&state) => None,
             None => self.joining_member(now, &state).map(|member| (Change::Expand, member)),
         };
         let Some((change, member)) = change else { return };
@@ -236,7 +240,7 @@ impl Broker {
 
     /// R12: why a member does not count as alive: its live node is gone, its process is proved dead, or
     /// it has not moved for the lag threshold.
-    fn doubt_about(&self, now: Instant, member: &Member) -> Option<Suspicion> {
+    pub(super) fn doubt_about(&self, now: Instant, member: &Member) -> Option<Suspicion> {
         let Role::Primary(primary) = &self.role else { return None };
         let live = &self.registry.view().live;
         let progressed = primary.followers.get(member).map_or(primary.since(), |other| other.progressed());
@@ -276,8 +280,10 @@ impl Broker {
         let until = now + self.config.timing.suspicion;
         let joining = waited_for.unwrap_or(Joining { member: member.clone(), until, from: matched });
         let Role::Primary(primary) = &mut self.role else { return None };
-        primary.joining = Some(joining);
-        (matched >= Some(self.replica.commit())).then_some(member)
+        let ready = matched >= Some(self.replica.commit());
+        // From the proposal on it counts by itself, and the wait is over: it may leave at any time.
+        primary.joining = (!ready).then_some(joining);
+        ready.then_some(member)
     }
 
     /// R13: attached and heard, not in yet, and the current process of its node is live. What would drop

@@ -12,6 +12,7 @@ pub mod durability;
 pub mod expiry;
 pub mod followers;
 mod following;
+mod handover;
 pub mod head;
 mod leading;
 pub mod primary;
@@ -27,7 +28,7 @@ use crate::coordination::registry::{Registry, Update, group_changed};
 use crate::coordination::{self, CallIds, Context, Paths, Request, SessionState};
 use crate::group::{LiveNode, PrimaryId};
 use crate::id::{Address, BrokerIdentity, Endpoint, Epoch, Generation, Group, Incarnation, Member, NodeName};
-use crate::limits::{SESSION_EXPIRY, SHUTDOWN_DEADLINE, Timing};
+use crate::limits::{RETRY_SOON, SESSION_EXPIRY, Timing};
 use crate::link::{Dialler, Frame, LinkId, LinkStatus};
 use crate::message::{Message, Refusal};
 use crate::node::{Input, Node, Outbox, Output};
@@ -40,6 +41,7 @@ use alloc::string::String;
 use backup::Backup;
 use candidacy::Candidacy;
 use configuration::{Configuration, Resolution};
+use handover::Shutdown;
 use primary::Primary;
 use replica::Replica;
 
@@ -104,7 +106,7 @@ pub struct Boot {
 /// What an operator asks of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Leave the group and stop.
+    /// Leave the group, with a handover if it is primary (R34), and stop.
     Shutdown,
 }
 
@@ -157,8 +159,8 @@ pub struct Broker {
     resigned: Epoch,
     /// The tree seems to have gone back: the read round that will tell (R25).
     doubt: Option<u64>,
-    /// A shutdown: when it ends at the latest, and the read round that tells who else is alive.
-    shutdown: Option<(Instant, u64)>,
+    /// It was asked to leave.
+    shutdown: Option<Shutdown>,
     last_input: Instant,
     /// When the coordination service was lost; `None` while connected.
     alone_since: Option<Instant>,
@@ -256,6 +258,10 @@ impl Broker {
     }
 
     fn not_primary(&self) -> Refusal {
+        // Whoever comes because the tree names this broker already comes a moment too early.
+        if self.leads().is_none() && self.configuration.is_promoting() {
+            return Refusal::Electing { retry_after: RETRY_SOON };
+        }
         let epoch = self.registry.view().state.as_ref().map_or(0, |(state, _)| state.epoch);
         Refusal::NotPrimary { primary: self.primary_hint(), epoch }
     }
@@ -273,6 +279,7 @@ impl Broker {
             Message::Replicate(replicate) => self.handle_replicate(now, link, replicate),
             Message::ReplicateAck(ack) => self.handle_ack(now, link, &ack),
             Message::ReplicateNack(nack) => self.handle_nack(now, link, &nack),
+            Message::TakeOver(take_over) => self.handle_take_over(now, link, take_over),
             Message::OpenSession(request) => self.handle_open_session(now, link, &request),
             Message::Publish(publish) => self.handle_publish(now, link, publish),
             Message::OpenStream(request) => self.handle_open_stream(now, link, request),
@@ -281,6 +288,7 @@ impl Broker {
             Message::Ping { token } => self.handle_ping(now, link, token),
             Message::ReadHead { token } => self.handle_read_head(now, link, token),
             Message::Refusal { reason, .. } => self.handle_refusal(now, link, &reason),
+            Message::Drain => self.handle_drain(now, link),
             Message::Pong { .. } => {}
             Message::StatusRequest { token } => self.handle_status_request(now, link, token),
             _ => self.reject(link, Rejection::Unexpected),
@@ -402,10 +410,7 @@ impl Node for Broker {
         }
         self.notice_pause(now);
         match input {
-            Input::Command(Command::Shutdown) => {
-                let round = self.registry.refresh(&mut self.io.context(now));
-                self.shutdown = Some((now + SHUTDOWN_DEADLINE, round));
-            }
+            Input::Command(Command::Shutdown) => self.begin_shutdown(now),
             Input::Received { link, frame } => self.received(now, link, frame),
             Input::Link { link, status } => self.handle_link(now, link, status),
             Input::Coordination(event) => self.handle_coordination(now, &event),
@@ -422,6 +427,7 @@ impl Node for Broker {
     fn poll_timeout(&self) -> Option<Instant> {
         let timing = &self.config.timing;
         let role = match &self.role {
+            Role::Backup(_) if self.is_parting() => None,
             Role::Backup(backup) => earliest(backup.deadline(timing), self.candidacy.deadline()),
             Role::Primary(primary) => Some(primary.deadline()),
             Role::Stopped => return None,
@@ -429,6 +435,7 @@ impl Node for Broker {
         let shared = earliest(self.registry.deadline(), self.configuration.deadline());
         // A regular tick: a longer gap between two inputs means that the process was not running.
         let tick = Some(self.last_input + timing.heartbeat);
-        earliest(earliest(role, shared), earliest(self.shutdown.map(|(deadline, _)| deadline), tick))
+        let shutdown = self.shutdown.as_ref().and_then(Shutdown::deadline);
+        earliest(earliest(role, shared), earliest(shutdown, tick))
     }
 }

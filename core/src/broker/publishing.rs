@@ -3,7 +3,7 @@
 use super::primary::PendingOpen;
 use super::{Broker, Role};
 use crate::id::{Offset, PublisherId, Sequence};
-use crate::limits::MAX_SESSIONS;
+use crate::limits::{MAX_SESSIONS, RETRY_SOON};
 use crate::link::LinkId;
 use crate::log::{Batch, Entry, EntryKind};
 use crate::message::{History, Message, OpenSession, Publish, PublishAck, Refusal, SessionOpened};
@@ -13,8 +13,6 @@ use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// When a publisher tries again after a limit was reached: commits free memory soon.
-const RETRY_SOON: Duration = Duration::from_millis(20);
 /// When it tries again after a limit that only retention or an operator can lift.
 const RETRY_LATER: Duration = Duration::from_millis(500);
 
@@ -138,8 +136,11 @@ impl Broker {
     /// Why a publisher's request cannot be carried out here and now, whatever it is.
     fn unfit(&self, history: History) -> Option<Refusal> {
         let Role::Primary(primary) = &self.role else { return Some(self.not_primary()) };
-        if primary.silent || self.shutdown.is_some() {
+        if primary.silent {
             return Some(Refusal::NotPrimary { primary: None, epoch: 0 });
+        }
+        if let Some(refusal) = self.withholds() {
+            return Some(refusal);
         }
         if history != self.replica.history() {
             return Some(Refusal::LineageChanged { history: self.replica.history() });

@@ -8,7 +8,7 @@ use crate::coordination::registry::Live;
 use crate::group::{Change, GroupState};
 use crate::id::{Epoch, Member, Nonce};
 use crate::log::{Entry, EntryKind};
-use crate::message::{History, Message};
+use crate::message::{Departure, History, Message};
 use crate::time::{Duration, Instant};
 use crate::trace::{Halt, Suspicion, Trace};
 use alloc::vec;
@@ -45,7 +45,8 @@ impl Broker {
         } else if state.history.lineage > mine.lineage {
             if self.shutdown.is_some() {
                 // The data is given up, perhaps by this broker: it has no part in what follows.
-                self.stop(Event::Stopped);
+                let own = self.leads() == Some(state.lost_epoch) || self.resigned == state.lost_epoch;
+                self.depart(now, if own { Departure::GaveUp } else { Departure::Left });
                 return false;
             }
             // R27: the group began anew; log and sessions go together.
@@ -152,6 +153,10 @@ impl Broker {
     }
 
     pub(super) fn advance_backup(&mut self, now: Instant) {
+        // R34: who leaves must not be counted again, so it does not attach any more.
+        if self.is_parting() {
+            return;
+        }
         let Role::Backup(backup) = &mut self.role else { return };
         let ports = (&self.config.timing, &mut self.dialler, &mut self.io.rng);
         if let Some(cause) = backup.handle_timeout(now, ports, &mut self.io.out)
@@ -194,7 +199,10 @@ impl Broker {
         if state.may_lead(&self.me.member) {
             let vacant = backup.primary().is_none();
             let wanted = vacant || backup.suspicion().is_some();
-            return wanted.then(|| (Change::Promote, timing.heartbeat * 2 * self.rank(state)));
+            // R34: who was asked to take over has no turn to wait for.
+            let asked = backup.suspicion() == Some(Suspicion::Leaving);
+            let rank = if asked { 0 } else { self.rank(state) };
+            return wanted.then(|| (Change::Promote, timing.heartbeat * 2 * rank));
         }
         let reset = self.config.on_total_loss == OnTotalLoss::Reset && self.all_data_is_lost(state);
         reset.then(|| (Change::Reset, timing.lag + timing.heartbeat * 2 * self.rank(state)))
@@ -223,8 +231,16 @@ impl Broker {
         !state.in_sync.is_empty() && state.in_sync.iter().all(lost)
     }
 
+    /// Whether this broker holds the data and, as far as the live nodes tell, nobody else does.
+    pub(super) fn is_last_holder(&self, state: &GroupState) -> bool {
+        let me = &self.me.member;
+        let live =
+            |member: &Member| self.registry.view().live.values().any(|live| live.node.id.member == *member);
+        state.in_sync.contains(me) && state.in_sync.iter().all(|member| member == me || !live(member))
+    }
+
     /// R1, R2: one conditional write at the version just read.
-    fn stand(&mut self, now: Instant, change: Change) {
+    pub(super) fn stand(&mut self, now: Instant, change: Change) {
         let Some((state, version)) = self.registry.view().state.clone() else { return };
         let nonce = Nonce(self.io.rng.next_u128());
         let next = match change {
@@ -235,45 +251,6 @@ impl Broker {
         let subject = self.me.member.clone();
         let mut cx = self.io.context(now);
         self.configuration.propose(change, subject, (next, version), &mut cx);
-    }
-
-    /// Whether this broker holds the data and, as far as the live nodes tell, nobody else does.
-    fn is_last_holder(&self, state: &GroupState) -> bool {
-        let me = &self.me.member;
-        let live =
-            |member: &Member| self.registry.view().live.values().any(|live| live.node.id.member == *member);
-        state.in_sync.contains(me) && state.in_sync.iter().all(|member| member == me || !live(member))
-    }
-
-    fn has_learners(&self) -> bool {
-        let Role::Primary(primary) = &self.role else { return false };
-        primary.followers.iter().any(|(_, follower)| follower.is_attached())
-    }
-
-    /// Leaves when nothing is lost by it, or declares what is lost (R27a), or gives up waiting.
-    pub(super) fn advance_shutdown(&mut self, now: Instant) {
-        let Some((deadline, round)) = self.shutdown else { return };
-        if matches!(self.role, Role::Stopped) {
-            return;
-        }
-        let state = self.registry.view().state.as_ref().map(|(state, _)| state);
-        let last = state.is_some_and(|state| self.is_last_holder(state));
-        // R14: a change under way may be what makes this broker the last one.
-        // R27a: of two that leave one after the other the second one must know that it is the last.
-        let known = self.registry.round() >= round;
-        if deadline <= now || (known && !last && !self.configuration.is_busy()) {
-            return self.stop(Event::Stopped);
-        }
-        // R27a: it has to lead alone before it gives the data up. A backup that is nearly in sync
-        // saves the data: it is taken in first.
-        let alone = state.is_some_and(|state| state.in_sync == [self.me.member.clone()]);
-        if self.leads().is_none() || !alone || self.has_learners() {
-            return;
-        }
-        let settled = self.replica.commit() == self.replica.log().end();
-        if settled && !self.configuration.is_busy() && self.registry.session().is_some() {
-            self.stand(now, Change::GiveUp);
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Broker, Role};
 use crate::id::Offset;
+use crate::limits::RETRY_SOON;
 use crate::link::LinkId;
 use crate::message::{Message, OpenStream, Refusal, Start, StreamOpened};
 use crate::time::Instant;
@@ -33,7 +34,7 @@ impl Broker {
     fn stream_start(&mut self, now: Instant, request: &OpenStream) -> Result<Offset, Refusal> {
         let retry_after = self.config.timing.heartbeat;
         let Role::Primary(primary) = &self.role else { return Err(self.not_primary()) };
-        if primary.silent || self.shutdown.is_some() {
+        if primary.silent || self.gives_up() {
             return Err(Refusal::NotPrimary { primary: None, epoch: 0 });
         }
         let history = self.replica.history();
@@ -42,7 +43,7 @@ impl Broker {
         }
         // R4: the commit offset means nothing before the epoch's first record is committed.
         if !primary.serving {
-            return Err(Refusal::Electing { retry_after });
+            return Err(Refusal::Electing { retry_after: RETRY_SOON });
         }
         if !primary.delivery.has_room() {
             self.io.out.trace(Trace::Busy { limit: Limit::Streams });

@@ -199,6 +199,14 @@ impl Registry {
         }
     }
 
+    /// Takes the own live node away for good: others see at once that this process leaves (R12). The
+    /// session goes on, and takes the node with it should this call be lost.
+    pub fn withdraw<E>(&mut self, cx: &mut Context<'_, E>) {
+        if let Some(own) = self.registration.take() {
+            cx.call(Operation::Delete(Delete { path: own.path, version: None }));
+        }
+    }
+
     /// When [`Registry::handle_timeout`] is due.
     pub const fn deadline(&self) -> Option<Instant> {
         self.retry_at

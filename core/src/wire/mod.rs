@@ -15,6 +15,7 @@
 mod coordination;
 mod entries;
 mod fields;
+mod operating;
 mod publishing;
 pub mod records;
 mod replication;
@@ -59,6 +60,7 @@ fn encode_message(message: &Message, parts: &mut Vec<Bytes>) -> Wire {
         Message::Replicate(replicate) => Wire::Replicate(replication::encode_replicate(replicate, parts)),
         Message::ReplicateAck(ack) => Wire::ReplicateAck(replication::encode_replicate_ack(ack)),
         Message::ReplicateNack(nack) => Wire::ReplicateNack(replication::encode_replicate_nack(nack)),
+        Message::TakeOver(take_over) => Wire::TakeOver(operating::encode_take_over(take_over)),
         Message::OpenSession(open) => Wire::OpenSession(publishing::encode_open_session(open)),
         Message::SessionOpened(opened) => Wire::SessionOpened(publishing::encode_session_opened(opened)),
         Message::Publish(publish) => Wire::Publish(publishing::encode_publish(publish, parts)),
@@ -99,6 +101,8 @@ fn encode_message(message: &Message, parts: &mut Vec<Bytes>) -> Wire {
         Message::Ping { token } => Wire::Ping(proto::Ping { token: *token }),
         Message::Pong { token } => Wire::Pong(proto::Pong { token: *token }),
         Message::Refusal { stream, reason } => Wire::Refusal(routing::encode_refusal(*stream, reason)),
+        Message::Drain => Wire::Drain(proto::Drain {}),
+        Message::Drained(departure) => Wire::Drained(operating::encode_drained(departure)),
         Message::StatusRequest { token } => Wire::StatusRequest(proto::StatusRequest { token: *token }),
         Message::BrokerStatus(status) => Wire::BrokerStatus(Box::new(status::encode_broker(status))),
         Message::DiscoveryStatus(status) => Wire::DiscoveryStatus(status::encode_discovery(status)),
@@ -160,6 +164,7 @@ fn decode_message(message: Wire, bodies: &mut Bodies) -> Result<Message, Rejecti
         Wire::Replicate(replicate) => Message::Replicate(replication::decode_replicate(replicate, bodies)?),
         Wire::ReplicateAck(ack) => Message::ReplicateAck(replication::decode_replicate_ack(ack)?),
         Wire::ReplicateNack(nack) => Message::ReplicateNack(replication::decode_replicate_nack(nack)?),
+        Wire::TakeOver(take_over) => Message::TakeOver(operating::decode_take_over(take_over)?),
         Wire::OpenSession(open) => Message::OpenSession(publishing::decode_open_session(open)?),
         Wire::SessionOpened(opened) => Message::SessionOpened(publishing::decode_session_opened(opened)?),
         Wire::Publish(publish) => Message::Publish(publishing::decode_publish(&publish, bodies)?),
@@ -202,6 +207,8 @@ fn decode_message(message: Wire, bodies: &mut Bodies) -> Result<Message, Rejecti
         Wire::Refusal(refusal) => {
             Message::Refusal { stream: refusal.stream, reason: routing::decode_refusal(refusal.reason)? }
         }
+        Wire::Drain(proto::Drain {}) => Message::Drain,
+        Wire::Drained(drained) => Message::Drained(operating::decode_drained(&drained)?),
         Wire::StatusRequest(request) => Message::StatusRequest { token: request.token },
         Wire::BrokerStatus(status) => Message::BrokerStatus(Box::new(status::decode_broker(*status)?)),
         Wire::DiscoveryStatus(status) => {

@@ -1,6 +1,7 @@
 //! A broker alone, with a scripted coordination tree and scripted peers: what hostile, confused or
 //! unlucky neighbours may do to it, and the rules that are hard to meet by chance.
 
+mod handover;
 mod head;
 mod sessions;
 mod status;
@@ -11,14 +12,14 @@ use std::time::Duration;
 use steadfast_core::broker::{Command, Config, Event};
 use steadfast_core::coordination::Operation;
 use steadfast_core::group::GroupState;
-use steadfast_core::id::{Epoch, Incarnation, Nonce, PublisherId};
+use steadfast_core::id::{Incarnation, Nonce, PublisherId};
 use steadfast_core::link::{LinkId, LinkStatus};
-use steadfast_core::log::{Entry, EntryKind};
 use steadfast_core::message::{Hello, LogSummary, Message, OpenSession, Position, Refusal, Start};
 use steadfast_core::node::Input;
 use steadfast_core::trace::{Halt, Rejection, Suspicion, Trace};
 use world::{
-    HISTORY, World, ack, member, nack, open_session, open_stream, process, publish, replicate, sender,
+    HISTORY, World, ack, epoch_start, member, nack, open_session, open_stream, process, publish, replicate,
+    sender,
 };
 
 /// Longer than the lag threshold and the step-down time.
@@ -26,10 +27,6 @@ const LONG: u64 = 4_000;
 
 const B: LinkId = LinkId::accepted(1);
 const CLIENT: LinkId = LinkId::accepted(2);
-
-fn epoch_start(offset: u64, epoch: Epoch) -> Entry {
-    Entry { offset, epoch, kind: EntryKind::EpochStart }
-}
 
 fn suspicions(world: &World) -> Vec<Suspicion> {
     let cause = |trace: &Trace| match trace {
@@ -486,6 +483,10 @@ fn a_shutdown_takes_an_attached_follower_in_first() {
     assert_eq!(world.events, []);
     world.ack(B, "b", 2);
     assert_eq!(world.in_sync(), ["a", "b"]);
+    let asked = |message: &Message| matches!(message, Message::TakeOver(_));
+    assert!(world.sent_to(B).any(asked), "b has everything and is asked to take over");
+    world.put_state(&world.state().promote(&process("b", 2), Nonce(2)));
+    world.run(200);
     assert_eq!(world.events, [Event::Stopped]);
     assert_eq!(world.state().history, HISTORY);
 }

@@ -13,7 +13,7 @@ use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::group::{GroupState, LiveNode, PrimaryId};
 use steadfast_core::id::*;
 use steadfast_core::link::{LinkCommand, LinkId, LinkStatus};
-use steadfast_core::log::{Batch, Entry};
+use steadfast_core::log::{Batch, Entry, EntryKind};
 use steadfast_core::message::*;
 use steadfast_core::node::{Input, Node, Output};
 use steadfast_core::storage;
@@ -408,6 +408,11 @@ pub fn replicate(
     let sender = sender("b", 2);
     let history = HISTORY;
     Message::Replicate(Replicate { sender, history, epoch, previous_offset, previous_epoch, commit, entries })
+}
+
+/// An epoch's first record.
+pub fn epoch_start(offset: Offset, epoch: Epoch) -> Entry {
+    Entry { offset, epoch, kind: EntryKind::EpochStart }
 }
 
 /// A subscriber asks for everything from a place on.

@@ -3,6 +3,7 @@
 mod coordination;
 mod golden;
 mod hostile;
+mod operating;
 mod page;
 mod records;
 mod rejections;

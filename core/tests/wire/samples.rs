@@ -158,6 +158,7 @@ pub fn messages() -> Vec<(&'static str, Message)> {
     all.extend(coordination_sessions());
     all.extend(coordination_calls());
     all.extend(coordination_replies());
+    all.extend(crate::operating::messages());
     all.extend(crate::status::samples());
     all
 }

@@ -435,6 +435,7 @@ pub fn message() -> impl Strategy<Value = Message> {
         1 => discovery().boxed(),
         1 => refusal().boxed(),
         2 => coordination().boxed(),
+        1 => crate::operating::message().boxed(),
         1 => crate::status::any_message().boxed(),
     ]
 }

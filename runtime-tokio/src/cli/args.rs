@@ -1,6 +1,7 @@
 //! The command line.
 
 use super::config::ConfigArgs;
+use super::drain::DrainArgs;
 use super::serve::ServeArgs;
 use super::status::StatusArgs;
 use super::text::{self, kept};
@@ -85,6 +86,8 @@ pub enum Command {
     Discovery(DiscoveryArgs),
     /// Run the embedded coordination service, for development: one process, in memory
     Coordination(CoordinationArgs),
+    /// Make a broker leave without an outage: it hands over if it is primary
+    Drain(DrainArgs),
     /// Decide for a group what its brokers must not decide by themselves
     #[command(subcommand)]
     Group(GroupCommand),
@@ -524,6 +527,7 @@ mod tests {
             SUBSCRIBE_HELP,
             BENCH_HELP,
             crate::cli::config::HELP,
+            crate::cli::drain::HELP,
             crate::cli::serve::HELP,
             crate::cli::status::HELP,
         ];

@@ -7,6 +7,7 @@ mod cluster;
 mod config;
 mod demo;
 mod display;
+mod drain;
 mod failure;
 mod group;
 mod lines;
@@ -88,6 +89,7 @@ async fn run(command: Command, configuration: &Configuration, parent: &Parent) -
         Command::Broker(_) => node::broker(configuration).await,
         Command::Discovery(_) => node::discovery(configuration).await,
         Command::Coordination(args) => node::coordination(args).await,
+        Command::Drain(args) => drain::run(args, configuration).await,
         Command::Group(GroupCommand::Force(args)) => group::force(args, configuration).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Status(args) => status::run(args, configuration).await,

@@ -67,6 +67,10 @@ impl Flags {
         let file = match command {
             Command::Broker(args) => self.broker(args),
             Command::Discovery(args) => self.discovery(args),
+            Command::Drain(args) => {
+                self.service(&args.service);
+                &args.file
+            }
             Command::Group(GroupCommand::Force(args)) => {
                 self.service(&args.service);
                 &args.file

@@ -21,7 +21,7 @@ const GROUP: u32 = 0;
 pub struct GroupView {
     /// The state and its version; `None` where there is no group.
     pub state: Option<(GroupState, i32)>,
-    /// The live nodes of its brokers.
+    /// The live nodes of its brokers, in the order in which they were registered.
     pub live: Vec<LiveNode>,
 }
 
@@ -103,16 +103,21 @@ impl Tree {
         else {
             return Err(Error::Unknown);
         };
+        let mut live = Vec::new();
         for name in names {
             let path = format!("{parent}/{name}");
             match self.call(Operation::Get { path, watch: false }).await {
-                Ok(Reply::Data { data, .. }) => view.live.extend(wire::decode_live_node(&data)),
+                Ok(Reply::Data { data, stat }) => {
+                    live.extend(wire::decode_live_node(&data).map(|node| (stat.czxid, node)));
+                }
                 // Gone since it was listed.
                 Err(Error::NoNode) => {}
                 Ok(_) => return Err(Error::Unknown),
                 Err(error) => return Err(error),
             }
         }
+        live.sort_by_key(|(czxid, _)| *czxid);
+        view.live = live.into_iter().map(|(_, node)| node).collect();
         Ok(view)
     }
 

@@ -19,10 +19,12 @@
 //! # }
 //! ```
 
+mod drain;
 mod publisher;
 mod subscriber;
 mod survey;
 
+pub use drain::{DrainError, drain};
 pub use publisher::{CloseError, Publisher, PublisherOptions, Receipt};
 pub use steadfast_core::filter::{Filter, Topic};
 pub use steadfast_core::subscriber::{Bookmark, LossReason, Start};

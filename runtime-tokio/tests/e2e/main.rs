@@ -10,6 +10,7 @@ mod hostile;
 mod nodes;
 mod outbox;
 mod python;
+mod rolling;
 mod status;
 mod total_loss;
 #[path = "../support/zookeeper.rs"]

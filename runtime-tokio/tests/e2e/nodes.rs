@@ -203,7 +203,7 @@ impl Service {
         Node::start(name, &[args, &[common[0].as_str(), common[1].as_str()]].concat())
     }
 
-    fn args(&self) -> [String; 2] {
+    pub fn args(&self) -> [String; 2] {
         match self {
             Self::Embedded(node) => ["--coordination".into(), node.address.clone()],
             Self::ZooKeeper(ensemble) => ["--zookeeper".into(), ensemble.connect_string()],
@@ -272,14 +272,14 @@ impl Cluster {
 
 impl Node {
     /// The last epoch in which it became primary; 0 for none.
-    fn latest_epoch(&self) -> u64 {
+    pub fn latest_epoch(&self) -> u64 {
         let text = self.process.err.text();
         let last = text.rsplit("BecamePrimary { epoch: ").next().filter(|_| text.contains("BecamePrimary"));
         last.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
     }
 
     /// How many brokers are in sync, as this discovery replica last saw it.
-    fn in_sync(&self) -> usize {
+    pub fn in_sync(&self) -> usize {
         let text = self.process.err.text();
         let Some(rest) = text.rsplit_once("in_sync: [").map(|(_, rest)| rest) else { return 0 };
         let list = rest.split(']').next().unwrap_or_default();

@@ -1,0 +1,351 @@
+//! Leaving without an outage (R34, R12, R27a). A primary waits until a backup has everything, asks it
+//! to take over, and stays primary until the tree names another one. A backup lets its live node go
+//! first and acknowledges until it is not counted any more. The last one in sync declares what is lost.
+
+use super::{Broker, Event, Role};
+use crate::group::{Change, GroupState};
+use crate::id::Member;
+use crate::limits::{MAX_DRAIN_REQUESTS, RETRY_SOON, SHUTDOWN_DEADLINE, Timing};
+use crate::link::LinkId;
+use crate::message::{Departure, Message, Refusal, TakeOver};
+use crate::time::{Duration, Instant, earliest};
+use crate::trace::{Rejection, Suspicion, Trace};
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+/// One backup is being made primary.
+#[derive(Clone, Debug)]
+struct Attempt {
+    target: Member,
+    until: Instant,
+    /// It has everything and was asked.
+    asked: bool,
+}
+
+/// What a broker that was asked to leave has done for it so far.
+#[derive(Debug)]
+pub(super) struct Shutdown {
+    /// When it leaves whatever happens.
+    deadline: Instant,
+    /// The read round that tells who else is alive.
+    round: u64,
+    /// Who asked by a frame and is told how it ended.
+    askers: BTreeSet<LinkId>,
+    /// It was primary at some time since.
+    led: bool,
+    attempt: Option<Attempt>,
+    /// Who has not taken over when asked.
+    tried: Vec<Member>,
+    /// Between two attempts publishers get their turn.
+    rest_until: Instant,
+    /// Until when a backup waits for the primary to drop it.
+    goodbye_until: Option<Instant>,
+    /// It has left the group, and until then tells clients where to go.
+    farewell_until: Option<Instant>,
+}
+
+impl Shutdown {
+    fn new(now: Instant, round: u64) -> Self {
+        Self {
+            deadline: now + SHUTDOWN_DEADLINE,
+            round,
+            askers: BTreeSet::new(),
+            led: false,
+            attempt: None,
+            tried: Vec::new(),
+            rest_until: now,
+            goodbye_until: None,
+            farewell_until: None,
+        }
+    }
+
+    /// When it ends at the latest. Everything else is looked at with each heartbeat.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        earliest(Some(self.deadline), self.farewell_until)
+    }
+}
+
+/// How long a backup may take to become primary, from when batches are held back.
+fn patience(timing: &Timing) -> Duration {
+    timing.suspicion * 2
+}
+
+impl Broker {
+    /// Asked to leave, once or again.
+    pub(super) fn begin_shutdown(&mut self, now: Instant) {
+        if self.shutdown.is_none() {
+            let round = self.registry.refresh(&mut self.io.context(now));
+            self.shutdown = Some(Shutdown::new(now, round));
+        }
+    }
+
+    /// An operator asks the broker to leave, and wants to know how it does.
+    pub(super) fn handle_drain(&mut self, now: Instant, link: LinkId) {
+        self.begin_shutdown(now);
+        let Some(shutdown) = &mut self.shutdown else { return };
+        if shutdown.askers.len() >= MAX_DRAIN_REQUESTS && !shutdown.askers.contains(&link) {
+            let (publisher, retry_after) = (crate::id::PublisherId::default(), RETRY_SOON);
+            return self.refuse(link, Refusal::Busy { publisher, expect: 0, retry_after });
+        }
+        shutdown.askers.insert(link);
+        self.send(link, &Message::Drained(Departure::Begun));
+    }
+
+    /// R34: the primary asks this backup to take its place. Only the tree says whether it may ask, and
+    /// this broker may be asked.
+    pub(super) fn handle_take_over(&mut self, now: Instant, link: LinkId, take_over: TakeOver) {
+        let TakeOver { sender, history, epoch } = take_over;
+        let named = |state: &GroupState| {
+            let primary = state.primary.as_ref();
+            state.epoch == epoch
+                && state.history == history
+                && primary.is_some_and(|primary| {
+                    primary.member == sender.member && primary.incarnation == sender.incarnation
+                })
+        };
+        let fits = self.counts() && self.shutdown.is_none();
+        let named = self.registry.view().state.as_ref().is_some_and(|(state, _)| named(state));
+        let Role::Backup(backup) = &mut self.role else {
+            return self.reject(link, Rejection::Unexpected);
+        };
+        let node = sender.member.node;
+        if !(fits && named && backup.epoch() == epoch) {
+            return self.io.out.trace(Trace::TakeOverIgnored { node, epoch });
+        }
+        backup.hear(now, link);
+        if backup.suspect(Suspicion::Leaving) {
+            self.io.out.trace(Trace::Suspected { node, cause: Suspicion::Leaving });
+        }
+    }
+
+    /// Whether the group's state, as known, counts this broker as in sync.
+    pub(super) fn counts(&self) -> bool {
+        let state = self.registry.view().state.as_ref();
+        state.is_some_and(|(state, _)| state.in_sync.contains(&self.me.member))
+    }
+
+    /// Whether it leaves and follows nobody any more.
+    pub(super) fn is_parting(&self) -> bool {
+        self.shutdown.is_some() && !self.counts()
+    }
+
+    /// Whether it is primary and nobody else is in sync.
+    fn is_last(&self) -> bool {
+        let state = self.registry.view().state.as_ref();
+        state.is_some_and(|(state, _)| state.is_led_by(&self.me) && state.in_sync == [self.me.member.clone()])
+    }
+
+    /// Why a primary that leaves takes nothing into its log now.
+    pub(super) fn withholds(&self) -> Option<Refusal> {
+        let shutdown = self.shutdown.as_ref()?;
+        if self.gives_up() {
+            return Some(Refusal::NotPrimary { primary: None, epoch: 0 });
+        }
+        // R34: what is sent again goes to the next primary, or comes back here when the handover fails.
+        shutdown.attempt.as_ref().map(|_| Refusal::Electing { retry_after: RETRY_SOON })
+    }
+
+    /// R27a: whether it leaves and nobody is there to hand over to.
+    pub(super) fn gives_up(&self) -> bool {
+        self.shutdown.is_some() && self.is_last()
+    }
+
+    /// R12: a primary that leaves drops only what is proved gone: silence may be its own fault.
+    pub(super) fn may_drop(&self, cause: Suspicion) -> bool {
+        self.shutdown.is_none() || cause != Suspicion::Silence
+    }
+
+    /// Whether a follower may be taken in: who leaves does so only where nobody else is in sync.
+    pub(super) fn may_take_in(&self, state: &GroupState) -> bool {
+        self.shutdown.is_none() || state.in_sync.len() == 1
+    }
+
+    /// Takes the next step towards leaving.
+    pub(super) fn advance_shutdown(&mut self, now: Instant) {
+        let leads = self.leads().is_some();
+        let Some(shutdown) = &mut self.shutdown else { return };
+        if matches!(self.role, Role::Stopped) {
+            return;
+        }
+        shutdown.led |= leads;
+        if let Some(until) = shutdown.farewell_until {
+            if until <= now {
+                self.stop(Event::Stopped);
+            }
+        } else if shutdown.deadline <= now {
+            self.depart(now, Departure::TimedOut);
+        } else if !leads {
+            self.advance_goodbye(now);
+        } else if self.is_last() {
+            self.advance_giving_up(now);
+        } else {
+            self.advance_handover(now);
+        }
+    }
+
+    /// A backup, or a primary that is deposed: leaves when nothing depends on it any more.
+    fn advance_goodbye(&mut self, now: Instant) {
+        // R27a: of two that leave one after the other the second one must know that it is the last.
+        // R14: a change under way may be what makes this broker the last one.
+        let round = self.shutdown.as_ref().map(|shutdown| shutdown.round);
+        if Some(self.registry.round()) < round || self.configuration.is_busy() {
+            return;
+        }
+        let Some((state, _)) = self.registry.view().state.clone() else {
+            return self.depart(now, Departure::Left);
+        };
+        // R27a: it takes the lead first, and then gives up what nobody else alive holds.
+        if self.is_last_holder(&state) && self.registry.registered().is_some() {
+            return;
+        }
+        // R34: deposed by a frame. Only the tree says whether there is another primary.
+        if self.resigned > 0 && state.epoch <= self.resigned {
+            return;
+        }
+        if self.counts() {
+            return self.say_goodbye(now);
+        }
+        let led = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.led);
+        let departure = match state.primary {
+            Some(primary) if led => Departure::HandedOver { successor: primary.member.node },
+            None if led && state.lost_epoch == self.resigned => Departure::GaveUp,
+            _ => Departure::Left,
+        };
+        self.depart(now, departure);
+    }
+
+    /// R12: without its live node it is dropped by one write, and until then it acknowledges.
+    fn say_goodbye(&mut self, now: Instant) {
+        let patience = self.config.timing.suspicion * 4;
+        let Some(shutdown) = &mut self.shutdown else { return };
+        let until = *shutdown.goodbye_until.get_or_insert(now + patience);
+        self.registry.withdraw(&mut self.io.context(now));
+        if until <= now {
+            self.depart(now, Departure::TimedOut);
+        }
+    }
+
+    /// R27a: declares what is lost, unless a backup that is nearly in sync can save it.
+    fn advance_giving_up(&mut self, now: Instant) {
+        let Role::Primary(primary) = &self.role else { return };
+        let learners = primary.followers.iter().any(|(_, follower)| follower.is_attached());
+        let settled = self.replica.commit() == self.replica.log().end();
+        if !learners && settled && !self.configuration.is_busy() && self.registry.session().is_some() {
+            self.stand(now, Change::GiveUp);
+        }
+    }
+
+    /// R34: one attempt after the other, each with the best backup that has not failed yet.
+    fn advance_handover(&mut self, now: Instant) {
+        let Some(shutdown) = &self.shutdown else { return };
+        match shutdown.attempt.clone() {
+            None => self.begin_handover(now),
+            Some(attempt) if attempt.until <= now || !self.is_target(now, &attempt) => {
+                self.abandon_handover(now, attempt.target);
+            }
+            Some(attempt) if !attempt.asked => self.ask_to_take_over(attempt),
+            Some(_) => {}
+        }
+    }
+
+    fn begin_handover(&mut self, now: Instant) {
+        let Some(shutdown) = &self.shutdown else { return };
+        let rests = now < shutdown.rest_until;
+        // Its own write would come before the target's.
+        if rests || self.configuration.is_busy() || self.doubt.is_some() {
+            return;
+        }
+        let Some(target) = self.best_target(now) else { return };
+        let until = now + patience(&self.config.timing);
+        let Role::Primary(primary) = &mut self.role else { return };
+        primary.joining = None;
+        if let Some(shutdown) = &mut self.shutdown {
+            if shutdown.tried.contains(&target) {
+                shutdown.tried.clear();
+            }
+            self.io.out.trace(Trace::HandoverBegan { target: target.node.clone() });
+            let attempt = Attempt { target, until, asked: false };
+            shutdown.attempt = Some(attempt.clone());
+            self.advance_commit(now);
+            self.ask_to_take_over(attempt);
+        }
+    }
+
+    /// Who has most of the log, of those that have not failed before if there are any.
+    fn best_target(&self, now: Instant) -> Option<Member> {
+        let Role::Primary(primary) = &self.role else { return None };
+        let (state, _) = self.registry.view().state.as_ref().filter(|_| primary.serving)?;
+        let tried = &self.shutdown.as_ref()?.tried;
+        let patience = self.config.timing.suspicion;
+        let fits = |member: &&Member| {
+            let follower = primary.followers.get(member);
+            let heard = follower.is_some_and(|other| other.is_attached() && other.heard() + patience > now);
+            **member != self.me.member && heard && self.doubt_about(now, member).is_none()
+        };
+        let matched = |member: &Member| primary.followers.get(member).and_then(|other| other.matched());
+        let others = state.in_sync.iter().filter(fits);
+        others.max_by_key(|member| (!tried.contains(member), matched(member))).cloned()
+    }
+
+    /// Whether the target can still become primary. Its link ends when it does, so that says nothing.
+    fn is_target(&self, now: Instant, attempt: &Attempt) -> bool {
+        let Role::Primary(primary) = &self.role else { return false };
+        let state = self.registry.view().state.as_ref();
+        let attached = primary.followers.get(&attempt.target).is_some_and(|other| other.is_attached());
+        state.is_some_and(|(state, _)| state.in_sync.contains(&attempt.target))
+            && (attempt.asked || attached)
+            && self.doubt_about(now, &attempt.target).is_none()
+    }
+
+    /// R34: only a target that has everything is asked, and everything is committed and acknowledged.
+    fn ask_to_take_over(&mut self, attempt: Attempt) {
+        let end = self.replica.log().end();
+        let Role::Primary(primary) = &self.role else { return };
+        let Some(follower) = primary.followers.get(&attempt.target) else { return };
+        let Some(link) = follower.link().filter(|_| follower.matched() == Some(end)) else { return };
+        if self.replica.commit() != end {
+            return;
+        }
+        let (history, epoch) = (self.replica.history(), primary.epoch());
+        let take_over = TakeOver { sender: self.identity(), history, epoch };
+        self.send(link, &Message::TakeOver(take_over));
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.attempt = Some(Attempt { asked: true, ..attempt });
+        }
+    }
+
+    /// R34: it was primary all the time, and takes batches again.
+    fn abandon_handover(&mut self, now: Instant, target: Member) {
+        let rest_until = now + self.config.timing.suspicion;
+        self.io.out.trace(Trace::HandoverFailed { target: target.node.clone() });
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.attempt = None;
+            shutdown.rest_until = rest_until;
+            shutdown.tried.push(target);
+        }
+    }
+
+    /// Has left the group. Who was primary stays for a moment more to tell clients where to go.
+    pub(super) fn depart(&mut self, now: Instant, departure: Departure) {
+        let farewell = self.config.timing.heartbeat * 2;
+        let Some(shutdown) = &mut self.shutdown else { return };
+        shutdown.farewell_until = Some(now + farewell);
+        let stays = matches!(departure, Departure::HandedOver { .. });
+        let askers = core::mem::take(&mut shutdown.askers);
+        for link in askers {
+            self.send(link, &Message::Drained(departure.clone()));
+        }
+        self.io.out.trace(Trace::Leaves { departure });
+        if stays {
+            self.hang_up();
+        } else {
+            self.stop(Event::Stopped);
+        }
+    }
+
+    fn hang_up(&mut self) {
+        if let Role::Backup(backup) = &mut self.role {
+            backup.hang_up(&mut self.io.out);
+        }
+    }
+}

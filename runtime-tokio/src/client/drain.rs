@@ -1,0 +1,113 @@
+//! Asks one broker to leave (R34).
+
+use crate::transport::Transport;
+use std::fmt;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+use steadfast_core::id::Address;
+use steadfast_core::limits::SHUTDOWN_DEADLINE;
+use steadfast_core::link::{LinkCommand, LinkId, LinkStatus};
+use steadfast_core::message::{Departure, Message};
+use steadfast_core::node::Input;
+use steadfast_core::wire;
+use steadfast_runtime::batch::Batch;
+use tokio::time::timeout;
+
+/// What a broker needs beyond its own limit: to be dialled, and to end.
+const MARGIN: Duration = Duration::from_secs(5);
+/// The only link.
+const LINK: LinkId = LinkId::dialled(1);
+
+/// Why it is not known how the broker left, or whether it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainError {
+    /// Nobody listens there, or it does not answer.
+    Unreachable,
+    /// It began to leave, and its process ended before it said how.
+    Ended,
+    /// It does not take the order: too many others wait for the same, or it is no broker.
+    Refused,
+    /// It began to leave and has not said how within its time.
+    Silent,
+}
+
+impl std::error::Error for DrainError {}
+
+impl fmt::Display for DrainError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreachable => "it does not answer",
+            Self::Ended => "it ended before it said how it has left",
+            Self::Refused => "it has refused",
+            Self::Silent => "it began to leave and says nothing more",
+        })
+    }
+}
+
+/// Asks the broker at this address to leave, and waits until it has: until its process has closed the
+/// connection, so that another one may listen there.
+///
+/// # Errors
+/// When it is not known how, or whether, it has left.
+pub async fn drain(address: &Address) -> Result<Departure, DrainError> {
+    let mut conversation = Conversation { transport: Transport::dial_only(), begun: false, departure: None };
+    conversation.transport.command(LinkCommand::Dial { link: LINK, address: address.clone() });
+    match timeout(SHUTDOWN_DEADLINE + MARGIN, conversation.run()).await {
+        Ok(result) => result,
+        // It has left the group; its process takes its time.
+        Err(_) => conversation.departure.ok_or(match conversation.begun {
+            true => DrainError::Silent,
+            false => DrainError::Unreachable,
+        }),
+    }
+}
+
+struct Conversation {
+    transport: Transport,
+    begun: bool,
+    departure: Option<Departure>,
+}
+
+impl Conversation {
+    async fn run(&mut self) -> Result<Departure, DrainError> {
+        loop {
+            let mut batch: Batch<()> = Batch::default();
+            poll_fn(|cx| {
+                self.transport.poll(cx, &mut batch);
+                if batch.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+            })
+            .await;
+            for input in batch.drain() {
+                if let Some(result) = self.handle(input) {
+                    return result;
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input<()>) -> Option<Result<Departure, DrainError>> {
+        match input {
+            Input::Link { status: LinkStatus::Up, .. } => {
+                self.transport.transmit(LINK, wire::encode(&Message::Drain));
+                None
+            }
+            Input::Link { .. } => Some(self.departure.clone().ok_or(match self.begun {
+                true => DrainError::Ended,
+                false => DrainError::Unreachable,
+            })),
+            Input::Received { frame, .. } => match wire::decode(frame) {
+                Ok(Message::Drained(Departure::Begun)) => {
+                    self.begun = true;
+                    None
+                }
+                Ok(Message::Drained(departure)) => {
+                    self.departure = Some(departure);
+                    None
+                }
+                _ => Some(Err(DrainError::Refused)),
+            },
+            _ => None,
+        }
+    }
+}
