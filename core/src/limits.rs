@@ -21,6 +21,12 @@ pub const SEND_FRAME_BYTES: usize = 256 << 10;
 pub const REPLICATION_WINDOW_BYTES: u64 = 4 << 20;
 /// Most frames sent to a backup and not yet acknowledged.
 pub const REPLICATION_WINDOW_FRAMES: usize = 256;
+/// Most topics that a process counts by name; later ones are counted together.
+pub const MAX_COUNTED_TOPICS: usize = 64;
+/// Most offsets whose wait is being measured; beyond it the oldest is forgotten.
+pub const MAX_TIMED_OFFSETS: usize = 256;
+/// Most measured waits that are kept until they are read; beyond it none is measured.
+pub const MAX_SAMPLES: usize = 1_024;
 /// How long a clean shutdown may wait for the coordination service.
 pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 

@@ -202,6 +202,18 @@ pub enum Rejection {
     WrongHistory,
 }
 
+impl Rejection {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; 6] = [
+        Self::Malformed,
+        Self::Version,
+        Self::TooLarge,
+        Self::Checksum,
+        Self::Unexpected,
+        Self::WrongHistory,
+    ];
+}
+
 /// Why a process is suspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Suspicion {
@@ -213,6 +225,11 @@ pub enum Suspicion {
     NotLive,
     /// A later process of the same node was heard (R32).
     Replaced,
+}
+
+impl Suspicion {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Silence, Self::Refused, Self::NotLive, Self::Replaced];
 }
 
 /// What became of a proposed change.
@@ -248,6 +265,11 @@ pub enum Limit {
     Sessions,
     /// Too many streams.
     Streams,
+}
+
+impl Limit {
+    /// Every limit, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::LogBytes, Self::UncommittedBytes, Self::Sessions, Self::Streams];
 }
 
 /// Why a client left a primary.

@@ -54,6 +54,25 @@ impl Delivery {
         self.streams.len() < MAX_STREAMS
     }
 
+    /// Number of streams.
+    pub fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+
+    /// Streams that are behind the commit offset with no credit left, and how far the last of all
+    /// streams is behind: a subscriber that does not keep up.
+    pub fn slow(&self, commit: Offset) -> (usize, u64) {
+        let behind = |stream: &&Stream| stream.scanned < commit;
+        let stalled = self.streams.values().filter(behind).filter(|stream| stream.sent >= stream.credit);
+        let furthest = self.streams.values().map(|stream| commit.saturating_sub(stream.scanned)).max();
+        (stalled.count(), furthest.unwrap_or(0))
+    }
+
     /// Adds a stream that starts at `from`. One of the same number on the link is replaced.
     pub fn open(&mut self, now: Instant, link: LinkId, request: OpenStream, from: Offset) {
         let stream = Stream {
@@ -200,6 +219,7 @@ impl Stream {
         entries: Vec<Entry>,
         out: &mut Outbox<E>,
     ) {
+        out.count().delivered(now, &entries);
         let upto = replica.position(self.scanned);
         let deliver = Deliver { stream, history: replica.history(), epoch, from: self.told, upto, entries };
         out.transmit(link, wire::encode(&Message::Deliver(deliver)));
