@@ -1,5 +1,6 @@
 //! The command line.
 
+use super::metrics::MetricsArgs;
 use super::text;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -184,6 +185,8 @@ pub struct BrokerArgs {
     /// What to do when no process holds the acknowledged records any more
     #[arg(long, value_enum, value_name = "WHAT", default_value = "reset")]
     pub on_total_loss: TotalLoss,
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 }
 
 /// What a group does when all its data is gone.
@@ -210,6 +213,8 @@ pub struct DiscoveryArgs {
     pub service: ServiceArgs,
     #[command(flatten)]
     pub listen: ListenArgs,
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 }
 
 const COORDINATION_HELP: &str = "\

@@ -8,6 +8,7 @@ mod demo;
 mod display;
 mod failure;
 mod lines;
+mod metrics;
 mod node;
 mod process;
 mod publish;

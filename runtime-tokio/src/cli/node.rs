@@ -2,6 +2,7 @@
 
 use super::args::{BrokerArgs, CoordinationArgs, DiscoveryArgs, ListenArgs, TotalLoss};
 use super::failure::Failure;
+use super::metrics::start_exporter;
 use super::process::READY;
 use super::service::Service;
 use super::signals::asked_to_leave;
@@ -9,7 +10,11 @@ use steadfast_core::broker::{self, OnTotalLoss};
 use steadfast_core::coordination::service;
 use steadfast_core::id::Address;
 use steadfast_core::{discovery, trace};
-use steadfast_tokio::nodes::{BrokerOptions, DiscoveryOptions, start_broker, start_discovery, start_service};
+use steadfast_runtime::metrics::Exporter;
+use steadfast_tokio::nodes::{
+    BrokerOptions, DiscoveryOptions, host_and_port, start_measured_broker, start_measured_discovery,
+    start_service,
+};
 
 /// Runs a broker until it is asked to leave.
 ///
@@ -18,7 +23,9 @@ use steadfast_tokio::nodes::{BrokerOptions, DiscoveryOptions, start_broker, star
 pub async fn broker(args: BrokerArgs) -> Result<(), Failure> {
     let service = Service::from(&args.service);
     check_dialable(&args.listen)?;
+    let metrics = args.metrics.prepare(&args.service.cluster)?;
     service.probe(args.service.connect_timeout).await?;
+    let name = args.name.to_string();
     let config = broker::Config {
         timing: args.service.timing(args.suspicion),
         log_bytes: args.log_limit,
@@ -37,7 +44,9 @@ pub async fn broker(args: BrokerArgs) -> Result<(), Failure> {
         root: args.service.root(),
         config,
     };
-    let mut running = start_broker(options).await.map_err(Failure::complete)?;
+    let sink = metrics.as_ref().map(|metrics| metrics.sink().clone());
+    let mut running = start_measured_broker(options, sink).await.map_err(Failure::complete)?;
+    let exporter = start_exporter(metrics, &name)?;
     super::print(&format!("{READY}{}", running.address()))?;
     let ended = tokio::select! {
         ended = running.ended() => ended,
@@ -46,6 +55,7 @@ pub async fn broker(args: BrokerArgs) -> Result<(), Failure> {
             running.ended().await
         }
     };
+    exporter.map(Exporter::close);
     match ended {
         Some(broker::Event::Stopped) => Ok(()),
         Some(broker::Event::Halted(reason)) => Err(halted(reason)),
@@ -60,6 +70,7 @@ pub async fn broker(args: BrokerArgs) -> Result<(), Failure> {
 pub async fn discovery(args: DiscoveryArgs) -> Result<(), Failure> {
     let service = Service::from(&args.service);
     check_dialable(&args.listen)?;
+    let metrics = args.metrics.prepare(&args.service.cluster)?;
     service.probe(args.service.connect_timeout).await?;
     let timing = args.service.timing(steadfast_core::limits::Timing::default().suspicion);
     let options = DiscoveryOptions {
@@ -68,7 +79,9 @@ pub async fn discovery(args: DiscoveryArgs) -> Result<(), Failure> {
         root: args.service.root(),
         config: discovery::Config { timing, ..discovery::Config::default() },
     };
-    let mut running = start_discovery(options).await.map_err(Failure::complete)?;
+    let sink = metrics.as_ref().map(|metrics| metrics.sink().clone());
+    let mut running = start_measured_discovery(options, sink).await.map_err(Failure::complete)?;
+    let exporter = start_exporter(metrics, host_and_port(running.address()))?;
     // Clients are told of discovery by people and scripts, who read it here.
     super::print(&format!("{READY}{}", args.listen.advertise.as_ref().unwrap_or(running.address())))?;
     let ended = tokio::select! {
@@ -78,6 +91,7 @@ pub async fn discovery(args: DiscoveryArgs) -> Result<(), Failure> {
             running.ended().await
         }
     };
+    exporter.map(Exporter::close);
     ended.map(|discovery::Event::Stopped| ()).ok_or_else(|| crashed("discovery replica"))
 }
 

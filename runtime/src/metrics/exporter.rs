@@ -59,6 +59,14 @@ pub const EXPORTER: Measurement<Progress> = Measurement {
     },
 };
 
+/// An exporter that does not send yet: points can wait in it before its process has a name.
+#[derive(Debug)]
+pub struct Prepared {
+    client: Client,
+    settings: Settings,
+    sink: Sink,
+}
+
 /// Sends points to the server until it is closed or dropped.
 #[derive(Debug)]
 pub struct Exporter {
@@ -97,29 +105,41 @@ impl Sink {
     }
 }
 
-impl Exporter {
-    /// Starts the thread; `node` names the process in the exporter's own points. The server need not
-    /// be there.
+impl Prepared {
+    /// Checks the settings. The server need not be there.
     ///
     /// # Errors
-    /// When the settings make no sense or the thread cannot start.
-    pub fn start(settings: Settings, node: &str) -> Result<Self, SettingsError> {
+    /// When the settings make no sense.
+    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
         settings.check()?;
         let client = client(&settings)?;
+        let sink = Sink {
+            queue: Arc::new(Queue::new(settings.queue)),
+            cluster: settings.cluster.as_str().into(),
+            interval: settings.interval,
+        };
+        Ok(Self { client, settings, sink })
+    }
+
+    /// For the nodes.
+    pub const fn sink(&self) -> &Sink {
+        &self.sink
+    }
+
+    /// Starts the thread; `node` names the process in the exporter's own points.
+    ///
+    /// # Errors
+    /// When the thread cannot start.
+    pub fn start(self, node: &str) -> Result<Exporter, SettingsError> {
+        let Self { client, settings, sink } = self;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(SettingsError::Thread)?;
-        let queue = Arc::new(Queue::new(settings.queue));
-        let (end, ended) = mpsc::channel();
-        let sink = Sink {
-            queue: Arc::clone(&queue),
-            cluster: settings.cluster.as_str().into(),
-            interval: settings.interval,
-        };
         let patience = settings.flush_timeout + GRACE;
         let origin = Origin { cluster: settings.cluster.clone(), node: node.into() };
-        let sender = Sender::new(client, settings, (queue, origin));
+        let sender = Sender::new(client, settings, (Arc::clone(&sink.queue), origin));
+        let (end, ended) = mpsc::channel();
         let thread = std::thread::Builder::new().name("metrics".into()).spawn(move || {
             let progress = runtime.block_on(sender.run());
             // A look-up of the server's name may still be under way: nobody waits for it.
@@ -128,9 +148,11 @@ impl Exporter {
             let _ = end.send(progress);
         });
         thread.map_err(SettingsError::Thread)?;
-        Ok(Self { sink, patience, ended })
+        Ok(Exporter { sink, patience, ended })
     }
+}
 
+impl Exporter {
     /// For the nodes.
     pub const fn sink(&self) -> &Sink {
         &self.sink

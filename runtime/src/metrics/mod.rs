@@ -14,5 +14,5 @@ pub mod schema;
 pub mod settings;
 pub mod watch;
 
-pub use exporter::{Exporter, Progress, Sink};
+pub use exporter::{Exporter, Prepared, Progress, Sink};
 pub use settings::{Settings, SettingsError, Token};
