@@ -57,6 +57,13 @@ pub enum Message {
         /// Which stream.
         stream: u64,
     },
+    /// Client to primary: how far is the group, now or later (R19)?
+    ReadHead {
+        /// Comes back; not 0, and no stream of this link.
+        token: u64,
+    },
+    /// Primary to client: this far.
+    Head(Head),
     /// Client to discovery: who is primary?
     Lookup(Lookup),
     /// Discovery to client: as far as this replica knows.
@@ -109,7 +116,7 @@ pub enum Message {
     },
     /// A request was not carried out.
     Refusal {
-        /// The stream that was asked for; 0 where none was.
+        /// The stream that was asked for, or the token of a [`Message::ReadHead`]; 0 where neither was.
         stream: u64,
         /// Why.
         reason: Refusal,
@@ -311,6 +318,19 @@ pub struct Deliver {
     pub upto: Position,
     /// Batches only.
     pub entries: Vec<Entry>,
+}
+
+/// How far a group is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// From the request.
+    pub token: u64,
+    /// Which history.
+    pub history: History,
+    /// The primary's epoch.
+    pub epoch: Epoch,
+    /// Everything acknowledged before the request was made lies below.
+    pub position: Position,
 }
 
 /// Asks a discovery replica.

@@ -160,11 +160,11 @@ pub struct Stats {
     /// Traffic by topic.
     pub topics: Topics,
     /// Frames that were dropped, by [`Rejection`].
-    rejected: [u64; Rejection::ALL.len()],
+    rejected: BTreeMap<Rejection, u64>,
     /// Refusals at a limit, by [`Limit`].
-    busy: [u64; Limit::ALL.len()],
+    busy: BTreeMap<Limit, u64>,
     /// Suspicions, by [`Suspicion`].
-    suspicions: [u64; Suspicion::ALL.len()],
+    suspicions: BTreeMap<Suspicion, u64>,
     /// Epochs in which the broker has led.
     pub epochs_led: u64,
     /// Times that it stepped down.
@@ -192,17 +192,27 @@ impl fmt::Debug for Stats {
 impl Stats {
     /// Frames that were dropped for this reason.
     pub fn rejected(&self, reason: Rejection) -> u64 {
-        self.rejected[reason as usize]
+        self.rejected.get(&reason).copied().unwrap_or(0)
+    }
+
+    /// Frames that were dropped.
+    pub fn all_rejected(&self) -> u64 {
+        self.rejected.values().sum()
+    }
+
+    /// Refusals at any limit.
+    pub fn all_busy(&self) -> u64 {
+        self.busy.values().sum()
     }
 
     /// Refusals at this limit.
     pub fn busy(&self, limit: Limit) -> u64 {
-        self.busy[limit as usize]
+        self.busy.get(&limit).copied().unwrap_or(0)
     }
 
     /// Suspicions of this kind.
     pub fn suspicions(&self, cause: Suspicion) -> u64 {
-        self.suspicions[cause as usize]
+        self.suspicions.get(&cause).copied().unwrap_or(0)
     }
 
     /// The waits that were measured since the last call. When nobody asks, at most [`MAX_SAMPLES`]
@@ -293,9 +303,9 @@ impl Stats {
 
     fn traced(&mut self, trace: &Trace) {
         match trace {
-            Trace::Rejected { reason, .. } => self.rejected[*reason as usize] += 1,
-            Trace::Busy { limit } => self.busy[*limit as usize] += 1,
-            Trace::Suspected { cause, .. } => self.suspicions[*cause as usize] += 1,
+            Trace::Rejected { reason, .. } => *self.rejected.entry(*reason).or_default() += 1,
+            Trace::Busy { limit } => *self.busy.entry(*limit).or_default() += 1,
+            Trace::Suspected { cause, .. } => *self.suspicions.entry(*cause).or_default() += 1,
             Trace::BecamePrimary { .. } => {
                 self.epochs_led += 1;
                 self.waits.forget();
@@ -465,17 +475,22 @@ mod tests {
     fn the_trace_is_counted_by_kind() {
         let mut stats = Stats::default();
         let link = crate::link::LinkId::dialled(1);
-        for reason in Rejection::ALL {
+        for reason in [Rejection::Checksum, Rejection::Version, Rejection::Checksum] {
             stats.output(&Output::<()>::Trace(Trace::Rejected { link, reason }));
         }
-        for limit in Limit::ALL {
+        for limit in [Limit::Streams, Limit::LogBytes] {
             stats.output(&Output::<()>::Trace(Trace::Busy { limit }));
         }
         for state in [SessionState::Connected(1), SessionState::Suspended, SessionState::Expired] {
             stats.output(&Output::<()>::Trace(Trace::Session(state)));
         }
-        assert!(Rejection::ALL.iter().all(|reason| stats.rejected(*reason) == 1));
-        assert!(Limit::ALL.iter().all(|limit| stats.busy(*limit) == 1));
+        let rejected = [Rejection::Checksum, Rejection::Version, Rejection::Malformed];
+        assert_eq!(rejected.map(|reason| stats.rejected(reason)), [2, 1, 0]);
+        assert_eq!(
+            [Limit::Streams, Limit::LogBytes, Limit::Sessions].map(|limit| stats.busy(limit)),
+            [1, 1, 0]
+        );
+        assert_eq!((stats.all_rejected(), stats.all_busy()), (3, 2));
         let coordination = stats.coordination;
         assert_eq!((coordination.connections, coordination.expirations), (1, 1));
         assert!(!coordination.connected);

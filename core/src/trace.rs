@@ -202,18 +202,6 @@ pub enum Rejection {
     WrongHistory,
 }
 
-impl Rejection {
-    /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
-        Self::Malformed,
-        Self::Version,
-        Self::TooLarge,
-        Self::Checksum,
-        Self::Unexpected,
-        Self::WrongHistory,
-    ];
-}
-
 /// Why a process is suspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Suspicion {
@@ -225,11 +213,6 @@ pub enum Suspicion {
     NotLive,
     /// A later process of the same node was heard (R32).
     Replaced,
-}
-
-impl Suspicion {
-    /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Silence, Self::Refused, Self::NotLive, Self::Replaced];
 }
 
 /// What became of a proposed change.
@@ -265,11 +248,8 @@ pub enum Limit {
     Sessions,
     /// Too many streams.
     Streams,
-}
-
-impl Limit {
-    /// Every limit, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::LogBytes, Self::UncommittedBytes, Self::Sessions, Self::Streams];
+    /// Too many reads of the head.
+    HeadReads,
 }
 
 /// Why a client left a primary.

@@ -66,6 +66,8 @@ fn encode_message(message: &Message, parts: &mut Vec<Bytes>) -> Wire {
         Message::Deliver(deliver) => Wire::Deliver(streaming::encode_deliver(deliver, parts)),
         Message::Credit { stream, limit } => Wire::Credit(proto::Credit { stream: *stream, limit: *limit }),
         Message::CloseStream { stream } => Wire::CloseStream(proto::CloseStream { stream: *stream }),
+        Message::ReadHead { token } => Wire::ReadHead(proto::ReadHead { token: *token }),
+        Message::Head(head) => Wire::Head(streaming::encode_head(head)),
         Message::Lookup(Lookup { group, watch, fresh }) => {
             Wire::Lookup(proto::Lookup { group: *group, watch: *watch, fresh: *fresh })
         }
@@ -164,6 +166,8 @@ fn decode_message(message: Wire, bodies: &mut Bodies) -> Result<Message, Rejecti
             Message::Credit { stream: stream(credit.stream)?, limit: number(credit.limit)? }
         }
         Wire::CloseStream(close) => Message::CloseStream { stream: stream(close.stream)? },
+        Wire::ReadHead(read) => Message::ReadHead { token: stream(read.token)? },
+        Wire::Head(head) => Message::Head(streaming::decode_head(head)?),
         Wire::Lookup(proto::Lookup { group, watch, fresh }) => {
             Message::Lookup(Lookup { group, watch, fresh })
         }

@@ -12,7 +12,7 @@ use steadfast_core::id::{
 };
 use steadfast_core::log::{Batch, Codec, Entry, EntryKind, EpochEnd};
 use steadfast_core::message::{
-    Deliver, Hello, History, LogSummary, Lookup, Message, OpenSession, OpenStream, Position, Publish,
+    Deliver, Head, Hello, History, LogSummary, Lookup, Message, OpenSession, OpenStream, Position, Publish,
     PublishAck, Refusal, Replicate, ReplicateAck, ReplicateNack, Route, SessionCredentials, SessionOpened,
     Start, StreamOpened,
 };
@@ -203,6 +203,8 @@ fn subscribers() -> Vec<(&'static str, Message)> {
         ("deliver", deliver()),
         ("credit", Message::Credit { stream: 1, limit: 4 << 20 }),
         ("close_stream", Message::CloseStream { stream: 1 }),
+        ("read_head", Message::ReadHead { token: 1 << 63 }),
+        ("head", Message::Head(Head { token: 1 << 63, history: HISTORY, epoch: 5, position: start })),
     ]
 }
 

@@ -15,7 +15,7 @@ use steadfast_core::id::{
 };
 use steadfast_core::log::{Batch, BatchHeader, Codec, Entry, EntryKind, EpochEnd};
 use steadfast_core::message::{
-    Deliver, Hello, History, LogSummary, Lookup, Message, OpenSession, OpenStream, Position, Publish,
+    Deliver, Head, Hello, History, LogSummary, Lookup, Message, OpenSession, OpenStream, Position, Publish,
     PublishAck, Refusal, Replicate, ReplicateAck, ReplicateNack, Route, SessionCredentials, SessionOpened,
     Start, StreamOpened,
 };
@@ -260,8 +260,14 @@ fn streaming() -> impl Strategy<Value = Message> {
         let start = Position { lineage: history.lineage, epoch, offset };
         StreamOpened { stream, history, epoch, start }
     });
+    let head = (stream(), history(), positive(), number()).prop_map(|(token, history, epoch, offset)| {
+        let position = Position { lineage: history.lineage, epoch, offset };
+        Head { token, history, epoch, position }
+    });
     prop_oneof![
         open.prop_map(Message::OpenStream),
+        head.prop_map(Message::Head),
+        stream().prop_map(|token| Message::ReadHead { token }),
         opened.prop_map(Message::StreamOpened),
         deliver(),
         (stream(), number()).prop_map(|(stream, limit)| Message::Credit { stream, limit }),

@@ -57,10 +57,13 @@ pub const BROKER: Measurement<BrokerView> = Measurement {
         "published_bytes_total", "bytes", "bytes of their bodies" => |v| count(v.stats.published.bytes);
         "repeated_batches_total", "", "batches that publishers sent although the log had them" => |v| count(v.stats.repeated);
         "publisher_acks_total", "", "acknowledgements sent to publishers" => |v| count(v.stats.publisher_acks);
+        "busy_total", "", "refusals at any limit" => |v| count(v.stats.all_busy());
         "busy_log_bytes_total", "", "refusals because the log was full" => |v| count(v.stats.busy(Limit::LogBytes));
         "busy_uncommitted_bytes_total", "", "refusals because too much waited for in-sync members" => |v| count(v.stats.busy(Limit::UncommittedBytes));
         "busy_sessions_total", "", "refusals because there were too many sessions" => |v| count(v.stats.busy(Limit::Sessions));
         "busy_streams_total", "", "refusals because there were too many streams" => |v| count(v.stats.busy(Limit::Streams));
+        "busy_head_reads_total", "", "refusals because there were too many reads of the head" => |v| count(v.stats.busy(Limit::HeadReads));
+        "rejected_total", "", "frames dropped for any reason" => |v| count(v.stats.all_rejected());
         "rejected_malformed_total", "", "frames dropped: not of this protocol, or cut off" => |v| count(v.stats.rejected(Rejection::Malformed));
         "rejected_version_total", "", "frames dropped: of another version" => |v| count(v.stats.rejected(Rejection::Version));
         "rejected_too_large_total", "", "frames dropped: over a limit" => |v| count(v.stats.rejected(Rejection::TooLarge));
@@ -177,7 +180,7 @@ pub const DISCOVERY: Measurement<DiscoveryView> = Measurement {
         "age_ms", "ms", "how long the coordination service has been out of reach" => |v| milliseconds(v.figures.age);
         "frames_in_total", "", "frames that came in" => |v| count(v.stats.received.count);
         "frames_out_total", "", "frames that went out" => |v| count(v.stats.sent.count);
-        "rejected_total", "", "frames that were dropped" => |v| count(Rejection::ALL.iter().map(|reason| v.stats.rejected(*reason)).sum::<u64>());
+        "rejected_total", "", "frames that were dropped" => |v| count(v.stats.all_rejected());
     },
 };
 
