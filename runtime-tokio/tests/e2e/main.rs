@@ -6,6 +6,10 @@ mod command_line;
 mod demo;
 mod files;
 mod hostile;
+mod metrics;
+#[path = "../../../runtime/tests/metrics/server.rs"]
+#[allow(dead_code, reason = "every test file uses its part")]
+mod metrics_server;
 mod nodes;
 mod total_loss;
 #[path = "../support/zookeeper.rs"]
