@@ -101,7 +101,7 @@ impl Sink {
 
     /// Points that wait, and points that had to go.
     pub fn backlog(&self) -> (usize, u64) {
-        (self.queue.len(), self.queue.dropped())
+        (self.queue.waiting(), self.queue.dropped())
     }
 }
 
@@ -324,7 +324,7 @@ impl Sender {
     }
 
     fn observe(&mut self) {
-        self.progress.queued = self.queue.len();
+        self.progress.queued = self.queue.waiting();
         self.progress.dropped = self.queue.dropped();
     }
 

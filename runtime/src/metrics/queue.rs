@@ -54,7 +54,7 @@ impl Queue {
     }
 
     /// How many wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.lock().len()
     }
 
@@ -95,10 +95,10 @@ mod tests {
         let point = |at| Point { measurement: "m", tags: Vec::new(), fields: Vec::new(), at };
         queue.push((0..2).map(point));
         queue.push((2..7).map(point));
-        assert_eq!((queue.len(), queue.dropped()), (3, 4));
+        assert_eq!((queue.waiting(), queue.dropped()), (3, 4));
         let ats = |points: Vec<Point>| points.iter().map(|point| point.at).collect::<Vec<_>>();
         assert_eq!(ats(queue.take(2)), [4, 5]);
         assert_eq!(ats(queue.take(2)), [6]);
-        assert_eq!(queue.len(), 0);
+        assert_eq!(queue.waiting(), 0);
     }
 }
