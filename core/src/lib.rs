@@ -27,6 +27,7 @@ pub mod node;
 pub mod publisher;
 pub mod rng;
 pub mod stats;
+pub mod status;
 pub mod storage;
 pub mod subscriber;
 pub mod time;

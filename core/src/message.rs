@@ -7,7 +7,9 @@ use crate::id::{
     BrokerIdentity, Endpoint, Epoch, Group, GroupId, Lineage, Nonce, Offset, PublisherId, Sequence,
 };
 use crate::log::{Batch, Entry, EpochEnd};
+use crate::status::{BrokerStatus, DiscoveryStatus};
 use crate::time::Duration;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -121,6 +123,15 @@ pub enum Message {
         /// Why.
         reason: Refusal,
     },
+    /// Anyone to a broker or a discovery replica: how do you stand?
+    StatusRequest {
+        /// Comes back.
+        token: u64,
+    },
+    /// The answer of a broker.
+    BrokerStatus(Box<BrokerStatus>),
+    /// The answer of a discovery replica.
+    DiscoveryStatus(Box<DiscoveryStatus>),
 }
 
 /// Proves that a client owns a session.

@@ -54,16 +54,6 @@ impl Delivery {
         self.streams.len() < MAX_STREAMS
     }
 
-    /// Number of streams.
-    pub fn len(&self) -> usize {
-        self.streams.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.streams.is_empty()
-    }
-
     /// Streams that are behind the commit offset with no credit left, and how far the last of all
     /// streams is behind: a subscriber that does not keep up.
     pub fn slow(&self, commit: Offset) -> (usize, u64) {
@@ -71,6 +61,11 @@ impl Delivery {
         let stalled = self.streams.values().filter(behind).filter(|stream| stream.sent >= stream.credit);
         let furthest = self.streams.values().map(|stream| commit.saturating_sub(stream.scanned)).max();
         (stalled.count(), furthest.unwrap_or(0))
+    }
+
+    /// How many streams there are.
+    pub fn streams(&self) -> usize {
+        self.streams.len()
     }
 
     /// Adds a stream that starts at `from`. One of the same number on the link is replaced.

@@ -93,7 +93,7 @@ impl Broker {
             let (slow_streams, stream_lag) = primary.delivery.slow(figures.commit);
             figures.serving = primary.serving;
             figures.publishers = primary.publishers.len();
-            figures.streams = primary.delivery.len();
+            figures.streams = primary.delivery.streams();
             figures.slow_streams = slow_streams;
             figures.stream_lag = stream_lag;
             figures.followers = self.follower_figures(now);

@@ -145,7 +145,7 @@ impl Broker {
             primary.serving = true;
             self.io.out.trace(Trace::EpochCommitted { epoch: primary.epoch(), commit });
         }
-        let streams = !primary.delivery.is_empty();
+        let streams = primary.delivery.streams() > 0;
         self.io.out.count().committed(now, commit, streams);
         self.answer_committed(publishers);
         let Role::Primary(primary) = &mut self.role else { return };

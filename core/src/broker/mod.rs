@@ -20,6 +20,7 @@ mod publishing;
 pub mod replica;
 mod roles;
 pub mod sessions;
+mod status;
 mod streaming;
 
 use crate::coordination::registry::{Registry, Update, group_changed};
@@ -139,6 +140,7 @@ impl Io {
 /// A broker.
 #[derive(Debug)]
 pub struct Broker {
+    group: Group,
     me: PrimaryId,
     address: Address,
     config: Config,
@@ -172,6 +174,7 @@ impl Broker {
         let mut io = Io { rng: Rng::new(seed), calls: CallIds::default(), out: Outbox::default() };
         io.out.coordinate(Request::OpenSession);
         Self {
+            group,
             configuration: Configuration::new(paths.state(group), backoff.clone()),
             candidacy: Candidacy::new(backoff, timing.suspicion * 10),
             registry: Registry::new(paths, group, Some(live), timing),
@@ -287,6 +290,7 @@ impl Broker {
             Message::Ping { token } => self.handle_ping(link, token),
             Message::Refusal { reason, .. } => self.handle_refusal(now, link, &reason),
             Message::Pong { .. } => {}
+            Message::StatusRequest { token } => self.handle_status_request(now, link, token),
             _ => self.reject(link, Rejection::Unexpected),
         }
     }

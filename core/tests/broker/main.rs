@@ -3,6 +3,7 @@
 
 mod figures;
 mod head;
+mod status;
 mod world;
 
 use std::time::Duration;

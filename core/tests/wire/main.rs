@@ -3,8 +3,10 @@
 mod coordination;
 mod golden;
 mod hostile;
+mod page;
 mod records;
 mod rejections;
 mod round_trip;
 mod samples;
+mod status;
 mod strategies;

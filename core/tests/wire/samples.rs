@@ -27,7 +27,7 @@ fn member(node: &str) -> Member {
     Member { node: NodeName::new(node).unwrap(), generation: Generation(0xa1 << 64 | 0xb2) }
 }
 
-fn sender(node: &str) -> BrokerIdentity {
+pub fn sender(node: &str) -> BrokerIdentity {
     BrokerIdentity { member: member(node), incarnation: Incarnation(u128::MAX), czxid: 77 }
 }
 
@@ -156,6 +156,7 @@ pub fn messages() -> Vec<(&'static str, Message)> {
     all.extend(coordination_sessions());
     all.extend(coordination_calls());
     all.extend(coordination_replies());
+    all.extend(crate::status::samples());
     all
 }
 

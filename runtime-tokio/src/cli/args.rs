@@ -1,6 +1,8 @@
 //! The command line.
 
 use super::metrics::MetricsArgs;
+use super::serve::ServeArgs;
+use super::status::StatusArgs;
 use super::text;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -14,6 +16,9 @@ const EXAMPLES: &str = "\
 Examples:
   steadfast demo
       The main job in one command: a cluster on this machine whose primary is killed and paused.
+
+  steadfast serve
+      A cluster in this one process, for development; it says what to type in another terminal.
 
   A cluster by hand, each line in a terminal of its own:
   steadfast coordination --listen 127.0.0.1:7400
@@ -90,6 +95,10 @@ pub enum Command {
     /// Decide for a group what its brokers must not decide by themselves
     #[command(subcommand)]
     Group(GroupCommand),
+    /// Run a whole cluster in this one process, for development
+    Serve(ServeArgs),
+    /// Show how discovery, the groups and the brokers stand, or wait until all is well
+    Status(StatusArgs),
     /// Measure throughput, latency and failover on this machine
     Bench(BenchArgs),
     /// A publisher or subscriber of the demo or the benchmark.
@@ -505,6 +514,8 @@ mod tests {
             PUBLISH_HELP,
             SUBSCRIBE_HELP,
             BENCH_HELP,
+            crate::cli::serve::HELP,
+            crate::cli::status::HELP,
         ];
         let mut examples = 0;
         for line in texts.iter().flat_map(|text| text.lines()) {

@@ -13,8 +13,10 @@ mod metrics;
 mod node;
 mod process;
 mod publish;
+mod serve;
 mod service;
 mod signals;
+mod status;
 mod subscribe;
 mod text;
 mod tree;
@@ -81,6 +83,8 @@ async fn run(command: Command, parent: &Parent) -> Result<(), Failure> {
         Command::Discovery(args) => node::discovery(args).await,
         Command::Coordination(args) => node::coordination(args).await,
         Command::Group(GroupCommand::Force(args)) => group::force(args).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::Status(args) => status::run(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Worker(WorkerCommand::Publisher(args)) => worker::publisher::run(args, parent).await,
         Command::Worker(WorkerCommand::Subscriber(args)) => worker::subscriber::run(args, parent).await,

@@ -12,8 +12,8 @@ use steadfast_core::id::Address;
 use steadfast_core::{discovery, trace};
 use steadfast_runtime::metrics::Exporter;
 use steadfast_tokio::nodes::{
-    BrokerOptions, DiscoveryOptions, host_and_port, start_measured_broker, start_measured_discovery,
-    start_service,
+    BrokerOptions, DiscoveryOptions, RunningBroker, RunningDiscovery, RunningService, host_and_port,
+    start_measured_broker, start_measured_discovery, start_service,
 };
 
 /// Runs a broker until it is asked to leave.
@@ -45,17 +45,26 @@ pub async fn broker(args: BrokerArgs) -> Result<(), Failure> {
         config,
     };
     let sink = metrics.as_ref().map(|metrics| metrics.sink().clone());
-    let mut running = start_measured_broker(options, sink).await.map_err(Failure::complete)?;
+    let running = start_measured_broker(options, sink).await.map_err(Failure::complete)?;
     let exporter = start_exporter(metrics, &name)?;
     super::print(&format!("{READY}{}", running.address()))?;
+    let ended = run_broker(running, asked_to_leave()).await;
+    exporter.map(Exporter::close);
+    ended
+}
+
+/// Waits for the broker's end, which may be asked for.
+///
+/// # Errors
+/// When it halts.
+pub async fn run_broker(mut running: RunningBroker, leave: impl Future<Output = ()>) -> Result<(), Failure> {
     let ended = tokio::select! {
         ended = running.ended() => ended,
-        () = asked_to_leave() => {
+        () = leave => {
             running.stop();
             running.ended().await
         }
     };
-    exporter.map(Exporter::close);
     match ended {
         Some(broker::Event::Stopped) => Ok(()),
         Some(broker::Event::Halted(reason)) => Err(halted(reason)),
@@ -80,18 +89,30 @@ pub async fn discovery(args: DiscoveryArgs) -> Result<(), Failure> {
         config: discovery::Config { timing, ..discovery::Config::default() },
     };
     let sink = metrics.as_ref().map(|metrics| metrics.sink().clone());
-    let mut running = start_measured_discovery(options, sink).await.map_err(Failure::complete)?;
+    let running = start_measured_discovery(options, sink).await.map_err(Failure::complete)?;
     let exporter = start_exporter(metrics, host_and_port(running.address()))?;
     // Clients are told of discovery by people and scripts, who read it here.
     super::print(&format!("{READY}{}", args.listen.advertise.as_ref().unwrap_or(running.address())))?;
+    let ended = run_discovery(running, asked_to_leave()).await;
+    exporter.map(Exporter::close);
+    ended
+}
+
+/// Waits for the replica's end, which may be asked for.
+///
+/// # Errors
+/// When it fails.
+pub async fn run_discovery(
+    mut running: RunningDiscovery,
+    leave: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     let ended = tokio::select! {
         ended = running.ended() => ended,
-        () = asked_to_leave() => {
+        () = leave => {
             running.stop();
             running.ended().await
         }
     };
-    exporter.map(Exporter::close);
     ended.map(|discovery::Event::Stopped| ()).ok_or_else(|| crashed("discovery replica"))
 }
 
@@ -101,11 +122,22 @@ pub async fn discovery(args: DiscoveryArgs) -> Result<(), Failure> {
 /// When it cannot start.
 pub async fn coordination(args: CoordinationArgs) -> Result<(), Failure> {
     let started = start_service(&args.listen.listen, service::Config::default()).await;
-    let mut running = started.map_err(Failure::complete)?;
+    let running = started.map_err(Failure::complete)?;
     super::print(&format!("{READY}{}", running.address()))?;
+    run_service(running, asked_to_leave()).await
+}
+
+/// Waits until the service is asked to end.
+///
+/// # Errors
+/// When it fails before.
+pub async fn run_service(
+    mut running: RunningService,
+    leave: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     tokio::select! {
         _ = running.ended() => Err(crashed("coordination service")),
-        () = asked_to_leave() => Ok(()),
+        () = leave => Ok(()),
     }
 }
 

@@ -11,6 +11,8 @@ mod metrics;
 #[allow(dead_code, reason = "every test file uses its part")]
 mod metrics_server;
 mod nodes;
+mod python;
+mod status;
 mod total_loss;
 #[path = "../support/zookeeper.rs"]
 #[allow(dead_code, reason = "every test file uses its part")]

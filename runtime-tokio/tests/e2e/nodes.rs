@@ -253,6 +253,11 @@ impl Cluster {
         run(&[args, &[common[0].as_str(), common[1].as_str()]].concat())
     }
 
+    /// Where a further node finds the coordination service.
+    pub fn coordination_args(&self) -> [String; 2] {
+        self.service.args()
+    }
+
     /// Index of the primary.
     pub fn primary(&self) -> usize {
         let latest = |broker: &Node| broker.latest_epoch();
