@@ -49,17 +49,23 @@ impl VictoriaMetrics {
         format!("http://{}", self.address)
     }
 
-    /// A series of this name: labels, values and times in milliseconds. What was written shows after some
-    /// seconds only, whatever is flushed.
+    /// A series of this name: labels, values and times in milliseconds.
     pub fn series(&self, name: &str) -> serde_json::Value {
+        self.series_where(name, |_| true)
+    }
+
+    /// A series of this name of which this holds. What was written shows after some seconds only,
+    /// whatever is flushed.
+    pub fn series_where(&self, name: &str, holds: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         let end = Instant::now() + PATIENCE;
         loop {
             get(&self.address, "/internal/force_flush").expect("it flushes");
             let found = get(&self.address, &format!("/api/v1/export?match[]={name}")).unwrap();
-            if let Some(line) = found.lines().next() {
-                return serde_json::from_str(line).unwrap();
+            let mut series = found.lines().map(|line| serde_json::from_str(line).unwrap());
+            if let Some(series) = series.find(&holds) {
+                return series;
             }
-            assert!(Instant::now() < end, "{name} does not arrive");
+            assert!(Instant::now() < end, "{name} does not arrive: {found}");
             thread::sleep(Duration::from_millis(200));
         }
     }
