@@ -31,6 +31,12 @@ pub const SEND_FRAME_BYTES: usize = 256 << 10;
 pub const REPLICATION_WINDOW_BYTES: u64 = 4 << 20;
 /// Most frames sent to a backup and not yet acknowledged.
 pub const REPLICATION_WINDOW_FRAMES: usize = 256;
+/// Most topics that a process counts by name; later ones are counted together.
+pub const MAX_COUNTED_TOPICS: usize = 64;
+/// Most offsets whose wait is being measured; beyond it the oldest is forgotten.
+pub const MAX_TIMED_OFFSETS: usize = 256;
+/// Most measured waits that are kept until they are read; beyond it none is measured.
+pub const MAX_SAMPLES: usize = 1_024;
 /// Most operators that are told how a broker leaves.
 pub const MAX_DRAIN_REQUESTS: usize = 16;
 /// When a client tries again after a refusal that is over in a moment: commits free memory, an election

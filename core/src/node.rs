@@ -10,6 +10,7 @@
 //! 6. No clock, thread, socket or randomly keyed map inside.
 
 use crate::link::{Frame, LinkCommand, LinkId, LinkStatus};
+use crate::stats::Stats;
 use crate::time::Instant;
 use crate::trace::Trace;
 use crate::{coordination, storage};
@@ -81,25 +82,40 @@ pub enum Output<E> {
     Trace(Trace),
 }
 
-/// The queue that components write their outputs to and `poll_output` pops.
+/// The queue that components write their outputs to and `poll_output` pops, with the counts of what
+/// was done.
 #[derive(Debug)]
-pub struct Outbox<E>(VecDeque<Output<E>>);
+pub struct Outbox<E> {
+    queue: VecDeque<Output<E>>,
+    stats: Stats,
+}
 
 impl<E> Default for Outbox<E> {
     fn default() -> Self {
-        Self(VecDeque::new())
+        Self { queue: VecDeque::new(), stats: Stats::default() }
     }
 }
 
 impl<E> Outbox<E> {
     /// Adds an output.
     pub fn push(&mut self, output: Output<E>) {
-        self.0.push_back(output);
+        self.stats.output(&output);
+        self.queue.push_back(output);
     }
 
     /// The oldest output.
     pub fn pop(&mut self) -> Option<Output<E>> {
-        self.0.pop_front()
+        self.queue.pop_front()
+    }
+
+    /// What was done so far.
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// For what outputs alone do not tell.
+    pub const fn count(&mut self) -> &mut Stats {
+        &mut self.stats
     }
 
     /// Adds a frame.

@@ -12,13 +12,14 @@ use std::time::Duration;
 use steadfast_core::driver::{Ports, pump};
 use steadfast_core::link::{Frame, LinkCommand, LinkId};
 use steadfast_core::node::{Input, Node};
-use steadfast_core::time::{Instant, is_due};
+use steadfast_core::time::{Instant, earliest, is_due};
 use steadfast_core::trace::Trace;
 use steadfast_core::{coordination, storage};
 use steadfast_runtime::batch::Batch;
 use steadfast_runtime::clock::Clock;
 use steadfast_runtime::coordination::Port;
 use steadfast_runtime::inbox::Receiver;
+use steadfast_runtime::observer::Observer;
 use steadfast_runtime::{outbox, telemetry};
 
 /// Most commands handled in one turn.
@@ -49,12 +50,30 @@ pub struct NodePorts<C, F> {
 
 /// Drives the node until its event handler breaks or nobody is left to command it, then gives its last
 /// frames a moment to leave.
-pub async fn drive<N, F>(mut node: N, clock: Clock, ports: NodePorts<N::Command, F>)
+pub async fn drive<N, F>(node: N, clock: Clock, ports: NodePorts<N::Command, F>)
 where
     N: Node,
     F: FnMut(N::Event) -> ControlFlow<()>,
 {
-    let mut turn = Turn { ports, stored: None, storage_is_gone: false, closed: Vec::new(), stopped: false };
+    drive_observed(node, clock, ports, ()).await;
+}
+
+/// As [`drive`], while somebody looks at the node.
+pub async fn drive_observed<N, F, O>(mut node: N, clock: Clock, ports: NodePorts<N::Command, F>, observer: O)
+where
+    N: Node,
+    F: FnMut(N::Event) -> ControlFlow<()>,
+    O: Observer<N>,
+{
+    let mut turn = Turn {
+        ports,
+        observer,
+        now: clock.now(),
+        stored: None,
+        storage_is_gone: false,
+        closed: Vec::new(),
+        stopped: false,
+    };
     let mut alarm = Alarm::new(clock);
     let mut batch = Batch::default();
     loop {
@@ -62,6 +81,8 @@ where
         if turn.stopped {
             break;
         }
+        turn.observer.turned(turn.now, &mut node);
+        let deadline = earliest(deadline, turn.observer.deadline());
         // The sockets' own tasks write what was queued before more is read, and a node that always has
         // something to do does not keep its thread to itself.
         yield_now().await;
@@ -71,6 +92,7 @@ where
         })
         .await;
         let now = clock.now();
+        turn.now = now;
         turn.closed.clear();
         for input in batch.drain() {
             if turn.is_late(&input) {
@@ -88,12 +110,16 @@ where
             node.handle_input(now, Input::Timeout);
         }
     }
+    turn.observer.ended(turn.now, &mut node);
     turn.ports.transport.flush(FLUSH_TIMEOUT).await;
 }
 
 /// The ports in use.
-struct Turn<C, F> {
-    ports: NodePorts<C, F>,
+struct Turn<N: Node, F, O> {
+    ports: NodePorts<N::Command, F>,
+    observer: O,
+    /// The clock's reading for this turn.
+    now: Instant,
     /// The memory storage's last completion: it completes at once, and one says that all before
     /// it are complete too.
     stored: Option<storage::Ticket>,
@@ -103,9 +129,9 @@ struct Turn<C, F> {
     stopped: bool,
 }
 
-impl<C, F> Turn<C, F> {
+impl<N: Node, F, O> Turn<N, F, O> {
     /// Gathers what has come. `Pending` when there is nothing: every source then wakes the task.
-    fn poll_inputs(&mut self, cx: &mut Context<'_>, batch: &mut Batch<C>) -> Poll<()> {
+    fn poll_inputs(&mut self, cx: &mut Context<'_>, batch: &mut Batch<N::Command>) -> Poll<()> {
         if let Some(ticket) = self.stored.take() {
             batch.push(Input::Storage(storage::Event::Done(ticket)));
         }
@@ -130,7 +156,7 @@ impl<C, F> Turn<C, F> {
     }
 
     /// Whether the input is of a link that the node has closed since the input was gathered.
-    fn is_late(&self, input: &Input<C>) -> bool {
+    fn is_late(&self, input: &Input<N::Command>) -> bool {
         match input {
             Input::Received { link, .. } | Input::Link { link, .. } => self.closed.contains(link),
             _ => false,
@@ -138,7 +164,12 @@ impl<C, F> Turn<C, F> {
     }
 }
 
-impl<C, E, F: FnMut(E) -> ControlFlow<()>> Ports<E> for Turn<C, F> {
+impl<N, F, O> Ports<N::Event> for Turn<N, F, O>
+where
+    N: Node,
+    F: FnMut(N::Event) -> ControlFlow<()>,
+    O: Observer<N>,
+{
     fn transmit(&mut self, link: LinkId, frame: Frame) {
         self.ports.transport.transmit(link, frame);
     }
@@ -164,12 +195,13 @@ impl<C, E, F: FnMut(E) -> ControlFlow<()>> Ports<E> for Turn<C, F> {
         }
     }
 
-    fn event(&mut self, event: E) {
+    fn event(&mut self, event: N::Event) {
         self.stopped |= (self.ports.on_event)(event).is_break();
     }
 
     fn trace(&mut self, trace: Trace) {
         telemetry::log(&self.ports.name, &trace);
+        self.observer.traced(self.now, &trace);
     }
 }
 

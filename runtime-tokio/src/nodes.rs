@@ -1,7 +1,7 @@
 //! Runs whole nodes: each with its sockets, its coordination port and its identities.
 
 use crate::coordination::{Backing, Coordination};
-use crate::driver::{NodePorts, drive};
+use crate::driver::{NodePorts, drive_observed};
 use crate::transport::Transport;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -14,6 +14,9 @@ use steadfast_runtime::clock::Clock;
 use steadfast_runtime::coordination::Port;
 use steadfast_runtime::identity;
 use steadfast_runtime::inbox::{Sender, inbox};
+use steadfast_runtime::metrics::Sink;
+use steadfast_runtime::metrics::watch::{BrokerWatch, DiscoveryWatch};
+use steadfast_runtime::observer::Observer;
 use tokio::task::JoinHandle;
 
 /// How much later than the coordination session's timeout a primary drops a silent member: a sick
@@ -104,6 +107,17 @@ pub struct DiscoveryOptions {
 /// # Errors
 /// When it cannot listen. Nothing is left behind then.
 pub async fn start_broker(options: BrokerOptions) -> Result<RunningBroker, ListenError> {
+    start_measured_broker(options, None).await
+}
+
+/// As [`start_broker`]; the broker's metrics go into the sink.
+///
+/// # Errors
+/// As [`start_broker`].
+pub async fn start_measured_broker(
+    options: BrokerOptions,
+    sink: Option<Sink>,
+) -> Result<RunningBroker, ListenError> {
     let transport = Transport::listen(&options.listen).await?;
     let address = listening(&transport);
     let mut config = options.config;
@@ -125,7 +139,8 @@ pub async fn start_broker(options: BrokerOptions) -> Result<RunningBroker, Liste
     };
     let node = broker::Broker::new(clock.now(), boot);
     let coordination = Some(options.coordination.open());
-    Ok(run(node, clock, Start { name, address, transport, coordination }))
+    let watch = BrokerWatch::new(&name, sink);
+    Ok(run(node, clock, Start { name, address, transport, coordination }, watch))
 }
 
 /// Starts a discovery replica.
@@ -133,6 +148,17 @@ pub async fn start_broker(options: BrokerOptions) -> Result<RunningBroker, Liste
 /// # Errors
 /// When it cannot listen. Nothing is left behind then.
 pub async fn start_discovery(options: DiscoveryOptions) -> Result<RunningDiscovery, ListenError> {
+    start_measured_discovery(options, None).await
+}
+
+/// As [`start_discovery`]; the replica's metrics go into the sink, under its address.
+///
+/// # Errors
+/// As [`start_discovery`].
+pub async fn start_measured_discovery(
+    options: DiscoveryOptions,
+    sink: Option<Sink>,
+) -> Result<RunningDiscovery, ListenError> {
     let transport = Transport::listen(&options.listen).await?;
     let address = listening(&transport);
     let clock = Clock::start();
@@ -144,8 +170,9 @@ pub async fn start_discovery(options: DiscoveryOptions) -> Result<RunningDiscove
     };
     let node = discovery::Discovery::new(clock.now(), boot);
     let coordination = Some(options.coordination.open());
+    let watch = DiscoveryWatch::new(host_and_port(&address), sink);
     let name = format!("discovery {address}");
-    Ok(run(node, clock, Start { name, address, transport, coordination }))
+    Ok(run(node, clock, Start { name, address, transport, coordination }, watch))
 }
 
 /// Starts an embedded coordination service with an empty tree.
@@ -158,7 +185,12 @@ pub async fn start_service(listen: &Address, config: service::Config) -> Result<
     let clock = Clock::start();
     let node = service::Service::new(clock.now(), service::Boot { seed: identity::seed(), config });
     let name = format!("coordination {address}");
-    Ok(run(node, clock, Start { name, address, transport, coordination: None }))
+    Ok(run(node, clock, Start { name, address, transport, coordination: None }, ()))
+}
+
+/// An address as a name in metrics.
+pub fn host_and_port(address: &Address) -> &str {
+    address.as_str().trim_start_matches("tcp://")
 }
 
 fn listening(transport: &Transport) -> Address {
@@ -173,9 +205,10 @@ struct Start {
 }
 
 /// Spawns the node's driver. All events of these nodes are last words.
-fn run<N>(node: N, clock: Clock, start: Start) -> Running<N::Command, N::Event>
+fn run<N, O>(node: N, clock: Clock, start: Start, observer: O) -> Running<N::Command, N::Event>
 where
     N: Node + Send + 'static,
+    O: Observer<N> + Send + 'static,
     N::Command: Send + 'static,
     N::Event: Send + 'static,
 {
@@ -190,7 +223,7 @@ where
         };
         let ports =
             NodePorts { name, transport, commands: receiver, coordination: port, storage: None, on_event };
-        drive(node, clock, ports).await;
+        drive_observed(node, clock, ports, observer).await;
         if let Some(backing) = backing {
             backing.close().await;
         }

@@ -1,5 +1,6 @@
-//! What both adapters share and neither owns. Nothing here names an async runtime: what must be
-//! spawned is handed to the caller, or spawned by what the caller injects.
+//! What both adapters share and neither owns. Nothing here needs the caller's async runtime: what must
+//! be spawned is handed to the caller, or spawned by what the caller injects. The metrics thread keeps
+//! a runtime of its own.
 
 pub mod address;
 pub mod batch;
@@ -10,6 +11,8 @@ pub mod coordination;
 pub mod identity;
 pub mod inbox;
 pub mod logs;
+pub mod metrics;
+pub mod observer;
 pub mod outbound;
 pub mod outbox;
 pub mod peers;

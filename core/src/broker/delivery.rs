@@ -54,6 +54,15 @@ impl Delivery {
         self.streams.len() < MAX_STREAMS
     }
 
+    /// Streams that are behind the commit offset with no credit left, and how far the last of all
+    /// streams is behind: a subscriber that does not keep up.
+    pub fn slow(&self, commit: Offset) -> (usize, u64) {
+        let behind = |stream: &&Stream| stream.scanned < commit;
+        let stalled = self.streams.values().filter(behind).filter(|stream| stream.sent >= stream.credit);
+        let furthest = self.streams.values().map(|stream| commit.saturating_sub(stream.scanned)).max();
+        (stalled.count(), furthest.unwrap_or(0))
+    }
+
     /// How many streams there are.
     pub fn streams(&self) -> usize {
         self.streams.len()
@@ -205,6 +214,7 @@ impl Stream {
         entries: Vec<Entry>,
         out: &mut Outbox<E>,
     ) {
+        out.count().delivered(now, &entries);
         let upto = replica.position(self.scanned);
         let deliver = Deliver { stream, history: replica.history(), epoch, from: self.told, upto, entries };
         out.transmit(link, wire::encode(&Message::Deliver(deliver)));

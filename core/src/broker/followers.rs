@@ -80,6 +80,11 @@ impl Follower {
         self.matched
     }
 
+    /// Body bytes under way to it.
+    pub const fn in_flight_bytes(&self) -> u64 {
+        self.in_flight_bytes
+    }
+
     /// Whether everything up to the log's end is on its way or acknowledged.
     pub const fn has_been_sent(&self, end: Offset) -> bool {
         self.next == end
@@ -122,6 +127,7 @@ impl Follower {
         out: &mut Outbox<E>,
     ) {
         let Some(link) = self.link else { return };
+        out.count().replicated_out(&entries);
         let previous_epoch = replica.log().epoch_before(self.next);
         let replicate = Replicate {
             sender: sender.identity.clone(),
@@ -237,6 +243,7 @@ impl Followers {
         let Some(follower) = self.0.get_mut(&sender.member) else { return };
         let current = follower.link == Some(link) && follower.identity.incarnation == sender.incarnation;
         if current && follower.rewound + patience <= now {
+            out.count().rewinds += 1;
             follower.heard = now;
             follower.rewound = now;
             follower.rewind(common);

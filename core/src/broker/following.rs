@@ -64,6 +64,7 @@ impl Broker {
         if !self.make_way(link, &entries) {
             return;
         }
+        self.io.out.count().replicated_in(&entries);
         if stores && !self.replica.append(entries, &mut self.io.out) {
             return self.reject(link, Rejection::Unexpected);
         }

@@ -149,6 +149,8 @@ impl Broker {
             primary.serving = true;
             self.io.out.trace(Trace::EpochCommitted { epoch: primary.epoch(), commit });
         }
+        let streams = primary.delivery.streams() > 0;
+        self.io.out.count().committed(now, commit, streams);
         self.answer_committed(publishers);
         let Role::Primary(primary) = &mut self.role else { return };
         let from = (&self.replica, primary.epoch());

@@ -10,6 +10,7 @@ pub mod configuration;
 pub mod delivery;
 pub mod durability;
 pub mod expiry;
+pub mod figures;
 pub mod followers;
 mod following;
 mod handover;
@@ -33,6 +34,7 @@ use crate::link::{Dialler, Frame, LinkId, LinkStatus};
 use crate::message::{Message, Refusal};
 use crate::node::{Input, Node, Outbox, Output};
 use crate::rng::{Backoff, Rng};
+use crate::stats::Stats;
 use crate::storage;
 use crate::time::{Duration, Instant, earliest};
 use crate::trace::{Halt, Rejection, Trace};
@@ -200,6 +202,16 @@ impl Broker {
     /// Its copy of the group's data.
     pub const fn replica(&self) -> &Replica {
         &self.replica
+    }
+
+    /// What it has counted.
+    pub const fn stats(&self) -> &Stats {
+        self.io.out.stats()
+    }
+
+    /// The same, for whoever takes the samples.
+    pub const fn stats_mut(&mut self) -> &mut Stats {
+        self.io.out.count()
     }
 
     /// Its process.
@@ -411,9 +423,15 @@ impl Node for Broker {
         self.notice_pause(now);
         match input {
             Input::Command(Command::Shutdown) => self.begin_shutdown(now),
-            Input::Received { link, frame } => self.received(now, link, frame),
+            Input::Received { link, frame } => {
+                self.io.out.count().frame_received(frame.len());
+                self.received(now, link, frame);
+            }
             Input::Link { link, status } => self.handle_link(now, link, status),
-            Input::Coordination(event) => self.handle_coordination(now, &event),
+            Input::Coordination(event) => {
+                self.io.out.count().told(&event);
+                self.handle_coordination(now, &event);
+            }
             Input::Storage(event) => self.handle_storage(now, event),
             Input::Timeout => {}
         }

@@ -72,6 +72,7 @@ impl Broker {
         let before = publish.batches.len();
         let fresh = fresh(publish.batches, session.last_sequence);
         let repeated = fresh.len() < before;
+        self.io.out.count().repeated += (before - fresh.len()) as u64;
         if let Some(batch) = fresh.first()
             && batch.header.first_sequence != session.last_sequence + 1
         {
@@ -128,6 +129,7 @@ impl Broker {
             entry
         };
         let entries: Vec<Entry> = kinds.into_iter().map(stamp).collect();
+        self.io.out.count().appended(now, &entries);
         let all = self.replica.append(entries, &mut self.io.out);
         assert!(all, "R28: only entries that continue their session are stamped");
         self.replicate(now);
@@ -225,6 +227,7 @@ impl Broker {
             incarnation: session.incarnation,
             last_sequence: session.last_sequence,
         };
+        self.io.out.count().publisher_acks += 1;
         self.send(link, &Message::PublishAck(ack));
     }
 }

@@ -22,6 +22,7 @@ use crate::link::{Frame, LinkId, LinkStatus};
 use crate::message::{History, Lookup, Message, Route};
 use crate::node::{Input, Node, Outbox, Output};
 use crate::rng::{Backoff, Rng};
+use crate::stats::Stats;
 use crate::time::{Duration, Instant, earliest, is_due};
 use crate::trace::{Rejection, Trace};
 use crate::wire;
@@ -102,6 +103,29 @@ pub struct Discovery {
     stopped: bool,
 }
 
+/// A replica's state in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Whether it leads discovery.
+    pub leads: bool,
+    /// Whether the group exists.
+    pub group: bool,
+    /// Whether the group has a primary that is live.
+    pub primary: bool,
+    /// The group's epoch.
+    pub epoch: Epoch,
+    /// Members in sync.
+    pub in_sync: usize,
+    /// Brokers that are live.
+    pub live: usize,
+    /// Clients that are told of changes.
+    pub watchers: usize,
+    /// Look-ups that wait for a fresh read.
+    pub waiting: usize,
+    /// How long the coordination service has been out of reach; zero while it is connected.
+    pub age: Duration,
+}
+
 /// The creation of the group.
 #[derive(Debug)]
 struct Creation {
@@ -172,6 +196,28 @@ impl Discovery {
         }
     }
 
+    /// What it has counted.
+    pub const fn stats(&self) -> &Stats {
+        self.out.stats()
+    }
+
+    /// Its state in numbers, at `now`.
+    pub fn figures(&self, now: Instant) -> Figures {
+        let view = self.registry.view();
+        let state = view.state.as_ref().map(|(state, _)| state);
+        Figures {
+            leads: self.election.fence().is_some(),
+            group: state.is_some(),
+            primary: self.known.primary.is_some(),
+            epoch: self.known.epoch,
+            in_sync: state.map_or(0, |state| state.in_sync.len()),
+            live: view.live.len(),
+            watchers: self.watchers.len(),
+            waiting: self.waiting.len(),
+            age: self.heard.map_or(Duration::ZERO, |heard| now - heard),
+        }
+    }
+
     fn on_received(&mut self, now: Instant, link: LinkId, frame: Frame) {
         match wire::decode(frame) {
             Ok(Message::Lookup(lookup)) => self.on_lookup(now, link, lookup),
@@ -186,6 +232,7 @@ impl Discovery {
     }
 
     fn on_lookup(&mut self, now: Instant, link: LinkId, lookup: Lookup) {
+        self.out.count().lookups += 1;
         if lookup.group != GROUP {
             let route = self.route(now, lookup.group, Known::default(), false);
             return self.send(link, &Message::Route(route));
@@ -276,6 +323,7 @@ impl Discovery {
     }
 
     fn route(&mut self, now: Instant, group: Group, known: Known, fresh: bool) -> Route {
+        self.out.count().routes += 1;
         let Known { history, epoch, config, primary } = known;
         let Timing { backoff, backoff_cap, .. } = self.config.timing;
         let retry_after = match primary {
@@ -368,9 +416,15 @@ impl Node for Discovery {
         }
         match input {
             Input::Command(Command::Shutdown) => self.shut_down(),
-            Input::Received { link, frame } => self.on_received(now, link, frame),
+            Input::Received { link, frame } => {
+                self.out.count().frame_received(frame.len());
+                self.on_received(now, link, frame);
+            }
             Input::Link { link, status } => self.on_link(link, status),
-            Input::Coordination(event) => self.on_coordination(now, &event),
+            Input::Coordination(event) => {
+                self.out.count().told(&event);
+                self.on_coordination(now, &event);
+            }
             // A replica stores nothing, so no completion is its own.
             Input::Storage(_) => {}
             Input::Timeout => self.on_timeout(now),

@@ -2,6 +2,7 @@
 
 use super::config::ConfigArgs;
 use super::drain::DrainArgs;
+use super::metrics::MetricsArgs;
 use super::serve::ServeArgs;
 use super::status::StatusArgs;
 use super::text::{self, kept};
@@ -210,6 +211,8 @@ pub struct BrokerArgs {
     /// tells publishers and subscribers, wait waits for an operator [default: reset]
     #[arg(long, value_name = "WHAT", value_parser = ["reset", "wait"])]
     pub on_total_loss: Option<String>,
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 }
 
 const DISCOVERY_HELP: &str = "\
@@ -229,6 +232,8 @@ pub struct DiscoveryArgs {
     pub listen: ListenArgs,
     #[command(flatten)]
     pub file: FileArgs,
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 }
 
 const COORDINATION_HELP: &str = "\

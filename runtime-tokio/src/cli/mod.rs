@@ -11,6 +11,7 @@ mod drain;
 mod failure;
 mod group;
 mod lines;
+mod metrics;
 mod node;
 mod process;
 mod publish;

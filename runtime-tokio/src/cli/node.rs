@@ -2,6 +2,7 @@
 
 use super::args::CoordinationArgs;
 use super::failure::Failure;
+use super::metrics::{prepare, start_exporter};
 use super::process::READY;
 use super::service::Service;
 use super::signals::asked_to_leave;
@@ -11,10 +12,11 @@ use steadfast_core::coordination::service;
 use steadfast_core::limits::Timing;
 use steadfast_core::{discovery, trace};
 use steadfast_runtime::configuration::Configuration;
+use steadfast_runtime::metrics::Exporter;
 use steadfast_tokio::coordination::Coordination;
 use steadfast_tokio::nodes::{
-    BrokerOptions, DiscoveryOptions, RunningBroker, RunningDiscovery, RunningService, start_broker,
-    start_discovery, start_service,
+    BrokerOptions, DiscoveryOptions, RunningBroker, RunningDiscovery, RunningService, host_and_port,
+    start_measured_broker, start_measured_discovery, start_service,
 };
 use tracing::info;
 
@@ -29,6 +31,8 @@ pub async fn broker(configuration: &Configuration) -> Result<(), Failure> {
             "this broker has no name; give --name NAME, or set name in [broker] of the configuration file",
         ));
     };
+    let name = node.to_string();
+    let metrics = prepare(configuration)?;
     let (coordination, timing) = coordinate(configuration).await?;
     let config = broker::Config {
         timing,
@@ -46,9 +50,13 @@ pub async fn broker(configuration: &Configuration) -> Result<(), Failure> {
         root: settings.root(),
         config,
     };
-    let running = start_broker(options).await.map_err(Failure::complete)?;
+    let sink = metrics.as_ref().map(|metrics| metrics.sink().clone());
+    let running = start_measured_broker(options, sink).await.map_err(Failure::complete)?;
+    let exporter = start_exporter(metrics, &name)?;
     super::print(&format!("{READY}{}", running.address()))?;
-    run_broker(running, asked_to_leave()).await
+    let ended = run_broker(running, asked_to_leave()).await;
+    exporter.map(Exporter::close);
+    ended
 }
 
 /// Waits for the broker's end, which may be asked for.
@@ -76,6 +84,7 @@ pub async fn run_broker(mut running: RunningBroker, leave: impl Future<Output = 
 /// When it cannot start.
 pub async fn discovery(configuration: &Configuration) -> Result<(), Failure> {
     let settings = &configuration.settings;
+    let metrics = prepare(configuration)?;
     let (coordination, timing) = coordinate(configuration).await?;
     let options = DiscoveryOptions {
         listen: settings.discovery.listen.clone(),
@@ -83,10 +92,14 @@ pub async fn discovery(configuration: &Configuration) -> Result<(), Failure> {
         root: settings.root(),
         config: discovery::Config { timing, ..discovery::Config::default() },
     };
-    let running = start_discovery(options).await.map_err(Failure::complete)?;
+    let sink = metrics.as_ref().map(|metrics| metrics.sink().clone());
+    let running = start_measured_discovery(options, sink).await.map_err(Failure::complete)?;
+    let exporter = start_exporter(metrics, host_and_port(running.address()))?;
     // Clients are told of discovery by people and scripts, who read it here.
     super::print(&format!("{READY}{}", settings.discovery.advertise.as_ref().unwrap_or(running.address())))?;
-    run_discovery(running, asked_to_leave()).await
+    let ended = run_discovery(running, asked_to_leave()).await;
+    exporter.map(Exporter::close);
+    ended
 }
 
 /// Waits for the replica's end, which may be asked for.

@@ -6,6 +6,7 @@ use super::args::{
 };
 use super::config::ConfigCommand;
 use super::failure::Failure;
+use super::metrics::MetricsArgs;
 use std::path::PathBuf;
 use steadfast_runtime::configuration::{self, Configuration, Environment, Flag, Problems, Sources, Value};
 use steadfast_runtime::logs::{self, Destination, LogGuard};
@@ -105,12 +106,14 @@ impl Flags {
         self.text("broker.log_limit", args.log_limit.as_deref());
         self.text("broker.on_total_loss", args.on_total_loss.as_deref());
         self.text("recovery.suspicion", args.suspicion.as_deref());
+        self.metrics(&args.metrics);
         &args.file
     }
 
     fn discovery<'a>(&mut self, args: &'a DiscoveryArgs) -> &'a FileArgs {
         self.service(&args.service);
         self.listen(["discovery.listen", "discovery.advertise"], &args.listen);
+        self.metrics(&args.metrics);
         &args.file
     }
 
@@ -130,6 +133,14 @@ impl Flags {
     fn listen(&mut self, [listen, advertise]: [&'static str; 2], args: &ListenArgs) {
         self.text(listen, args.listen.as_deref());
         self.text(advertise, args.advertise.as_deref());
+    }
+
+    fn metrics(&mut self, args: &MetricsArgs) {
+        self.text("metrics.url", args.metrics_url.as_deref());
+        self.text("metrics.org", args.metrics_org.as_deref());
+        self.text("metrics.bucket", args.metrics_bucket.as_deref());
+        self.text("metrics.token_file", args.metrics_token_file.as_deref());
+        self.text("metrics.interval", args.metrics_interval.as_deref());
     }
 
     fn logs(&mut self, args: &LogArgs) {

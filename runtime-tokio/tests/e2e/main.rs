@@ -7,6 +7,10 @@ mod configuration;
 mod demo;
 mod files;
 mod hostile;
+mod metrics;
+#[path = "../../../runtime/tests/metrics/server.rs"]
+#[allow(dead_code, reason = "every test file uses its part")]
+mod metrics_server;
 mod nodes;
 mod outbox;
 mod python;

@@ -198,7 +198,7 @@ impl Service {
     }
 
     /// Starts a node that uses it.
-    fn node(&self, name: &str, args: &[&str]) -> Node {
+    pub fn node(&self, name: &str, args: &[&str]) -> Node {
         let common = self.args();
         Node::start(name, &[args, &[common[0].as_str(), common[1].as_str()]].concat())
     }
@@ -215,7 +215,7 @@ impl Service {
 pub struct Cluster {
     pub brokers: Vec<Node>,
     pub discovery: Node,
-    service: Service,
+    pub service: Service,
 }
 
 impl Cluster {

@@ -6,7 +6,7 @@ use super::settings::Settings;
 use std::fmt::Write as _;
 
 /// Keys that have a command line flag, and the flag.
-pub const FLAGS: [(&str, &str); 16] = [
+pub const FLAGS: [(&str, &str); 21] = [
     ("cluster.name", "--cluster"),
     ("cluster.discovery", "--discovery"),
     ("coordination.zookeeper", "--zookeeper"),
@@ -21,6 +21,11 @@ pub const FLAGS: [(&str, &str); 16] = [
     ("discovery.listen", "--listen"),
     ("discovery.advertise", "--advertise"),
     ("recovery.suspicion", "--suspicion"),
+    ("metrics.url", "--metrics-url"),
+    ("metrics.org", "--metrics-org"),
+    ("metrics.bucket", "--metrics-bucket"),
+    ("metrics.token_file", "--metrics-token-file"),
+    ("metrics.interval", "--metrics-interval"),
     ("logging.level", "--log"),
     ("logging.format", "--log-json"),
 ];

@@ -1,0 +1,97 @@
+//! How long batches waited, as percentiles of one interval.
+
+use hdrhistogram::Histogram;
+use std::time::Duration;
+use steadfast_core::stats::Sample;
+
+/// The longest wait that is told apart, in microseconds: a minute.
+const LONGEST: u64 = 60_000_000;
+/// Waits are exact to so many digits.
+const DIGITS: u8 = 2;
+
+/// Percentiles of a histogram, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Percentiles {
+    /// How many waits were measured.
+    pub count: u64,
+    /// Half of them took at most this long.
+    pub p50: u64,
+    /// 95 of 100.
+    pub p95: u64,
+    /// 99 of 100.
+    pub p99: u64,
+    /// All of them.
+    pub max: u64,
+}
+
+/// The waits of one interval.
+#[derive(Debug)]
+pub struct Latencies {
+    commit: Histogram<u64>,
+    delivery: Histogram<u64>,
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        let new = || Histogram::new_with_bounds(1, LONGEST, DIGITS).expect("the bounds are in order");
+        Self { commit: new(), delivery: new() }
+    }
+}
+
+impl Latencies {
+    /// Adds a wait.
+    pub fn record(&mut self, sample: Sample) {
+        let (histogram, wait) = match sample {
+            Sample::Commit(wait) => (&mut self.commit, wait),
+            Sample::Delivery(wait) => (&mut self.delivery, wait),
+        };
+        histogram.saturating_record(microseconds(wait));
+    }
+
+    /// Percentiles from append to commit and from commit to the first delivery, and begins anew.
+    pub fn take(&mut self) -> (Option<Percentiles>, Option<Percentiles>) {
+        (take(&mut self.commit), take(&mut self.delivery))
+    }
+}
+
+fn microseconds(wait: Duration) -> u64 {
+    u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn take(histogram: &mut Histogram<u64>) -> Option<Percentiles> {
+    if histogram.is_empty() {
+        return None;
+    }
+    let of = |quantile| histogram.value_at_quantile(quantile).min(histogram.max());
+    let percentiles = Percentiles {
+        count: histogram.len(),
+        p50: of(0.5),
+        p95: of(0.95),
+        p99: of(0.99),
+        max: histogram.max(),
+    };
+    histogram.reset();
+    Some(percentiles)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_one_interval() {
+        let mut latencies = Latencies::default();
+        for n in 1..=100 {
+            latencies.record(Sample::Commit(Duration::from_micros(n * 100)));
+        }
+        latencies.record(Sample::Delivery(Duration::from_secs(3_600)));
+        let (commit, delivery) = latencies.take();
+        let Percentiles { count, p50, p95, p99, max } = commit.unwrap();
+        assert_eq!(count, 100);
+        let near = |value: u64, exact: u64| value.abs_diff(exact) * 100 <= exact;
+        assert!(near(p50, 5_000) && near(p95, 9_500) && near(p99, 9_900) && near(max, 10_000));
+        assert!(p50 <= p95 && p95 <= p99 && p99 <= max);
+        assert!(near(delivery.unwrap().max, LONGEST), "a longer wait counts as the longest");
+        assert_eq!(latencies.take(), (None, None));
+    }
+}
