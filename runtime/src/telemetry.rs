@@ -52,9 +52,11 @@ pub const fn level(trace: &Trace) -> Level {
     match trace {
         // A broker's beginning, not a loss.
         Trace::Wiped { lineage: 1 } => Level::INFO,
-        Trace::Suspected { .. } | Trace::Halted { .. } | Trace::FellSilent | Trace::Wiped { .. } => {
-            Level::WARN
-        }
+        Trace::Suspected { .. }
+        | Trace::Kept { .. }
+        | Trace::Halted { .. }
+        | Trace::FellSilent
+        | Trace::Wiped { .. } => Level::WARN,
         Trace::BecamePrimary { .. }
         | Trace::EpochCommitted { .. }
         | Trace::BecameBackup { .. }

@@ -144,6 +144,7 @@ fn trace_text(trace: &Trace) -> String {
         Trace::EpochCommitted { epoch, commit } => format!("serves e{epoch}, commit {commit}"),
         Trace::SteppedDown { epoch } => format!("steps down from e{epoch}"),
         Trace::Suspected { node, cause } => format!("suspects {node}: {cause:?}"),
+        Trace::Kept { node, cause } => format!("keeps {node}: {cause:?}"),
         Trace::Proposed { change, epoch, config } => format!("proposes {change:?} e{epoch} c{config}"),
         Trace::Resolved { change, outcome } => format!("{change:?} is {outcome:?}"),
         Trace::FollowerAttached { member, common } => format!("attaches {} from @{common}", member.node),

@@ -51,10 +51,11 @@ impl Configuration {
         self.proposal.is_some()
     }
 
-    /// R9, R13: the member that a change under way may already have taken in.
+    /// R9, R13: the member that a change under way may already have taken in. Whom it replaces counts as
+    /// well, because the tree still names it (R35).
     pub fn pending_member(&self) -> Option<&Member> {
         let proposal = self.proposal.as_ref()?;
-        (proposal.change == Change::Expand).then_some(&proposal.subject)
+        matches!(proposal.change, Change::Expand | Change::Replace).then_some(&proposal.subject)
     }
 
     /// R1: writes `state` if the tree still has `version`.

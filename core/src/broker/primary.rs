@@ -41,6 +41,8 @@ pub struct Primary {
     pub(super) opens: VecDeque<PendingOpen>,
     /// A follower that is about to catch up: commits wait for it, so that it can (R13).
     pub(super) joining: Option<Joining>,
+    /// R35: a member that would be dropped if enough were left without it.
+    pub(super) kept: Option<Member>,
 }
 
 /// A follower on its way into the in-sync set.
@@ -70,6 +72,7 @@ impl Primary {
             publishers: BTreeMap::new(),
             opens: VecDeque::new(),
             joining: None,
+            kept: None,
         }
     }
 

@@ -250,7 +250,9 @@ impl Broker {
         if self.has_learners() {
             return;
         }
-        let settled = self.replica.commit() == self.replica.log().end();
+        // R35: where commits are frozen nothing was ever committed that could be lost.
+        let frozen = self.registry.view().state.as_ref().is_some_and(|(state, _)| state.is_frozen());
+        let settled = frozen || self.replica.commit() == self.replica.log().end();
         if settled && !self.configuration.is_busy() && self.registry.session().is_some() {
             self.stand(now, Change::GiveUp);
         }

@@ -8,6 +8,7 @@ pub mod candidate_complete;
 pub mod commit_monotone;
 pub mod committed_stable;
 pub mod config_intent;
+pub mod enough_copies;
 pub mod exactly_once_in_log;
 pub mod floor_monotone;
 pub mod ledger;
@@ -226,6 +227,7 @@ impl Default for Checks {
             Box::<exactly_once_in_log::ExactlyOnceInLog>::default(),
             Box::<sub_prefix::SubPrefix>::default(),
             Box::<config_intent::ConfigIntent>::default(),
+            Box::<enough_copies::EnoughCopies>::default(),
             Box::<no_flapping::NoFlapping>::default(),
             Box::<route_monotone::RouteMonotone>::default(),
         ];
