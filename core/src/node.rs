@@ -82,7 +82,7 @@ pub enum Output<E> {
 }
 
 /// The queue that components write their outputs to and `poll_output` pops.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Outbox<E>(VecDeque<Output<E>>);
 
 impl<E> Default for Outbox<E> {

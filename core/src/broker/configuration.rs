@@ -11,7 +11,7 @@ use crate::wire;
 use alloc::string::String;
 
 /// A conditional write whose fate is not known yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Proposal {
     change: Change,
     subject: Member,
@@ -22,7 +22,7 @@ struct Proposal {
 }
 
 /// What became of a proposal.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Resolution {
     /// It holds, at this version.
     Applied(GroupState, i32),
@@ -33,7 +33,7 @@ pub enum Resolution {
 }
 
 /// Changes of the group's state, one at a time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Configuration {
     path: String,
     proposal: Option<Proposal>,

@@ -17,7 +17,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 /// One broker that follows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Follower {
     identity: BrokerIdentity,
     /// `None` while it is not connected.
@@ -37,7 +37,7 @@ pub struct Follower {
 }
 
 /// All of them, by member: an acknowledgement counts for a node with its storage (R8).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Followers(BTreeMap<Member, Follower>);
 
 /// What the primary puts on every frame to a follower.

@@ -112,7 +112,7 @@ pub enum Event {
 }
 
 /// What the broker is to its group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Role {
     Backup(Backup),
     Primary(Primary),
@@ -120,7 +120,7 @@ enum Role {
 }
 
 /// The node's shared parts, as components need them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Io {
     rng: Rng,
     calls: CallIds,
@@ -134,7 +134,7 @@ impl Io {
 }
 
 /// A broker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Broker {
     me: PrimaryId,
     address: Address,

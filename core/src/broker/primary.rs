@@ -22,7 +22,7 @@ pub struct PendingOpen {
 }
 
 /// The primary's part of a broker, from promotion to step-down.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Primary {
     epoch: Epoch,
     /// Offset of the epoch's first record.

@@ -181,7 +181,7 @@ pub enum Fact<'a> {
 }
 
 /// One property. `Err` says what was violated and how.
-pub trait Check {
+pub trait Check: Fork + fmt::Debug {
     /// Its name, as the protocol's documentation has it.
     fn name(&self) -> &'static str;
 
@@ -190,6 +190,25 @@ pub trait Check {
     /// # Errors
     /// When the fact violates the property.
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String>;
+}
+
+/// Makes an independent copy, so that one history can go on in several ways.
+pub trait Fork {
+    /// The copy.
+    fn fork(&self) -> Box<dyn Check>;
+}
+
+impl<C: Check + Clone + 'static> Fork for C {
+    fn fork(&self) -> Box<dyn Check> {
+        Box::new(self.clone())
+    }
+}
+
+impl Clone for Box<dyn Check> {
+    fn clone(&self) -> Self {
+        // Through the reference: the box itself could be forked too.
+        (**self).fork()
+    }
 }
 
 /// A property does not hold.
@@ -208,6 +227,7 @@ impl fmt::Display for Violation {
 }
 
 /// The ledger and all checkers.
+#[derive(Clone, Debug)]
 pub struct Checks {
     ledger: Ledger,
     checks: Vec<Box<dyn Check>>,
@@ -236,6 +256,11 @@ impl Default for Checks {
 }
 
 impl Checks {
+    /// Nothing has happened, and only these properties are of interest.
+    pub fn of(checks: Vec<Box<dyn Check>>) -> Self {
+        Self { ledger: Ledger::default(), checks }
+    }
+
     /// Takes a fact in and checks every property.
     ///
     /// # Errors
