@@ -6,9 +6,9 @@ use std::time::Instant;
 use steadfast_sim::explore::{Budget, Explorer, Limit, Report, Scope};
 
 const USAGE: &str = "usage: explore [NAME=NUMBER]...
-  brokers, min, records, writes, channel, connections      the scope
-  crashes, shutdowns, expiries, resets, lost, ticks        faults
-  states                                                   where to stop";
+  brokers, min, records, writes, channel, connections, settled   the scope
+  crashes, shutdowns, expiries, resets, lost, ticks              faults
+  states                                                         where to stop";
 
 /// Changes one number. `Err`: what is wrong with it.
 fn set(scope: &mut Scope, limit: &mut Limit, setting: &str) -> Result<(), String> {
@@ -29,6 +29,7 @@ fn set(scope: &mut Scope, limit: &mut Limit, setting: &str) -> Result<(), String
         "resets" => budget.resets = small?,
         "lost" => budget.lost_answers = small?,
         "ticks" => budget.ticks = small?,
+        "settled" => scope.settled = number > 0,
         "states" => limit.states = number as usize,
         _ => return Err(format!("there is no {name:?}")),
     }
@@ -40,9 +41,10 @@ fn main() -> ExitCode {
         brokers: 2,
         min_in_sync: 1,
         records: 1,
-        writes: 5,
+        writes: 6,
         channel: 3,
         connections: 3,
+        settled: true,
         budget: Budget { crashes: 1, shutdowns: 0, expiries: 0, resets: 0, lost_answers: 0, ticks: 2 },
     };
     let mut limit = Limit { states: 5_000_000 };

@@ -3,6 +3,7 @@
 //! completions) belongs to the same step; what may be late comes out as an [`Effect`].
 
 use super::canonical::{Digest, canonical};
+use super::state::Id;
 use super::tree::{ROOT, Tree};
 use crate::observer::Snapshot;
 use bytes::Bytes;
@@ -96,16 +97,16 @@ pub struct Process {
 }
 
 /// What happens to a broker.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stimulus {
     /// Its coordination session begins.
     Start,
     /// A unit of time has passed.
     Tick,
     /// A frame, on a link that it knows.
-    Frame(Slot, Parts),
+    Frame(Slot, Id),
     /// The first frame on a link that it has not seen before.
-    First(Parts),
+    First(Id),
     /// A link's status.
     Link(Slot, Status),
     /// Something in the tree has changed.
@@ -113,7 +114,7 @@ pub enum Stimulus {
     /// Its latest conditional write is answered.
     Answer(Answer),
     /// The client says something.
-    Client(Parts),
+    Client(Id),
     /// It is asked to leave.
     Shutdown,
 }
@@ -263,8 +264,9 @@ impl Process {
     }
 
     /// Lets something happen to it. `Err`: an assertion of the node failed.
-    pub fn step(&self, stimulus: &Stimulus, tree: &Tree) -> Result<Step, String> {
-        let run = || Run::new(self, tree).go(stimulus);
+    /// `parts` are those of the stimulus' frame, if it has one.
+    pub fn step(&self, stimulus: Stimulus, parts: &[Bytes], tree: &Tree) -> Result<Step, String> {
+        let run = || Run::new(self, tree).go(stimulus, parts);
         catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
             text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
@@ -295,9 +297,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn go(mut self, stimulus: &Stimulus) -> Step {
-        self.begin(stimulus);
-        if *stimulus == Stimulus::Start {
+    fn go(mut self, stimulus: Stimulus, parts: &[Bytes]) -> Step {
+        self.begin(stimulus, parts);
+        if stimulus == Stimulus::Start {
             self.put_out(None);
         }
         while let Some(input) = self.inputs.pop_front() {
@@ -313,37 +315,37 @@ impl<'a> Run<'a> {
         Step { after: self.process, effects, seen, consulted, tree }
     }
 
-    fn begin(&mut self, stimulus: &Stimulus) {
+    fn begin(&mut self, stimulus: Stimulus, parts: &[Bytes]) {
         match stimulus {
             Stimulus::Start => {}
             Stimulus::Tick => {
                 self.process.now = self.process.now + UNIT;
                 self.inputs.push_back(Input::Timeout);
             }
-            Stimulus::Frame(slot, parts) => {
-                let link = self.process.links.link(*slot);
+            Stimulus::Frame(slot, _) => {
+                let link = self.process.links.link(slot);
                 self.receive(link, parts);
             }
-            Stimulus::First(parts) => {
+            Stimulus::First(_) => {
                 let link = self.process.links.accept();
                 self.receive(link, parts);
             }
-            Stimulus::Client(parts) => self.receive(CLIENT, parts),
+            Stimulus::Client(_) => self.receive(CLIENT, parts),
             Stimulus::Link(slot, status) => {
-                let link = self.process.links.link(*slot);
+                let link = self.process.links.link(slot);
                 let status = match status {
                     Status::Up => LinkStatus::Up,
                     Status::Refused => LinkStatus::Refused,
                     Status::Lost => LinkStatus::Lost,
                 };
                 if status != LinkStatus::Up {
-                    self.process.links.remove(*slot);
+                    self.process.links.remove(slot);
                 }
                 self.inputs.push_back(Input::Link { link, status });
             }
             Stimulus::Shutdown => self.inputs.push_back(Input::Command(Command::Shutdown)),
             Stimulus::Notified => self.notify(),
-            Stimulus::Answer(answer) => self.answer(*answer),
+            Stimulus::Answer(answer) => self.answer(answer),
         }
     }
 

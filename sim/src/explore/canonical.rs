@@ -5,7 +5,7 @@
 
 use super::broker::{LinkTable, UNIT};
 use std::fmt::Write as _;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use steadfast_core::time::Instant;
 
 /// Fields whose value decides nothing:
@@ -38,6 +38,9 @@ impl Default for Digest {
         Self(0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344)
     }
 }
+
+/// For tables: fast, and the same in every run.
+pub type Hashing = BuildHasherDefault<Digest>;
 
 impl Digest {
     /// The hash of a value.

@@ -45,6 +45,8 @@ pub struct Scope {
     pub channel: usize,
     /// Connections at a time, those included that one side has not missed yet.
     pub connections: usize,
+    /// Whether all brokers are in sync at the beginning; otherwise none has started.
+    pub settled: bool,
     /// Faults.
     pub budget: Budget,
 }
@@ -122,7 +124,7 @@ fn checks() -> Checks {
 pub struct Explorer {
     scope: Scope,
     tables: Tables,
-    seen: HashSet<u128>,
+    seen: HashSet<u128, canonical::Hashing>,
     /// For each state met: the one before, how deep it is, and the choice that led to it.
     origins: Vec<(u32, u32, Action)>,
     frontier: VecDeque<(u32, State)>,
@@ -135,7 +137,7 @@ impl Explorer {
     pub fn new(scope: Scope) -> Self {
         let mut tables = Tables::default();
         let initial = initial(&scope, &mut tables);
-        let seen = HashSet::from([step::digest(&initial)]);
+        let seen = HashSet::from_iter([step::digest(&initial)]);
         let origins = vec![(0, 0, Action::Restart(0))];
         let frontier = VecDeque::from([(0, initial)]);
         Self { scope, tables, seen, origins, frontier, transitions: 0, bounded: 0 }
@@ -208,18 +210,36 @@ impl Explorer {
         let mut lines = Vec::new();
         for (number, action) in (1..).zip(&actions) {
             lines.push(format!("{number}. {action:?}"));
-            let mut stepper = Stepper::new(&self.scope, &mut self.tables, state.clone());
-            stepper.lines = Some(Vec::new());
+            let stepper = Stepper::new(&self.scope, &mut self.tables, state.clone()).tell(&mut lines);
             if let Ok(next) = stepper.take(*action) {
                 state = next;
             }
-            lines.extend(stepper.lines.unwrap_or_default());
         }
         Counterexample { violation, actions, lines }
     }
 }
 
+/// Where an exploration begins.
 fn initial(scope: &Scope, tables: &mut Tables) -> State {
+    let mut state = nothing(scope, tables);
+    // Without faults: whatever can happen happens, the first choice first, until nothing more does.
+    let calm = Scope { records: 0, budget: Budget::default(), ..*scope };
+    state.budget = calm.budget;
+    while scope.settled {
+        let before = state.clone();
+        let next = before.choices().into_iter().find_map(|action| {
+            let next = Stepper::new(&calm, tables, before.clone()).take(action).ok();
+            next.filter(|next| *next != before)
+        });
+        let Some(next) = next else { break };
+        state = next;
+    }
+    state.budget = scope.budget;
+    state
+}
+
+/// Nobody has started.
+fn nothing(scope: &Scope, tables: &mut Tables) -> State {
     let first = broker::identity(0, 1).member;
     let group = GroupState::bootstrap(GroupId(9 << 96), first, scope.min_in_sync, Nonce(1 << 96));
     let mut checks = checks();

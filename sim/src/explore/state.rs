@@ -3,7 +3,6 @@
 
 use super::Scope;
 use super::broker::{Answer, Slot};
-use bytes::Bytes;
 use steadfast_core::coordination::SessionId;
 
 /// Number of something in a table.
@@ -89,14 +88,14 @@ pub struct Connection {
 }
 
 /// A conditional write of the group's state.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Write {
     /// Whose.
     pub owner: u8,
     /// In which session.
     pub session: SessionId,
     /// What.
-    pub data: Bytes,
+    pub data: Id,
     /// At which version.
     pub version: i32,
     /// Whether its answer still means something to its owner.
@@ -106,7 +105,7 @@ pub struct Write {
 }
 
 /// Faults that may still happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
     /// Processes that die.
     pub crashes: u8,

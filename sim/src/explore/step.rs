@@ -41,7 +41,7 @@ pub struct Stepper<'a> {
     tables: &'a mut Tables,
     state: State,
     /// The trace records of this step, where somebody wants to read them.
-    pub lines: Option<Vec<String>>,
+    lines: Option<&'a mut Vec<String>>,
 }
 
 impl<'a> Stepper<'a> {
@@ -50,8 +50,19 @@ impl<'a> Stepper<'a> {
         Self { scope, tables, state, lines: None }
     }
 
+    /// Takes down what the brokers say.
+    pub const fn tell(mut self, lines: &'a mut Vec<String>) -> Self {
+        self.lines = Some(lines);
+        self
+    }
+
     /// The state that the choice leads to.
-    pub fn take(&mut self, action: Action) -> Result<State, Blocked> {
+    pub fn take(mut self, action: Action) -> Result<State, Blocked> {
+        self.go(action)?;
+        self.finish()
+    }
+
+    fn go(&mut self, action: Action) -> Result<(), Blocked> {
         match action {
             Action::Tick(broker) => {
                 self.state.budget.ticks -= 1;
@@ -94,10 +105,10 @@ impl<'a> Stepper<'a> {
             Action::Open(broker) => self.client(broker, open_session)?,
             Action::Publish(broker) => self.client(broker, next_record)?,
         }
-        self.finish()
+        Ok(())
     }
 
-    fn finish(&mut self) -> Result<State, Blocked> {
+    fn finish(mut self) -> Result<State, Blocked> {
         let version = self.tables.tree(self.state.tree).version();
         // Nobody waits for these any more, and none of them can change anything.
         self.state.writes.retain(|write| write.fresh || (write.answer.is_none() && write.version >= version));
@@ -105,7 +116,7 @@ impl<'a> Stepper<'a> {
         if version > self.scope.writes || self.state.connections.len() > self.scope.connections {
             return Err(Blocked::Bound);
         }
-        Ok(self.state.clone())
+        Ok(self.state)
     }
 
     fn broker(&self, broker: usize) -> Option<&Broker> {
@@ -160,7 +171,8 @@ impl<'a> Stepper<'a> {
                 for write in self.state.writes.iter_mut().filter(|write| write.owner == owner) {
                     write.fresh = false;
                 }
-                let (data, version, session) = (data.clone(), *version, *session);
+                let data = self.tables.frame_id(&vec![data.clone()]);
+                let (version, session) = (*version, *session);
                 self.state.writes.push(Write { owner, session, data, version, fresh: true, answer: None });
                 Ok(())
             }
@@ -208,7 +220,6 @@ impl<'a> Stepper<'a> {
     fn deliver(&mut self, connection: usize, side: usize) -> Result<(), Blocked> {
         let connection = &mut self.state.connections[connection];
         let frame = connection.frames[side].remove(0);
-        let parts = (**self.tables.frame(frame)).clone();
         let (broker, slot) = match side {
             0 => (connection.from.0, Some(connection.from.1)),
             _ => connection.to,
@@ -217,9 +228,9 @@ impl<'a> Stepper<'a> {
             // The receiver names the link now, and may answer on it.
             let id = self.state.brokers[usize::from(broker)].ok_or(Blocked::Idle)?;
             connection.to.1 = Some(self.tables.broker(id).next_slot());
-            return self.stimulate(broker.into(), Stimulus::First(parts));
+            return self.stimulate(broker.into(), Stimulus::First(frame));
         };
-        self.stimulate(broker.into(), Stimulus::Frame(slot, parts))
+        self.stimulate(broker.into(), Stimulus::Frame(slot, frame))
     }
 
     fn lose(&mut self, connection: usize, side: usize) -> Result<(), Blocked> {
@@ -231,9 +242,9 @@ impl<'a> Stepper<'a> {
     }
 
     fn apply(&mut self, write: usize) -> Result<(), Blocked> {
-        let Write { session, data, version, .. } = self.state.writes[write].clone();
+        let Write { session, data, version, .. } = self.state.writes[write];
         let mut tree = (**self.tables.tree(self.state.tree)).clone();
-        let answer = match tree.write(session, &data, version) {
+        let answer = match tree.write(session, &self.tables.frame(data)[0], version) {
             Ok(_) => Answer::Applied(tree.version()),
             Err(Error::SessionExpired) => Answer::Expired,
             Err(_) => Answer::Refused,
@@ -314,7 +325,8 @@ impl<'a> Stepper<'a> {
     ) -> Result<(), Blocked> {
         let node = self.broker(broker).filter(|node| node.leads().is_some());
         let message = node.and_then(|node| says(node, self.scope)).ok_or(Blocked::Idle)?;
-        self.stimulate(broker, Stimulus::Client(wire::encode(&message).parts))
+        let frame = self.tables.frame_id(&wire::encode(&message).parts);
+        self.stimulate(broker, Stimulus::Client(frame))
     }
 }
 

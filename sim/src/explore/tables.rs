@@ -2,7 +2,7 @@
 //! leads to under the other, so that no broker handles the same input in the same state twice.
 
 use super::broker::{Parts, Process, Seen, Step, Stimulus, identity};
-use super::canonical::Digest;
+use super::canonical::{Digest, Hashing};
 use super::state::Id;
 use super::tree::Tree;
 use crate::check::{Checks, Fact, Violation};
@@ -16,12 +16,12 @@ use steadfast_core::wire;
 /// A table of things that are told apart by their digests.
 struct Table<T> {
     all: Vec<Rc<T>>,
-    ids: HashMap<u128, Id>,
+    ids: HashMap<u128, Id, Hashing>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { all: Vec::new(), ids: HashMap::new() }
+        Self { all: Vec::new(), ids: HashMap::default() }
     }
 }
 
@@ -57,10 +57,9 @@ pub struct Tables {
     frames: Table<Parts>,
     trees: Table<Tree>,
     checks: Table<Checks>,
-    stimuli: HashMap<Stimulus, u32>,
     /// By broker, stimulus, and the tree where it matters.
-    outcomes: HashMap<(Id, u32, Option<Id>), Result<Rc<Outcome>, String>>,
-    verdicts: HashMap<(Id, Shown), Result<Id, Violation>>,
+    outcomes: HashMap<(Id, Stimulus, Option<Id>), Result<Rc<Outcome>, String>, Hashing>,
+    verdicts: HashMap<(Id, Shown), Result<Id, Violation>, Hashing>,
     marks: BTreeSet<String>,
     made: u32,
 }
@@ -87,7 +86,7 @@ impl Tables {
         self.brokers.get(id)
     }
 
-    /// A frame's number.
+    /// The number of a frame, or of anything else made of bytes.
     pub fn frame_id(&mut self, frame: &Parts) -> Id {
         self.frames.insert(Digest::of(frame), || frame.clone())
     }
@@ -125,14 +124,16 @@ impl Tables {
 
     /// What a stimulus makes of a broker. `Err`: an assertion of the node failed.
     pub fn outcome(&mut self, broker: Id, stimulus: Stimulus, tree: Id) -> Result<Rc<Outcome>, String> {
-        let next = u32::try_from(self.stimuli.len()).expect("fewer than 2³² stimuli");
-        let number = *self.stimuli.entry(stimulus.clone()).or_insert(next);
-        for key in [(broker, number, None), (broker, number, Some(tree))] {
+        for key in [(broker, stimulus, None), (broker, stimulus, Some(tree))] {
             if let Some(known) = self.outcomes.get(&key) {
                 return known.clone();
             }
         }
-        let step = self.broker(broker).step(&stimulus, self.tree(tree));
+        let parts = match stimulus {
+            Stimulus::Frame(_, frame) | Stimulus::First(frame) | Stimulus::Client(frame) => self.frame(frame),
+            _ => &Rc::default(),
+        };
+        let step = self.broker(broker).step(stimulus, parts, self.tree(tree));
         let consulted = !matches!(&step, Ok(step) if !step.consulted);
         let outcome = step.map(|step| {
             self.made += 1;
@@ -141,7 +142,7 @@ impl Tables {
             let after = self.broker_id(step.after.clone());
             Rc::new(Outcome { after, step, tree, number: self.made })
         });
-        self.outcomes.insert((broker, number, consulted.then_some(tree)), outcome.clone());
+        self.outcomes.insert((broker, stimulus, consulted.then_some(tree)), outcome.clone());
         outcome
     }
 
