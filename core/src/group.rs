@@ -95,9 +95,8 @@ impl GroupState {
     /// too few would be left: then that one stays in the set, and commits go on waiting for it (R35).
     pub fn promote(&self, candidate: &PrimaryId, nonce: Nonce) -> Self {
         let deposed = self.primary.as_ref().map(|primary| &primary.member);
-        let drops = |member: &Member| {
-            Some(member) == deposed && *member != candidate.member && self.may_shrink()
-        };
+        let drops =
+            |member: &Member| Some(member) == deposed && *member != candidate.member && self.may_shrink();
         let mut in_sync: Vec<_> = self.in_sync.iter().filter(|member| !drops(member)).cloned().collect();
         if !in_sync.contains(&candidate.member) {
             in_sync.push(candidate.member.clone());

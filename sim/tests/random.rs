@@ -16,8 +16,13 @@ const RECOVERY: Duration = Duration::from_secs(30);
 fn cluster(seed: u64) -> Cluster {
     let brokers = 2 + (seed % 2) as u32;
     let min_in_sync = least(seed);
-    let mut config =
-        Config { brokers, publishers: 2, subscribers: vec![">", "a.*", "b"], min_in_sync, ..Config::default() };
+    let mut config = Config {
+        brokers,
+        publishers: 2,
+        subscribers: vec![">", "a.*", "b"],
+        min_in_sync,
+        ..Config::default()
+    };
     if seed % 4 >= 2 {
         config.world.storage = Span::new(Duration::ZERO, Duration::from_millis(10));
     }

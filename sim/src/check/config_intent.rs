@@ -21,8 +21,8 @@ fn is_allowed(before: &GroupState, after: &GroupState) -> bool {
         && before.may_shrink()
         && dropped.is_some_and(|member| Some(member) != leader && *after == before.shrink(member, nonce));
     let expands = leader.is_some() && taken_in.is_some_and(|member| *after == before.expand(member, nonce));
-    let replaces =
-        leader.is_some() && taken_in.is_some_and(|member| before.replace(member, nonce).as_ref() == Some(after));
+    let replaces = leader.is_some()
+        && taken_in.is_some_and(|member| before.replace(member, nonce).as_ref() == Some(after));
     // Also a reset (R27b) gives up the data.
     let gives_up = *after == before.give_up(nonce);
     gives_up || (keeps_enough(before, after) && (promotes || shrinks || expands || replaces))
@@ -124,7 +124,8 @@ mod tests {
         let all = [(0, None, &["a"][..]), (1, Some("a"), &["a"]), (1, Some("a"), &["a", "b"])].into_iter();
         let more = states.iter().map(|(epoch, primary, in_sync)| (*epoch, Some(*primary), *in_sync));
         for (config, (epoch, primary, in_sync)) in (0..).zip(all.chain(more)) {
-            story.tell(&Fact::State(&GroupState { min_in_sync: 2, ..state(epoch, config, primary, in_sync) }));
+            story
+                .tell(&Fact::State(&GroupState { min_in_sync: 2, ..state(epoch, config, primary, in_sync) }));
         }
         story
     }

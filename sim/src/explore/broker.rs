@@ -204,10 +204,7 @@ fn name(index: usize) -> String {
 pub fn identity(index: usize, life: u8) -> PrimaryId {
     let number = ((index as u128 + 1) << 8 | u128::from(life)) << 96;
     let node = NodeName::new(&name(index)).expect("a valid name");
-    PrimaryId {
-        member: Member { node, generation: Generation(number) },
-        incarnation: Incarnation(number),
-    }
+    PrimaryId { member: Member { node, generation: Generation(number) }, incarnation: Incarnation(number) }
 }
 
 fn timing() -> Timing {

@@ -18,15 +18,15 @@ mod step;
 mod tables;
 mod tree;
 
-use crate::check::{self, Checks, Fact, Violation};
+use crate::check::{self, Check, Checks, Fact, Violation};
 use state::State;
 pub use state::{Action, Budget};
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
-use step::{Blocked, Stepper};
 use steadfast_core::group::GroupState;
 use steadfast_core::id::{GroupId, Nonce, Sequence};
 use steadfast_core::wire;
+use step::{Blocked, Stepper};
 use tables::Tables;
 use tree::Tree;
 
@@ -104,8 +104,8 @@ impl fmt::Display for Report {
 }
 
 /// The properties that hold for every history of brokers and a client that publishes.
-fn checks() -> Checks {
-    Checks::of(vec![
+fn checks(more: Vec<Box<dyn Check>>) -> Checks {
+    let mut all: Vec<Box<dyn Check>> = vec![
         Box::new(check::committed_stable::CommittedStable),
         Box::new(check::candidate_complete::CandidateComplete),
         Box::<check::acked_durable::AckedDurable>::default(),
@@ -117,12 +117,16 @@ fn checks() -> Checks {
         Box::<check::exactly_once_in_log::ExactlyOnceInLog>::default(),
         Box::<check::config_intent::ConfigIntent>::default(),
         Box::<check::enough_copies::EnoughCopies>::default(),
-    ])
+    ];
+    all.extend(more);
+    Checks::of(all)
 }
 
 /// An exploration under way.
 pub struct Explorer {
     scope: Scope,
+    /// What the checkers know at the beginning.
+    checks: Checks,
     tables: Tables,
     seen: HashSet<u128, canonical::Hashing>,
     /// For each state met: the one before, how deep it is, and the choice that led to it.
@@ -135,12 +139,18 @@ pub struct Explorer {
 impl Explorer {
     /// All brokers are about to start in a new group.
     pub fn new(scope: Scope) -> Self {
+        Self::with(scope, Vec::new())
+    }
+
+    /// The same, and these properties are checked besides.
+    pub fn with(scope: Scope, more: Vec<Box<dyn Check>>) -> Self {
         let mut tables = Tables::default();
-        let initial = initial(&scope, &mut tables);
+        let checks = checks(more);
+        let initial = initial(&scope, &mut tables, &checks);
         let seen = HashSet::from_iter([step::digest(&initial)]);
         let origins = vec![(0, 0, Action::Restart(0))];
         let frontier = VecDeque::from([(0, initial)]);
-        Self { scope, tables, seen, origins, frontier, transitions: 0, bounded: 0 }
+        Self { scope, checks, tables, seen, origins, frontier, transitions: 0, bounded: 0 }
     }
 
     /// Takes every choice everywhere, until all is seen, a property is violated or a limit is reached.
@@ -206,7 +216,7 @@ impl Explorer {
             origin = before;
         }
         actions.reverse();
-        let mut state = initial(&self.scope, &mut self.tables);
+        let mut state = initial(&self.scope, &mut self.tables, &self.checks);
         let mut lines = Vec::new();
         for (number, action) in (1..).zip(&actions) {
             lines.push(format!("{number}. {action:?}"));
@@ -220,8 +230,8 @@ impl Explorer {
 }
 
 /// Where an exploration begins.
-fn initial(scope: &Scope, tables: &mut Tables) -> State {
-    let mut state = nothing(scope, tables);
+fn initial(scope: &Scope, tables: &mut Tables, checks: &Checks) -> State {
+    let mut state = nothing(scope, tables, checks.clone());
     // Without faults: whatever can happen happens, the first choice first, until nothing more does.
     let calm = Scope { records: 0, budget: Budget::default(), ..*scope };
     state.budget = calm.budget;
@@ -239,10 +249,9 @@ fn initial(scope: &Scope, tables: &mut Tables) -> State {
 }
 
 /// Nobody has started.
-fn nothing(scope: &Scope, tables: &mut Tables) -> State {
+fn nothing(scope: &Scope, tables: &mut Tables, mut checks: Checks) -> State {
     let first = broker::identity(0, 1).member;
     let group = GroupState::bootstrap(GroupId(9 << 96), first, scope.min_in_sync, Nonce(1 << 96));
-    let mut checks = checks();
     checks.observe(&Fact::State(&group)).expect("a group begins");
     let tree = tables.tree_id(Tree::new(wire::encode_group_state(&group)));
     let checks = tables.checks_id(checks);

@@ -236,7 +236,8 @@ impl<'a> Stepper<'a> {
     fn lose(&mut self, connection: usize, side: usize) -> Result<(), Blocked> {
         let connection = &mut self.state.connections[connection];
         connection.open[side] = false;
-        let (broker, slot) = if side == 0 { (connection.from.0, Some(connection.from.1)) } else { connection.to };
+        let (broker, slot) =
+            if side == 0 { (connection.from.0, Some(connection.from.1)) } else { connection.to };
         let slot = slot.expect("only who knows the link can lose it");
         self.stimulate(broker.into(), Stimulus::Link(slot, Status::Lost))
     }
@@ -318,11 +319,7 @@ impl<'a> Stepper<'a> {
     }
 
     /// The client speaks only to who acts as primary: everybody else would refuse it.
-    fn client(
-        &mut self,
-        broker: usize,
-        says: fn(&Broker, &Scope) -> Option<Message>,
-    ) -> Result<(), Blocked> {
+    fn client(&mut self, broker: usize, says: fn(&Broker, &Scope) -> Option<Message>) -> Result<(), Blocked> {
         let node = self.broker(broker).filter(|node| node.leads().is_some());
         let message = node.and_then(|node| says(node, self.scope)).ok_or(Blocked::Idle)?;
         let frame = self.tables.frame_id(&wire::encode(&message).parts);
