@@ -61,6 +61,15 @@ pub enum Change {
     Reset,
 }
 
+/// Why an operator may not give a group's data up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unforced {
+    /// This process holds the data and is alive: it can lead.
+    HolderAlive(LiveNode),
+    /// Nobody holds any data: any broker can begin anew.
+    NothingHeld,
+}
+
 impl GroupState {
     /// A new group: the first registered broker may promote itself (R26).
     pub fn bootstrap(group_id: GroupId, first: Member, min_in_sync: u32, nonce: Nonce) -> Self {
@@ -95,12 +104,17 @@ impl GroupState {
     /// too few would be left: then that one stays in the set, and commits go on waiting for it (R35).
     pub fn promote(&self, candidate: &PrimaryId, nonce: Nonce) -> Self {
         let deposed = self.primary.as_ref().map(|primary| &primary.member);
-        let drops =
-            |member: &Member| Some(member) == deposed && *member != candidate.member && self.may_shrink();
-        let mut in_sync: Vec<_> = self.in_sync.iter().filter(|member| !drops(member)).cloned().collect();
-        if !in_sync.contains(&candidate.member) {
-            in_sync.push(candidate.member.clone());
-        }
+        let without = |dropped: Option<&Member>| {
+            let mut rest: Vec<_> =
+                self.in_sync.iter().filter(|member| Some(*member) != dropped).cloned().collect();
+            if !rest.contains(&candidate.member) {
+                rest.push(candidate.member.clone());
+            }
+            rest
+        };
+        let smaller = without(deposed);
+        let enough = smaller.len() >= self.in_sync.len().min(self.min_in_sync as usize);
+        let in_sync = if enough { smaller } else { without(None) };
         Self { epoch: self.epoch + 1, primary: Some(candidate.clone()), in_sync, ..self.next(nonce) }
     }
 
@@ -146,6 +160,25 @@ impl GroupState {
             in_sync: Vec::new(),
             lost_epoch: self.epoch,
             ..self.next(nonce)
+        }
+    }
+
+    /// R24, R27c: an operator gives the data up, which is allowed only where nobody that holds it is
+    /// alive, as far as the live nodes tell.
+    ///
+    /// # Errors
+    /// When somebody alive holds the data, or there is none to give up.
+    pub fn force<'a>(
+        &self,
+        live: impl IntoIterator<Item = &'a LiveNode>,
+        nonce: Nonce,
+    ) -> Result<Self, Unforced> {
+        if self.in_sync.is_empty() {
+            return Err(Unforced::NothingHeld);
+        }
+        match live.into_iter().find(|live| self.in_sync.contains(&live.id.member)) {
+            Some(holder) => Err(Unforced::HolderAlive(holder.clone())),
+            None => Ok(self.give_up(nonce)),
         }
     }
 
@@ -243,5 +276,41 @@ mod tests {
         assert!(!state(1, &["a"]).is_frozen());
         assert!(state(2, &["a"]).is_frozen());
         assert!(!state(2, &["a", "b"]).is_frozen());
+    }
+
+    fn live(name: &str, generation: u128) -> LiveNode {
+        let node = NodeName::new(name).expect("a name");
+        let member = Member { node, generation: Generation(generation) };
+        let address = Address::new("tcp://a:1").expect("an address");
+        LiveNode { id: PrimaryId { member, incarnation: Incarnation(generation) }, address }
+    }
+
+    fn led_by(name: &str) -> GroupState {
+        let id = live(name, 1).id;
+        GroupState::bootstrap(GroupId(7), id.member.clone(), 1, Nonce(1)).promote(&id, Nonce(2))
+    }
+
+    #[test]
+    fn data_that_somebody_alive_holds_is_not_given_up() {
+        let state = led_by("a");
+        let (holder, other) = (live("a", 1), live("b", 2));
+        let refused = state.force([&other, &holder], Nonce(3));
+        assert_eq!(refused, Err(Unforced::HolderAlive(holder)));
+    }
+
+    #[test]
+    fn data_that_nobody_alive_holds_is_given_up_in_a_new_lineage() {
+        let state = led_by("a");
+        // The same node with another storage holds nothing.
+        let forced = state.force([&live("a", 2), &live("b", 2)], Nonce(3)).expect("nobody holds the data");
+        assert_eq!(forced, state.give_up(Nonce(3)));
+        assert_eq!((forced.history.lineage, forced.epoch, forced.lost_epoch), (2, 2, 1));
+        assert!(forced.primary.is_none() && forced.in_sync.is_empty());
+    }
+
+    #[test]
+    fn what_was_given_up_is_not_given_up_again() {
+        let state = led_by("a").give_up(Nonce(3));
+        assert_eq!(state.force([], Nonce(4)), Err(Unforced::NothingHeld));
     }
 }

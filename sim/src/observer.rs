@@ -78,6 +78,10 @@ pub struct Received {
     pub history: History,
     /// Times that the group's data was given up.
     pub lineage_changes: u32,
+    /// Answers to reads of the head.
+    pub heads: u64,
+    /// Whether a read of the head waits for its answer.
+    pub asks: bool,
 }
 
 /// Who is who among the clients.
@@ -159,6 +163,7 @@ impl Observer {
                 }
                 Output::Event(Event::Publisher(event)) => self.publisher(step.process, event, checks)?,
                 Output::Event(Event::Subscriber(event)) => self.subscriber(step.process, event, checks)?,
+                Output::Transmit { frame, .. } => self.asked(step.process, frame, checks)?,
                 Output::Trace(Trace::Routed { lineage, epoch, .. }) => {
                     let client = step.process.0;
                     checks.observe(&Fact::Routed { client, lineage: *lineage, epoch: *epoch })?;
@@ -173,6 +178,14 @@ impl Observer {
         let seen = self.brokers.entry(step.process).or_insert_with(|| Seen::new(broker.id()));
         let stored = if let Cause::Stored(ticket) = step.cause { Some(ticket) } else { None };
         seen.observe(Snapshot::of(broker), stored, &step.outputs, checks)
+    }
+
+    /// A subscriber's read of the head counts from when it was sent last.
+    fn asked(&mut self, process: ProcessId, frame: &Frame, checks: &mut Checks) -> Result<(), Violation> {
+        let Some(received) = self.subscribers.get_mut(&process) else { return Ok(()) };
+        let Ok(Message::ReadHead { .. }) = wire::decode(frame.clone()) else { return Ok(()) };
+        received.asks = true;
+        checks.observe(&Fact::HeadAsked { client: process.0 })
     }
 
     fn publisher(
@@ -228,6 +241,12 @@ impl Observer {
                 received.lineage_changes += 1;
                 (received.history, received.next) = (*to, 0);
                 checks.observe(&Fact::LineageChanged { subscriber, to: *to })
+            }
+            subscriber::Event::Head { at, .. } => {
+                received.heads += 1;
+                received.asks = false;
+                let (history, head) = (at.history(), at.position.offset);
+                checks.observe(&Fact::HeadTold { client: subscriber, history, head })
             }
             subscriber::Event::Diverged { from, common } => {
                 Err(unexpected(format!("subscriber {subscriber} diverged from {from} at {common}")))
@@ -355,6 +374,12 @@ fn said(process: &PrimaryId, frame: &Frame, checks: &mut Checks) -> Result<(), V
             history: opened.history,
             epoch: opened.epoch,
             upto: opened.start.offset,
+        }),
+        Message::Head(head) => checks.observe(&Fact::Shown {
+            process,
+            history: head.history,
+            epoch: head.epoch,
+            upto: head.position.offset,
         }),
         Message::Deliver(deliver) => checks.observe(&Fact::Shown {
             process,

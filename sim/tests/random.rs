@@ -10,6 +10,7 @@ use steadfast_sim::render::Renderer;
 const SEEDS: std::ops::Range<u64> = 0..200;
 const FAULTS: u32 = 12;
 const RECORDS: u64 = 400;
+const HEADS: u64 = 40;
 const RECOVERY: Duration = Duration::from_secs(30);
 
 /// Two or three brokers, storage that is fast or slow; every third cluster commits to two brokers.
@@ -38,6 +39,9 @@ fn run(cluster: &mut Cluster) -> Result<(), Failure> {
     for (publisher, topic) in cluster.publishers().to_vec().into_iter().zip(["a.b", "b"]) {
         cluster.publish(publisher, topic, RECORDS, Duration::from_millis(20));
     }
+    for subscriber in cluster.subscribers().collect::<Vec<_>>() {
+        cluster.read_heads(subscriber, HEADS, Duration::from_millis(190));
+    }
     Nemesis::default().rage(cluster, FAULTS)?;
     cluster.settle(RECOVERY)
 }
@@ -53,6 +57,7 @@ fn kept_its_data(cluster: &Cluster) -> bool {
     for (subscriber, share) in cluster.subscribers().zip([2, 1, 1]) {
         let received = cluster.received(subscriber);
         assert!(!kept || received.records == share * RECORDS, "{received:?}");
+        assert!(received.heads > 0, "{received:?}");
     }
     kept
 }

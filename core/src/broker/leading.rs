@@ -157,6 +157,7 @@ impl Broker {
         // R13: when commits have waited long enough for a follower, nothing else may come to say so.
         self.advance_commit(now);
         self.change_in_sync_set(now);
+        self.advance_head_reads(now);
         let Role::Primary(primary) = &mut self.role else { return };
         if !primary.silent {
             let from = (&self.replica, primary.epoch());

@@ -7,6 +7,8 @@ mod demo;
 mod files;
 mod hostile;
 mod nodes;
+mod status;
+mod total_loss;
 #[path = "../support/zookeeper.rs"]
 #[allow(dead_code, reason = "every test file uses its part")]
 mod zookeeper;

@@ -197,6 +197,12 @@ impl Service {
         Self::ZooKeeper(Ensemble::start(3))
     }
 
+    /// Starts a node that uses it.
+    fn node(&self, name: &str, args: &[&str]) -> Node {
+        let common = self.args();
+        Node::start(name, &[args, &[common[0].as_str(), common[1].as_str()]].concat())
+    }
+
     fn args(&self) -> [String; 2] {
         match self {
             Self::Embedded(node) => ["--coordination".into(), node.address.clone()],
@@ -209,26 +215,47 @@ impl Service {
 pub struct Cluster {
     pub brokers: Vec<Node>,
     pub discovery: Node,
-    _service: Service,
+    service: Service,
 }
 
 impl Cluster {
     /// Starts it and waits until there is a primary and every other broker is in sync.
     pub fn start(service: Service, brokers: usize) -> Self {
-        let common = service.args();
-        let with = |args: &[&str]| -> Vec<String> {
-            args.iter().map(|&arg| arg.to_owned()).chain(common.iter().cloned()).collect()
-        };
-        let start = |name: &str, args: &[&str]| {
-            let args = with(args);
-            Node::start(name, &args.iter().map(String::as_str).collect::<Vec<_>>())
-        };
-        let discovery = start("discovery", &["discovery"]);
-        let names: Vec<_> = (1..=brokers).map(|n| format!("broker-{n}")).collect();
-        let brokers: Vec<_> = names.iter().map(|name| start(name, &["broker", "--name", name])).collect();
-        let cluster = Self { brokers, discovery, _service: service };
-        wait_until("every broker is in sync", || cluster.discovery.in_sync() == names.len());
+        Self::start_with(service, brokers, &[])
+    }
+
+    /// As [`Cluster::start`]; the brokers get these options.
+    pub fn start_with(service: Service, brokers: usize, options: &[&str]) -> Self {
+        let discovery = service.node("discovery", &["discovery"]);
+        let mut cluster = Self { brokers: Vec::new(), discovery, service };
+        for n in 0..brokers {
+            let broker = cluster.new_broker(n, options);
+            cluster.brokers.push(broker);
+        }
+        wait_until("every broker is in sync", || cluster.discovery.in_sync() == brokers);
         cluster
+    }
+
+    fn new_broker(&self, n: usize, options: &[&str]) -> Node {
+        let name = format!("broker-{}", n + 1);
+        self.service.node(&name, &[&["broker", "--name", &name], options].concat())
+    }
+
+    /// Starts a broker again, whose process is gone.
+    pub fn restart_broker(&mut self, n: usize, options: &[&str]) {
+        assert!(!self.brokers[n].process.is_running());
+        self.brokers[n] = self.new_broker(n, options);
+    }
+
+    /// What an operator's command says and how it ends.
+    pub fn operate(&self, args: &[&str]) -> Output {
+        let common = self.service.args();
+        run(&[args, &[common[0].as_str(), common[1].as_str()]].concat())
+    }
+
+    /// Where a further node finds the coordination service.
+    pub fn coordination_args(&self) -> [String; 2] {
+        self.service.args()
     }
 
     /// Index of the primary.

@@ -189,7 +189,7 @@ mod tests {
     fn what_decides_nothing_is_left_out() {
         let text = "A { attempts: 3, call: 9, deep: B { attempted_at: Some(Instant(5)), x: 1 } }";
         assert_eq!(canonical_of(text), "A { , , deep: B { , x: 1 } }");
-        assert_eq!(canonical_of("dialler: Dialler { next: 5 }, next: 5"), "dialler:  }, next: 5");
+        assert_eq!(canonical_of("dialler: Dialler { next: 5 }, next: 5"), "dialler: }, next: 5");
         assert_eq!(canonical_of(" refusals: 1, refusals: 7"), " refusals: 1, refusals: 2");
     }
 
