@@ -35,6 +35,7 @@ use crate::storage;
 use crate::time::{Instant, earliest};
 use crate::trace::{Halt, Rejection, Trace};
 use crate::wire;
+use alloc::boxed::Box;
 use alloc::string::String;
 use backup::Backup;
 use candidacy::Candidacy;
@@ -117,7 +118,7 @@ pub enum Event {
 #[derive(Clone, Debug)]
 enum Role {
     Backup(Backup),
-    Primary(Primary),
+    Primary(Box<Primary>),
     Stopped,
 }
 

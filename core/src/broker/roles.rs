@@ -11,6 +11,7 @@ use crate::log::{Entry, EntryKind};
 use crate::message::{History, Message};
 use crate::time::{Duration, Instant};
 use crate::trace::{Halt, Suspicion, Trace};
+use alloc::boxed::Box;
 use alloc::vec;
 
 impl Broker {
@@ -43,6 +44,11 @@ impl Broker {
             // R26: no order holds between two groups.
             return self.halt_if_still_so(now, Halt::OtherGroup);
         } else if state.history.lineage > mine.lineage {
+            if self.shutdown.is_some() {
+                // The data is given up, perhaps by this broker: it has no part in what follows.
+                self.stop(Event::Stopped);
+                return false;
+            }
             // R27: the group began anew; log and sessions go together.
             self.step_down(now);
             self.replica.wipe(state.history, &mut self.io.out);
@@ -74,7 +80,7 @@ impl Broker {
         self.candidacy.withdraw();
         let start = self.replica.log().end();
         self.io.out.trace(Trace::BecamePrimary { epoch, start });
-        self.role = Role::Primary(Primary::new(now, (epoch, start), &self.config.timing));
+        self.role = Role::Primary(Box::new(Primary::new(now, (epoch, start), &self.config.timing)));
         let entry = Entry { offset: start, epoch, kind: EntryKind::EpochStart };
         self.replica.append(vec![entry], &mut self.io.out);
     }

@@ -235,14 +235,17 @@ fn initial(scope: &Scope, tables: &mut Tables, checks: &Checks) -> State {
     // Without faults: whatever can happen happens, the first choice first, until nothing more does.
     let calm = Scope { records: 0, budget: Budget::default(), ..*scope };
     state.budget = calm.budget;
-    while scope.settled {
-        let before = state.clone();
-        let next = before.choices().into_iter().find_map(|action| {
+    let mut next = Some(state.clone()).filter(|_| scope.settled);
+    while let Some(before) = next {
+        next = before.choices().into_iter().find_map(|action| {
             let next = Stepper::new(&calm, tables, before.clone()).take(action).ok();
             next.filter(|next| *next != before)
         });
-        let Some(next) = next else { break };
-        state = next;
+        state = before;
+    }
+    if scope.settled {
+        let group = wire::decode_group_state(tables.tree(state.tree).state()).expect("brokers wrote it");
+        assert_eq!(group.in_sync.len(), scope.brokers, "the scope has room for a group that settles");
     }
     state.budget = scope.budget;
     state

@@ -58,11 +58,14 @@ pub struct Tables {
     trees: Table<Tree>,
     checks: Table<Checks>,
     /// By broker, stimulus, and the tree where it matters.
-    outcomes: HashMap<(Id, Stimulus, Option<Id>), Result<Rc<Outcome>, String>, Hashing>,
+    outcomes: HashMap<(Id, Stimulus, Option<Id>), Known, Hashing>,
     verdicts: HashMap<(Id, Shown), Result<Id, Violation>, Hashing>,
     marks: BTreeSet<String>,
     made: u32,
 }
+
+/// What came of a stimulus. `Err`: an assertion of the node failed.
+type Known = Result<Rc<Outcome>, String>;
 
 /// What the checkers are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -122,8 +125,8 @@ impl Tables {
         [self.brokers.all.len(), self.outcomes.len(), self.checks.all.len()]
     }
 
-    /// What a stimulus makes of a broker. `Err`: an assertion of the node failed.
-    pub fn outcome(&mut self, broker: Id, stimulus: Stimulus, tree: Id) -> Result<Rc<Outcome>, String> {
+    /// What a stimulus makes of a broker.
+    pub fn outcome(&mut self, broker: Id, stimulus: Stimulus, tree: Id) -> Known {
         for key in [(broker, stimulus, None), (broker, stimulus, Some(tree))] {
             if let Some(known) = self.outcomes.get(&key) {
                 return known.clone();
