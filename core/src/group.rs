@@ -27,7 +27,7 @@ pub struct GroupState {
     pub primary: Option<PrimaryId>,
     /// The members that hold every committed record. Empty only after a loss.
     pub in_sync: Vec<Member>,
-    /// Commits need this many in-sync members.
+    /// Commits need this many in-sync members. Never changed (R35).
     pub min_in_sync: u32,
     /// New with every write: tells one's own write from another's.
     pub nonce: Nonce,
@@ -53,6 +53,8 @@ pub enum Change {
     Shrink,
     /// The primary takes a member in (R13).
     Expand,
+    /// The primary takes in another storage of a member's node, in that member's place (R35).
+    Replace,
     /// The last member leaves and gives its data up (R27a).
     GiveUp,
     /// Every member's data is gone (R27b).
@@ -93,18 +95,36 @@ impl GroupState {
         self.in_sync.is_empty() || self.in_sync.contains(member)
     }
 
-    /// R2: the candidate becomes primary; one write both elects it and removes the one before.
+    /// R35: whether commits stop because there are too few in-sync members.
+    pub fn is_frozen(&self) -> bool {
+        self.in_sync.len() < self.min_in_sync as usize
+    }
+
+    /// R2: the candidate becomes primary; one write both elects it and removes the one before, unless
+    /// too few would be left: then that one stays in the set, and commits go on waiting for it (R35).
     pub fn promote(&self, candidate: &PrimaryId, nonce: Nonce) -> Self {
         let deposed = self.primary.as_ref().map(|primary| &primary.member);
-        let mut in_sync: Vec<_> =
-            self.in_sync.iter().filter(|member| Some(*member) != deposed).cloned().collect();
-        if !in_sync.contains(&candidate.member) {
-            in_sync.push(candidate.member.clone());
-        }
+        let without = |dropped: Option<&Member>| {
+            let mut rest: Vec<_> =
+                self.in_sync.iter().filter(|member| Some(*member) != dropped).cloned().collect();
+            if !rest.contains(&candidate.member) {
+                rest.push(candidate.member.clone());
+            }
+            rest
+        };
+        let smaller = without(deposed);
+        let enough = smaller.len() >= self.in_sync.len().min(self.min_in_sync as usize);
+        let in_sync = if enough { smaller } else { without(None) };
         Self { epoch: self.epoch + 1, primary: Some(candidate.clone()), in_sync, ..self.next(nonce) }
     }
 
-    /// R12: the primary drops a member.
+    /// R35: whether the set may become smaller. One that has reached the least number of members never
+    /// falls below it again; one that has not reached it yet only grows.
+    pub fn may_shrink(&self) -> bool {
+        self.in_sync.len() > self.min_in_sync.max(1) as usize
+    }
+
+    /// R12: the primary drops a member. Only where [`GroupState::may_shrink`].
     pub fn shrink(&self, member: &Member, nonce: Nonce) -> Self {
         let mut next = self.next(nonce);
         next.in_sync.retain(|other| other != member);
@@ -116,6 +136,18 @@ impl GroupState {
         let mut next = self.next(nonce);
         next.in_sync.push(member.clone());
         next
+    }
+
+    /// R35: the primary takes in another storage of a node that is in sync, in place of the one there.
+    /// `None`: the node is not in sync, or it is the primary's own.
+    pub fn replace(&self, member: &Member, nonce: Nonce) -> Option<Self> {
+        let place = self.in_sync.iter().position(|other| other.node == member.node)?;
+        if self.primary.as_ref().is_some_and(|primary| primary.member.node == member.node) {
+            return None;
+        }
+        let mut next = self.next(nonce);
+        next.in_sync[place] = member.clone();
+        Some(next)
     }
 
     /// R27: the data is given up; any broker may begin anew.
@@ -159,6 +191,92 @@ impl GroupState {
 mod tests {
     use super::*;
     use crate::id::{Generation, NodeName};
+
+    fn member(name: &str, generation: u128) -> Member {
+        Member { node: NodeName::new(name).expect("a valid name"), generation: Generation(generation) }
+    }
+
+    fn process(name: &str, generation: u128) -> PrimaryId {
+        PrimaryId { member: member(name, generation), incarnation: Incarnation(generation) }
+    }
+
+    /// Led by the first of `names`, all of them in sync.
+    fn state(min_in_sync: u32, names: &[&str]) -> GroupState {
+        let first = member(names[0], 1);
+        GroupState {
+            epoch: 1,
+            config: 5,
+            primary: Some(process(names[0], 1)),
+            in_sync: names.iter().map(|name| member(name, 1)).collect(),
+            ..GroupState::bootstrap(GroupId(7), first, min_in_sync, Nonce(1))
+        }
+    }
+
+    fn names(state: &GroupState) -> Vec<&str> {
+        state.in_sync.iter().map(|member| member.node.as_str()).collect()
+    }
+
+    #[test]
+    fn a_promotion_drops_the_primary_before_only_while_enough_are_left() {
+        let cases: [(u32, &[&str], &[&str]); 6] = [
+            (0, &["a", "b"], &["b"]),
+            (1, &["a", "b"], &["b"]),
+            (1, &["a", "b", "c"], &["b", "c"]),
+            (2, &["a", "b"], &["a", "b"]),
+            (2, &["a", "b", "c"], &["b", "c"]),
+            (3, &["a", "b"], &["a", "b"]),
+        ];
+        for (min, before, after) in cases {
+            let promoted = state(min, before).promote(&process("b", 1), Nonce(2));
+            assert_eq!(names(&promoted), after, "min {min}, {before:?}");
+            assert_eq!((promoted.epoch, promoted.config), (2, 6));
+            assert_eq!(promoted.min_in_sync, min);
+        }
+    }
+
+    #[test]
+    fn the_first_promotion_needs_nobody_else() {
+        let bootstrap = GroupState::bootstrap(GroupId(7), member("a", 1), 2, Nonce(1));
+        let promoted = bootstrap.promote(&process("a", 1), Nonce(2));
+        assert_eq!(names(&promoted), ["a"]);
+        assert!(promoted.is_frozen());
+        let given_up = promoted.give_up(Nonce(3));
+        assert_eq!(names(&given_up.promote(&process("c", 1), Nonce(4))), ["c"]);
+    }
+
+    #[test]
+    fn a_shrink_leaves_the_least_number() {
+        let cases: [(u32, &[&str], bool); 6] = [
+            (0, &["a"], false),
+            (1, &["a", "b"], true),
+            (2, &["a", "b", "c"], true),
+            (2, &["a", "b"], false),
+            (3, &["a", "b"], false),
+            (3, &["a", "b", "c", "d"], true),
+        ];
+        for (min, before, allowed) in cases {
+            assert_eq!(state(min, before).may_shrink(), allowed, "min {min}, {before:?}");
+        }
+        let shrunk = state(2, &["a", "b", "c"]).shrink(&member("b", 1), Nonce(2));
+        assert_eq!((names(&shrunk), shrunk.epoch, shrunk.config), (["a", "c"].to_vec(), 1, 6));
+    }
+
+    #[test]
+    fn another_storage_of_a_node_takes_its_place() {
+        let before = state(2, &["a", "b"]);
+        let after = before.replace(&member("b", 2), Nonce(2)).expect("b is in sync");
+        assert_eq!(after.in_sync, [member("a", 1), member("b", 2)]);
+        assert_eq!((after.epoch, after.config), (1, 6));
+        assert_eq!(before.replace(&member("c", 1), Nonce(2)), None, "not in sync");
+        assert_eq!(before.replace(&member("a", 2), Nonce(2)), None, "the primary itself");
+    }
+
+    #[test]
+    fn commits_are_frozen_below_the_least_number() {
+        assert!(!state(1, &["a"]).is_frozen());
+        assert!(state(2, &["a"]).is_frozen());
+        assert!(!state(2, &["a", "b"]).is_frozen());
+    }
 
     fn live(name: &str, generation: u128) -> LiveNode {
         let node = NodeName::new(name).expect("a name");

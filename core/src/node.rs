@@ -84,7 +84,7 @@ pub enum Output<E> {
 
 /// The queue that components write their outputs to and `poll_output` pops, with the counts of what
 /// was done.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Outbox<E> {
     queue: VecDeque<Output<E>>,
     stats: Stats,

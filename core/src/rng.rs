@@ -32,8 +32,11 @@ impl Rng {
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// Full jitter: uniformly between zero and `max`.
+    /// Full jitter: uniformly between zero and `max`. Nothing is drawn where there is no choice.
     pub fn jitter(&mut self, max: Duration) -> Duration {
+        if max.is_zero() {
+            return max;
+        }
         let nanos = u64::try_from(max.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(self.below(nanos.saturating_add(1)))
     }

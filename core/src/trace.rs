@@ -54,6 +54,14 @@ pub enum Trace {
         /// Why.
         cause: Suspicion,
     },
+    /// A member should be dropped and stays, for too few would be left (R35): commits wait for it, or for
+    /// another broker to take its place.
+    Kept {
+        /// Who.
+        node: NodeName,
+        /// Why it should be dropped.
+        cause: Suspicion,
+    },
     /// A change of the group's state was sent.
     Proposed {
         /// Which change.

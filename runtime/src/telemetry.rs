@@ -21,9 +21,11 @@ pub const fn level(trace: &Trace) -> Level {
         Trace::Wiped { lineage: 1 } => Level::INFO,
         // So leaves whoever is shut down, too; a death is noticed by other signs long before.
         Trace::Suspected { cause: Suspicion::NotLive, .. } => Level::INFO,
-        Trace::Suspected { .. } | Trace::Halted { .. } | Trace::FellSilent | Trace::Wiped { .. } => {
-            Level::WARN
-        }
+        Trace::Suspected { .. }
+        | Trace::Kept { .. }
+        | Trace::Halted { .. }
+        | Trace::FellSilent
+        | Trace::Wiped { .. } => Level::WARN,
         Trace::BecamePrimary { .. }
         | Trace::EpochCommitted { .. }
         | Trace::BecameBackup { .. }

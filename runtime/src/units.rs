@@ -73,6 +73,17 @@ pub fn count(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A number of copies, 1 to 8.
+///
+/// # Errors
+/// When it is no such number.
+pub fn copies(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number @ 1..=8) => Ok(number),
+        _ => Err("write a whole number from 1 to 8".into()),
+    }
+}
+
 /// A duration in the largest unit that needs no fraction.
 pub fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
@@ -115,6 +126,8 @@ mod tests {
             assert!(bytes(wrong).is_err(), "{wrong:?}");
         }
         assert_eq!(count("3"), Ok(3));
+        assert_eq!((copies("1"), copies("8")), (Ok(1), Ok(8)));
+        assert!(copies("0").is_err() && copies("9").is_err());
         assert!(count("0").is_err() && count("-1").is_err() && count("x").is_err());
     }
 

@@ -10,6 +10,7 @@ pub mod actor;
 pub mod check;
 pub mod cluster;
 pub mod coordination;
+pub mod explore;
 pub mod fault;
 pub mod fingerprint;
 pub mod nemesis;

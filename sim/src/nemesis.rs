@@ -1,11 +1,14 @@
-//! Random faults for a cluster, and operators who restart its processes. Each strikes at a drawn time, chooses by drawn numbers what and whom,
-//! and is put right after a drawn time. The last process that holds all committed data is spared.
+//! Random faults for a cluster, and operators who restart its processes. Each strikes at a drawn time,
+//! chooses by drawn numbers what and whom, and is put right after a drawn time. The last process that
+//! holds all committed data is spared.
 
 use crate::cluster::{Cluster, Failure};
 use crate::fault::Fault;
 use crate::network::ProcessId;
 use crate::random::{Purpose, Span};
+use std::collections::BTreeSet;
 use std::time::Duration;
+use steadfast_core::id::Incarnation;
 
 /// Time between two faults.
 const PAUSE: Span = Span::new(Duration::from_millis(1), Duration::from_millis(1_500));
@@ -17,6 +20,8 @@ const LONG: Span = Span::new(Duration::from_millis(600), Duration::from_millis(8
 #[derive(Debug, Default)]
 pub struct Nemesis {
     drawn: u64,
+    /// Brokers that were told to leave.
+    leaving: BTreeSet<Incarnation>,
 }
 
 impl Nemesis {
@@ -48,15 +53,16 @@ impl Nemesis {
         let span = if self.below(cluster, 3) == 0 { LONG } else { SHORT };
         let until = cluster.world().now() + self.within(cluster, span);
         let (faults, cures) = match self.below(cluster, 10) {
-            8 | 9 if is_expendable(cluster, victim) => {
+            8 | 9 if self.is_expendable(cluster, victim) => {
                 let pause = Duration::from_nanos(self.within(cluster, SHORT));
+                self.leaving.extend(cluster.broker(victim).map(|broker| broker.id().incarnation));
                 cluster.shut_down(victim, Some(pause));
                 (Vec::new(), Vec::new())
             }
-            0 | 1 if is_expendable(cluster, victim) => {
+            0 | 1 if self.is_expendable(cluster, victim) => {
                 (vec![Fault::Crash(victim)], vec![Fault::Restart(victim)])
             }
-            2 if is_expendable(cluster, victim) => {
+            2 if self.is_expendable(cluster, victim) => {
                 (vec![Fault::PowerLoss(victim)], vec![Fault::Restart(victim)])
             }
             3 => (vec![Fault::Pause(victim)], vec![Fault::Resume(victim)]),
@@ -106,13 +112,13 @@ impl Nemesis {
         }
         (faults, cures)
     }
-}
 
-/// Whether another process holds all committed data, so that this one may die.
-fn is_expendable(cluster: &Cluster, victim: ProcessId) -> bool {
-    let Some(state) = cluster.state() else { return true };
-    let others = cluster.brokers().iter().filter(|&&process| process != victim);
-    others
-        .filter_map(|&process| cluster.broker(process))
-        .any(|broker| state.in_sync.contains(&broker.id().member))
+    /// Whether another process holds all committed data and stays, so that this one may go.
+    fn is_expendable(&self, cluster: &Cluster, victim: ProcessId) -> bool {
+        let Some(state) = cluster.state() else { return true };
+        let others = cluster.brokers().iter().filter(|&&process| process != victim);
+        others.filter_map(|&process| cluster.broker(process)).any(|broker| {
+            state.in_sync.contains(&broker.id().member) && !self.leaving.contains(&broker.id().incarnation)
+        })
+    }
 }

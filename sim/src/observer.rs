@@ -17,9 +17,27 @@ use steadfast_core::storage::{Operation, Request, Ticket};
 use steadfast_core::trace::Trace;
 use steadfast_core::{publisher, subscriber, wire};
 
+/// What shows of a broker between two inputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    history: History,
+    commit: Offset,
+    /// End of the log.
+    end: Offset,
+    leads: Option<Epoch>,
+}
+
+impl Snapshot {
+    pub(crate) fn of(broker: &Broker) -> Self {
+        let replica = broker.replica();
+        let (history, commit, end) = (replica.history(), replica.commit(), replica.log().end());
+        Self { history, commit, end, leads: broker.leads() }
+    }
+}
+
 /// What was last seen of a broker's process.
 #[derive(Debug)]
-struct Seen {
+pub(crate) struct Seen {
     process: PrimaryId,
     committed: (History, Offset),
     leads: Option<(History, Epoch)>,
@@ -166,36 +184,8 @@ impl Observer {
 
     fn broker(&mut self, broker: &Broker, step: &Step<Event>, checks: &mut Checks) -> Result<(), Violation> {
         let seen = self.brokers.entry(step.process).or_insert_with(|| Seen::new(broker.id()));
-        let history = broker.replica().history();
-        if let Cause::Stored(ticket) = step.cause {
-            seen.stored(ticket, checks)?;
-        }
-        for output in &step.outputs {
-            if let Output::Store(request) = output {
-                seen.request(history, request, checks)?;
-            }
-        }
-        if seen.end != broker.replica().log().end() {
-            return Err(unexpected(format!("{:?}'s log is not what it stored", seen.process.member)));
-        }
-        let commit = broker.replica().commit();
-        if seen.committed != (history, commit) {
-            seen.committed = (history, commit);
-            checks.observe(&Fact::Committed { process: &seen.process, history, commit })?;
-        }
-        let leads = broker.leads().map(|epoch| (history, epoch));
-        if seen.leads != leads {
-            seen.leads = leads;
-            if let Some((history, epoch)) = leads {
-                checks.observe(&Fact::Acts { process: &seen.process, history, epoch })?;
-            }
-        }
-        for output in &step.outputs {
-            if let Output::Transmit { frame, .. } = output {
-                said(&seen.process, frame, checks)?;
-            }
-        }
-        Ok(())
+        let stored = if let Cause::Stored(ticket) = step.cause { Some(ticket) } else { None };
+        seen.observe(Snapshot::of(broker), stored, &step.outputs, checks)
     }
 
     /// A subscriber's read of the head counts from when it was sent last.
@@ -276,8 +266,57 @@ impl Observer {
 
 impl Seen {
     fn new(process: &PrimaryId) -> Self {
-        let process = process.clone();
-        Self { process, committed: Default::default(), leads: None, pending: VecDeque::new(), end: 0 }
+        Self::resume(process, Snapshot::default())
+    }
+
+    /// As if the process had been seen like this, with nothing under way to its storage.
+    pub(crate) fn resume(process: &PrimaryId, at: Snapshot) -> Self {
+        Self {
+            process: process.clone(),
+            committed: (at.history, at.commit),
+            leads: at.leads.map(|epoch| (at.history, epoch)),
+            pending: VecDeque::new(),
+            end: at.end,
+        }
+    }
+
+    /// Shows to the checkers what one input has led to.
+    pub(crate) fn observe<E>(
+        &mut self,
+        now: Snapshot,
+        stored: Option<Ticket>,
+        outputs: &[Output<E>],
+        checks: &mut Checks,
+    ) -> Result<(), Violation> {
+        let history = now.history;
+        if let Some(ticket) = stored {
+            self.stored(ticket, checks)?;
+        }
+        for output in outputs {
+            if let Output::Store(request) = output {
+                self.request(history, request, checks)?;
+            }
+        }
+        if self.end != now.end {
+            return Err(unexpected(format!("{:?}'s log is not what it stored", self.process.member)));
+        }
+        if self.committed != (history, now.commit) {
+            self.committed = (history, now.commit);
+            checks.observe(&Fact::Committed { process: &self.process, history, commit: now.commit })?;
+        }
+        let leads = now.leads.map(|epoch| (history, epoch));
+        if self.leads != leads {
+            self.leads = leads;
+            if let Some((history, epoch)) = leads {
+                checks.observe(&Fact::Acts { process: &self.process, history, epoch })?;
+            }
+        }
+        for output in outputs {
+            if let Output::Transmit { frame, .. } = output {
+                said(&self.process, frame, checks)?;
+            }
+        }
+        Ok(())
     }
 
     fn request(&mut self, history: History, request: &Request, checks: &mut Checks) -> Result<(), Violation> {

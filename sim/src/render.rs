@@ -148,6 +148,7 @@ fn trace_text(trace: &Trace) -> String {
         Trace::TakeOverIgnored { node, epoch } => format!("ignores that {node} hands over e{epoch}"),
         Trace::Leaves { departure } => format!("leaves: {}", departure_text(departure)),
         Trace::Suspected { node, cause } => format!("suspects {node}: {cause:?}"),
+        Trace::Kept { node, cause } => format!("keeps {node}: {cause:?}"),
         Trace::Proposed { change, epoch, config } => format!("proposes {change:?} e{epoch} c{config}"),
         Trace::Resolved { change, outcome } => format!("{change:?} is {outcome:?}"),
         Trace::FollowerAttached { member, common } => format!("attaches {} from @{common}", member.node),

@@ -13,15 +13,26 @@ const RECORDS: u64 = 400;
 const HEADS: u64 = 40;
 const RECOVERY: Duration = Duration::from_secs(30);
 
-/// Two or three brokers, storage that is fast or slow.
+/// Two or three brokers, storage that is fast or slow; every third cluster commits to two brokers.
 fn cluster(seed: u64) -> Cluster {
     let brokers = 2 + (seed % 2) as u32;
-    let mut config =
-        Config { brokers, publishers: 2, subscribers: vec![">", "a.*", "b"], ..Config::default() };
+    let min_in_sync = least(seed);
+    let mut config = Config {
+        brokers,
+        publishers: 2,
+        subscribers: vec![">", "a.*", "b"],
+        min_in_sync,
+        ..Config::default()
+    };
     if seed % 4 >= 2 {
         config.world.storage = Span::new(Duration::ZERO, Duration::from_millis(10));
     }
     Cluster::new(&config, seed)
+}
+
+/// How many in-sync members commits need.
+const fn least(seed: u64) -> u32 {
+    if seed % 3 == 2 { 2 } else { 1 }
 }
 
 fn run(cluster: &mut Cluster) -> Result<(), Failure> {

@@ -19,7 +19,7 @@ enum Connection {
 }
 
 /// What a backup knows of the primary that it follows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Backup {
     /// Whom it follows, in which epoch; `None` while there is no primary.
     primary: Option<PrimaryId>,

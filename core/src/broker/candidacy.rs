@@ -14,7 +14,7 @@ enum Stage {
 }
 
 /// An intention to change the group's state, while its reason lasts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Candidacy {
     goal: Option<(Change, Stage)>,
     backoff: Backoff,

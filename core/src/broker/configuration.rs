@@ -11,7 +11,7 @@ use crate::wire;
 use alloc::string::String;
 
 /// A conditional write whose fate is not known yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Proposal {
     change: Change,
     subject: Member,
@@ -22,7 +22,7 @@ struct Proposal {
 }
 
 /// What became of a proposal.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Resolution {
     /// It holds, at this version.
     Applied(GroupState, i32),
@@ -33,7 +33,7 @@ pub enum Resolution {
 }
 
 /// Changes of the group's state, one at a time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Configuration {
     path: String,
     proposal: Option<Proposal>,
@@ -51,10 +51,11 @@ impl Configuration {
         self.proposal.is_some()
     }
 
-    /// R9, R13: the member that a change under way may already have taken in.
+    /// R9, R13: the member that a change under way may already have taken in. Whom it replaces counts as
+    /// well, because the tree still names it (R35).
     pub fn pending_member(&self) -> Option<&Member> {
         let proposal = self.proposal.as_ref()?;
-        (proposal.change == Change::Expand).then_some(&proposal.subject)
+        matches!(proposal.change, Change::Expand | Change::Replace).then_some(&proposal.subject)
     }
 
     /// Whether this broker may have been made primary without knowing it yet.

@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 const _: () = assert!(SEND_FRAME_BYTES + MAX_BATCH_LEN <= MAX_FRAME_LEN, "one batch may exceed the target");
 
 /// One subscriber's stream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Stream {
     filters: Vec<Filter>,
     /// Everything below was looked at.
@@ -33,7 +33,7 @@ struct Stream {
 }
 
 /// All streams of a primary.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Delivery {
     streams: BTreeMap<(LinkId, u64), Stream>,
     heartbeat: Duration,

@@ -8,7 +8,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 /// Requests under way, and the durable end of the log.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Durability {
     last_ticket: Ticket,
     pending: VecDeque<(Ticket, Offset)>,

@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 const GRAIN: Duration = Duration::from_millis(100);
 
 /// When each publisher was last heard of: its frames, or signs of life on its link.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Expiry {
     heard: BTreeMap<PublisherId, Instant>,
     /// The same, the one that has been quiet for longest first.

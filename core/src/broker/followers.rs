@@ -17,7 +17,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 /// One broker that follows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Follower {
     identity: BrokerIdentity,
     /// `None` while it is not connected.
@@ -37,7 +37,7 @@ pub struct Follower {
 }
 
 /// All of them, by member: an acknowledgement counts for a node with its storage (R8).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Followers(BTreeMap<Member, Follower>);
 
 /// What the primary puts on every frame to a follower.
@@ -271,13 +271,14 @@ impl Followers {
     }
 
     /// R9: what every member of the in-sync set, and those that are being taken in, have verified in this epoch. The primary itself counts what is durable.
+    /// R35: nothing while the set in the tree is too small, whoever is being taken in.
     pub fn committable<'a>(
         &self,
         state: &'a GroupState,
         pending: impl Iterator<Item = &'a Member>,
         (me, durable_end): (&Member, Offset),
     ) -> Offset {
-        if state.in_sync.len() < state.min_in_sync as usize {
+        if state.is_frozen() {
             return 0;
         }
         let others = state.in_sync.iter().chain(pending).filter(|member| *member != me);

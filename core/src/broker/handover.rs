@@ -23,7 +23,7 @@ struct Attempt {
 }
 
 /// What a broker that was asked to leave has done for it so far.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Shutdown {
     /// When it leaves whatever happens.
     deadline: Instant,
@@ -202,7 +202,8 @@ impl Broker {
         if self.resigned > 0 && state.epoch <= self.resigned {
             return;
         }
-        if self.counts() {
+        // R35: where too few would be left nobody drops it, and there is nothing to wait for.
+        if self.counts() && state.may_shrink() {
             return self.say_goodbye(now);
         }
         let led = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.led);
@@ -229,7 +230,9 @@ impl Broker {
     fn advance_giving_up(&mut self, now: Instant) {
         let Role::Primary(primary) = &self.role else { return };
         let learners = primary.followers.iter().any(|(_, follower)| follower.is_attached());
-        let settled = self.replica.commit() == self.replica.log().end();
+        // R35: where commits are frozen nothing was ever committed that could be lost.
+        let frozen = self.registry.view().state.as_ref().is_some_and(|(state, _)| state.is_frozen());
+        let settled = frozen || self.replica.commit() == self.replica.log().end();
         if !learners && settled && !self.configuration.is_busy() && self.registry.session().is_some() {
             self.stand(now, Change::GiveUp);
         }

@@ -27,7 +27,7 @@ struct HeadRead {
 }
 
 /// The reads that wait, in the order in which they came.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct HeadReads {
     waiting: VecDeque<HeadRead>,
     /// When the next round may be asked for.

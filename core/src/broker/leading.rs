@@ -222,22 +222,55 @@ impl Broker {
         }
         let lagging = self.lagging_member(now, &state);
         let lagging = lagging.filter(|(_, cause)| self.may_drop(*cause));
-        let change = match lagging {
-            Some((member, cause)) => {
-                self.io.out.trace(Trace::Suspected { node: member.node.clone(), cause });
-                Some((Change::Shrink, member))
-            }
-            None if !self.may_take_in(&state) => None,
-            None => self.joining_member(now, &state).map(|member| (Change::Expand, member)),
-        };
-        let Some((change, member)) = change else { return };
-        let nonce = Nonce(self.io.rng.next_u128());
-        let next = match change {
-            Change::Shrink => state.shrink(&member, nonce),
-            _ => state.expand(&member, nonce),
+        let Some((change, member, next)) =
+            self.drop_member(&state, lagging).or_else(|| self.take_member(now, &state))
+        else {
+            return;
         };
         // R13: from here on the member counts, before the write is sent.
         self.configuration.propose(change, member, (next, version), &mut self.io.context(now));
+    }
+
+    /// R12: without the member that lags, unless too few would be left: then it stays, and commits go on
+    /// waiting for it (R35).
+    fn drop_member(
+        &mut self,
+        state: &GroupState,
+        lagging: Option<(Member, Suspicion)>,
+    ) -> Option<(Change, Member, GroupState)> {
+        let Role::Primary(primary) = &mut self.role else { return None };
+        let Some((member, cause)) = lagging else {
+            primary.kept = None;
+            return None;
+        };
+        let node = member.node.clone();
+        if !state.may_shrink() {
+            if primary.kept.as_ref() != Some(&member) {
+                primary.kept = Some(member);
+                self.io.out.trace(Trace::Kept { node, cause });
+            }
+            return None;
+        }
+        self.io.out.trace(Trace::Suspected { node, cause });
+        let next = state.shrink(&member, Nonce(self.io.rng.next_u128()));
+        Some((Change::Shrink, member, next))
+    }
+
+    /// R13: with a member that has caught up; R35: in the place of its node's former storage, if that is
+    /// still in the set.
+    fn take_member(&mut self, now: Instant, state: &GroupState) -> Option<(Change, Member, GroupState)> {
+        if !self.may_take_in(state) {
+            return None;
+        }
+        let member = self.joining_member(now, state)?;
+        let nonce = Nonce(self.io.rng.next_u128());
+        Some(match state.replace(&member, nonce) {
+            Some(next) => (Change::Replace, member, next),
+            None => {
+                let next = state.expand(&member, nonce);
+                (Change::Expand, member, next)
+            }
+        })
     }
 
     /// R12: why a member does not count as alive: its live node is gone, its process is proved dead, or

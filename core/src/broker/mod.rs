@@ -39,6 +39,7 @@ use crate::storage;
 use crate::time::{Duration, Instant, earliest};
 use crate::trace::{Halt, Rejection, Trace};
 use crate::wire;
+use alloc::boxed::Box;
 use alloc::string::String;
 use backup::Backup;
 use candidacy::Candidacy;
@@ -122,15 +123,15 @@ pub enum Event {
 }
 
 /// What the broker is to its group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Role {
     Backup(Backup),
-    Primary(Primary),
+    Primary(Box<Primary>),
     Stopped,
 }
 
 /// The node's shared parts, as components need them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Io {
     rng: Rng,
     calls: CallIds,
@@ -144,7 +145,7 @@ impl Io {
 }
 
 /// A broker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Broker {
     group: Group,
     me: PrimaryId,

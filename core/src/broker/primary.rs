@@ -25,7 +25,7 @@ pub struct PendingOpen {
 }
 
 /// The primary's part of a broker, from promotion to step-down.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Primary {
     epoch: Epoch,
     /// Offset of the epoch's first record.
@@ -47,6 +47,8 @@ pub struct Primary {
     pub(super) expiry: Box<Expiry>,
     /// A follower that is about to catch up: commits wait for it, so that it can (R13).
     pub(super) joining: Option<Joining>,
+    /// R35: a member that would be dropped if enough were left without it.
+    pub(super) kept: Option<Member>,
 }
 
 /// A follower on its way into the in-sync set.
@@ -78,6 +80,7 @@ impl Primary {
             opens: VecDeque::new(),
             expiry: Box::new(Expiry::new(now)),
             joining: None,
+            kept: None,
         }
     }
 

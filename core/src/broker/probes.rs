@@ -8,7 +8,7 @@ use crate::node::Outbox;
 use crate::time::{Duration, Instant};
 use alloc::collections::BTreeMap;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Probe {
     link: Option<LinkId>,
     knock_at: Instant,
@@ -16,7 +16,7 @@ struct Probe {
 }
 
 /// One probe for each silent member.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Probes {
     probes: BTreeMap<Member, Probe>,
     /// Between two attempts that were refused.

@@ -11,6 +11,7 @@ use crate::log::{Entry, EntryKind};
 use crate::message::{Departure, History, Message};
 use crate::time::{Duration, Instant};
 use crate::trace::{Halt, Suspicion, Trace};
+use alloc::boxed::Box;
 use alloc::vec;
 
 impl Broker {
@@ -80,7 +81,7 @@ impl Broker {
         self.candidacy.withdraw();
         let start = self.replica.log().end();
         self.io.out.trace(Trace::BecamePrimary { epoch, start });
-        self.role = Role::Primary(Primary::new(now, (epoch, start), &self.config.timing));
+        self.role = Role::Primary(Box::new(Primary::new(now, (epoch, start), &self.config.timing)));
         let entry = Entry { offset: start, epoch, kind: EntryKind::EpochStart };
         self.replica.append(vec![entry], &mut self.io.out);
     }

@@ -66,7 +66,7 @@ pub enum Update {
 }
 
 /// Cached view of one group, kept current; optionally registers this process's live node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Registry {
     paths: Paths,
     group: Group,
@@ -87,7 +87,7 @@ pub struct Registry {
 }
 
 /// This process's live node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Registration {
     name: String,
     path: String,
@@ -98,7 +98,7 @@ struct Registration {
 }
 
 /// Parent nodes and the watch, once per session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Preparation {
     Needed,
     InFlight(BTreeSet<CallId>),
@@ -106,7 +106,7 @@ enum Preparation {
 }
 
 /// A round of reads in flight.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Round {
     waiting: BTreeMap<CallId, Read>,
     /// Live nodes still to be read.
@@ -116,7 +116,7 @@ struct Round {
     overtaken: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Read {
     Sync,
     State,

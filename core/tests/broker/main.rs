@@ -4,6 +4,7 @@
 mod figures;
 mod handover;
 mod head;
+mod quorum;
 mod sessions;
 mod status;
 mod unruly;

@@ -147,7 +147,12 @@ impl World {
 
     /// The broker leads a new group, alone.
     pub fn primary(config: Config) -> Self {
-        let state = GroupState::bootstrap(HISTORY.group_id, member("a", 1), 1, Nonce(0));
+        Self::primary_with_least(1, config)
+    }
+
+    /// The broker leads a new group, alone; commits need this many members.
+    pub fn primary_with_least(min_in_sync: u32, config: Config) -> Self {
+        let state = GroupState::bootstrap(HISTORY.group_id, member("a", 1), min_in_sync, Nonce(0));
         let mut world = Self::start(&state, config);
         world.connect();
         world.run(300);
@@ -172,7 +177,12 @@ impl World {
 
     /// The broker follows `b`, which leads epoch 1, on the link that it returns; in sync or not.
     pub fn backup(in_sync: bool) -> (Self, LinkId) {
-        let mut state = GroupState::bootstrap(HISTORY.group_id, member("b", 2), 1, Nonce(0));
+        Self::backup_with_least(1, in_sync)
+    }
+
+    /// The same where commits need this many members.
+    pub fn backup_with_least(min_in_sync: u32, in_sync: bool) -> (Self, LinkId) {
+        let mut state = GroupState::bootstrap(HISTORY.group_id, member("b", 2), min_in_sync, Nonce(0));
         state = state.promote(&process("b", 2), Nonce(1));
         if in_sync {
             state = state.expand(&member("a", 1), Nonce(2));
@@ -336,7 +346,11 @@ impl World {
     pub fn hello(&mut self, link: LinkId, name: &str, number: u128) {
         let epoch = self.state().epoch;
         let log = LogSummary::default();
-        let hello = Hello { sender: sender(name, number), history: HISTORY, epoch, log };
+        let mut sender = sender(name, number);
+        if let Some((_, stat)) = self.tree.nodes.get(&live_path(name, number)) {
+            sender.czxid = stat.czxid;
+        }
+        let hello = Hello { sender, history: HISTORY, epoch, log };
         self.receive(link, &Message::Hello(hello));
     }
 

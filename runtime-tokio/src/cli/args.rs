@@ -234,6 +234,9 @@ pub struct DiscoveryArgs {
     pub file: FileArgs,
     #[command(flatten)]
     pub metrics: MetricsArgs,
+    /// In-sync brokers that an acknowledgement needs; fixed when the group is created [default: 1]
+    #[arg(long, value_name = "N", value_parser = kept(text::copies))]
+    pub min_in_sync: Option<String>,
 }
 
 const COORDINATION_HELP: &str = "\

@@ -90,7 +90,7 @@ pub async fn discovery(configuration: &Configuration) -> Result<(), Failure> {
         listen: settings.discovery.listen.clone(),
         coordination,
         root: settings.root(),
-        config: discovery::Config { timing, ..discovery::Config::default() },
+        config: discovery::Config { timing, min_in_sync: settings.discovery.min_in_sync },
     };
     let sink = metrics.as_ref().map(|metrics| metrics.sink().clone());
     let running = start_measured_discovery(options, sink).await.map_err(Failure::complete)?;

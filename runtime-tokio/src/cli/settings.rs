@@ -113,6 +113,7 @@ impl Flags {
     fn discovery<'a>(&mut self, args: &'a DiscoveryArgs) -> &'a FileArgs {
         self.service(&args.service);
         self.listen(["discovery.listen", "discovery.advertise"], &args.listen);
+        self.text("discovery.min_in_sync", args.min_in_sync.as_deref());
         self.metrics(&args.metrics);
         &args.file
     }

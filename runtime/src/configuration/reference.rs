@@ -6,7 +6,7 @@ use super::settings::Settings;
 use std::fmt::Write as _;
 
 /// Keys that have a command line flag, and the flag.
-pub const FLAGS: [(&str, &str); 21] = [
+pub const FLAGS: [(&str, &str); 22] = [
     ("cluster.name", "--cluster"),
     ("cluster.discovery", "--discovery"),
     ("coordination.zookeeper", "--zookeeper"),
@@ -20,6 +20,7 @@ pub const FLAGS: [(&str, &str); 21] = [
     ("broker.on_total_loss", "--on-total-loss"),
     ("discovery.listen", "--listen"),
     ("discovery.advertise", "--advertise"),
+    ("discovery.min_in_sync", "--min-in-sync"),
     ("recovery.suspicion", "--suspicion"),
     ("metrics.url", "--metrics-url"),
     ("metrics.org", "--metrics-org"),

@@ -189,6 +189,10 @@ pub struct Discovery {
     /// Where clients reach it, for example "10.0.0.21:7401". Not given: where it listens.
     #[config(env = "STEADFAST_DISCOVERY_ADVERTISE", deserialize_with = values::address)]
     pub advertise: Option<Address>,
+    /// In-sync brokers that an acknowledgement needs, 1 to 8: below that nothing is acknowledged. It is
+    /// fixed when the group is created; give it to all replicas.
+    #[config(env = "STEADFAST_DISCOVERY_MIN_IN_SYNC", default = 1, deserialize_with = values::copies)]
+    pub min_in_sync: u32,
 }
 
 /// `[recovery]`

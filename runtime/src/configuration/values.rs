@@ -82,6 +82,10 @@ pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D
     read(deserializer, Shape::TextOrNumber, units::count)
 }
 
+pub(super) fn copies<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    read(deserializer, Shape::TextOrNumber, units::copies)
+}
+
 pub(super) fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     read(deserializer, Shape::Text, |text| match text {
         "" => Err("it is empty".into()),

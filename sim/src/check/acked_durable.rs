@@ -10,7 +10,7 @@ use steadfast_core::message::History;
 use steadfast_core::wire::records::Records;
 
 /// The property.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct AckedDurable {
     /// How often each payload was committed, in any lineage.
     committed: BTreeMap<(PublisherId, Bytes), Vec<(History, Offset)>>,

@@ -4,7 +4,7 @@
 use super::{Check, Fact, Ledger};
 
 /// The property.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CandidateComplete;
 
 impl Check for CandidateComplete {

@@ -7,7 +7,7 @@ use steadfast_core::id::{Incarnation, Offset};
 use steadfast_core::message::History;
 
 /// The property.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct CommitMonotone {
     commits: BTreeMap<Incarnation, (History, Offset)>,
 }

@@ -3,7 +3,7 @@
 use super::{Check, Fact, Ledger};
 
 /// The property.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CommittedStable;
 
 impl Check for CommittedStable {

@@ -8,7 +8,7 @@ use steadfast_core::id::{Offset, PublisherId, Sequence};
 use steadfast_core::log::EntryKind;
 use steadfast_core::message::History;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Publisher {
     incarnation: u64,
     last: Sequence,
@@ -17,7 +17,7 @@ struct Publisher {
 }
 
 /// The property.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ExactlyOnceInLog {
     publishers: BTreeMap<(History, PublisherId), Publisher>,
     read: BTreeMap<History, Offset>,

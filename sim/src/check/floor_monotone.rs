@@ -7,7 +7,7 @@ use steadfast_core::id::{Epoch, Member};
 use steadfast_core::message::History;
 
 /// The property.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct FloorMonotone {
     floors: BTreeMap<(Member, History), Epoch>,
 }

@@ -7,7 +7,7 @@ use steadfast_core::id::Offset;
 use steadfast_core::message::History;
 
 /// The property.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct FreshHead {
     /// What was committed when each client asked last.
     asked: BTreeMap<ClientId, BTreeMap<History, Offset>>,

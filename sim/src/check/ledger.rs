@@ -120,7 +120,7 @@ impl Committed {
 }
 
 /// Everything that is known.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ledger {
     replicas: BTreeMap<Member, Replica>,
     committed: BTreeMap<History, Committed>,

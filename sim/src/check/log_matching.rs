@@ -6,7 +6,7 @@ use steadfast_core::id::{Epoch, Offset};
 use steadfast_core::message::History;
 
 /// The property.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct LogMatching {
     prefixes: BTreeMap<(History, Offset, Epoch), u64>,
 }

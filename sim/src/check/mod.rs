@@ -8,6 +8,7 @@ pub mod candidate_complete;
 pub mod commit_monotone;
 pub mod committed_stable;
 pub mod config_intent;
+pub mod enough_copies;
 pub mod exactly_once_in_log;
 pub mod floor_monotone;
 pub mod fresh_head;
@@ -195,7 +196,7 @@ pub enum Fact<'a> {
 }
 
 /// One property. `Err` says what was violated and how.
-pub trait Check {
+pub trait Check: Fork + fmt::Debug {
     /// Its name, as the protocol's documentation has it.
     fn name(&self) -> &'static str;
 
@@ -204,6 +205,25 @@ pub trait Check {
     /// # Errors
     /// When the fact violates the property.
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String>;
+}
+
+/// Makes an independent copy, so that one history can go on in several ways.
+pub trait Fork {
+    /// The copy.
+    fn fork(&self) -> Box<dyn Check>;
+}
+
+impl<C: Check + Clone + 'static> Fork for C {
+    fn fork(&self) -> Box<dyn Check> {
+        Box::new(self.clone())
+    }
+}
+
+impl Clone for Box<dyn Check> {
+    fn clone(&self) -> Self {
+        // Through the reference: the box itself could be forked too.
+        (**self).fork()
+    }
 }
 
 /// A property does not hold.
@@ -222,6 +242,7 @@ impl fmt::Display for Violation {
 }
 
 /// The ledger and all checkers.
+#[derive(Clone, Debug)]
 pub struct Checks {
     ledger: Ledger,
     checks: Vec<Box<dyn Check>>,
@@ -242,6 +263,7 @@ impl Default for Checks {
             Box::<exactly_once_in_log::ExactlyOnceInLog>::default(),
             Box::<sub_prefix::SubPrefix>::default(),
             Box::<config_intent::ConfigIntent>::default(),
+            Box::<enough_copies::EnoughCopies>::default(),
             Box::<no_flapping::NoFlapping>::default(),
             Box::<route_monotone::RouteMonotone>::default(),
         ];
@@ -250,6 +272,11 @@ impl Default for Checks {
 }
 
 impl Checks {
+    /// Nothing has happened, and only these properties are of interest.
+    pub fn of(checks: Vec<Box<dyn Check>>) -> Self {
+        Self { ledger: Ledger::default(), checks }
+    }
+
     /// Takes a fact in and checks every property.
     ///
     /// # Errors

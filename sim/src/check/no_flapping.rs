@@ -9,7 +9,7 @@ use steadfast_core::id::Member;
 const TOLERATED: u32 = 1;
 
 /// The property.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct NoFlapping {
     /// How often each member was taken in since it last acknowledged anything.
     taken_in: BTreeMap<Member, u32>,

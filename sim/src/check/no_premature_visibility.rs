@@ -8,7 +8,7 @@ use steadfast_core::id::{Epoch, Generation, Incarnation, NodeName, Offset};
 use steadfast_core::message::History;
 
 /// The property.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct NoPrematureVisibility {
     commits: BTreeMap<(NodeName, Generation, Incarnation), (History, Offset)>,
 }

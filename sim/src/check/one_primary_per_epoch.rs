@@ -8,7 +8,7 @@ use steadfast_core::id::Epoch;
 use steadfast_core::message::History;
 
 /// The property.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct OnePrimaryPerEpoch {
     winners: BTreeMap<(History, Epoch), Option<PrimaryId>>,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use steadfast_core::id::{Epoch, Lineage};
 
 /// The property.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RouteMonotone {
     routes: BTreeMap<ClientId, (Lineage, Epoch)>,
 }

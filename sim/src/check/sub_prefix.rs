@@ -10,7 +10,7 @@ use steadfast_core::log::{BatchHeader, EntryKind};
 use steadfast_core::message::{History, Start};
 use steadfast_core::wire::records::Records;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Subscriber {
     filters: Vec<Filter>,
     /// Everything that matches below was delivered or reported. `None`: it began at the end of the log,
@@ -36,7 +36,7 @@ impl Subscriber {
 }
 
 /// The property.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SubPrefix {
     subscribers: BTreeMap<ClientId, Subscriber>,
 }

@@ -1,0 +1,220 @@
+//! Everything that was ever met, once: brokers, frames, trees, what the checkers know; and what one
+//! leads to under the other, so that no broker handles the same input in the same state twice.
+
+use super::broker::{Parts, Process, Seen, Step, Stimulus, identity};
+use super::canonical::{Digest, Hashing};
+use super::state::Id;
+use super::tree::Tree;
+use crate::check::{Checks, Fact, Violation};
+use crate::observer;
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+use steadfast_core::node::Output;
+use steadfast_core::trace::Trace;
+use steadfast_core::wire;
+
+/// A table of things that are told apart by their digests.
+struct Table<T> {
+    all: Vec<Rc<T>>,
+    ids: HashMap<u128, Id, Hashing>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { all: Vec::new(), ids: HashMap::default() }
+    }
+}
+
+impl<T> Table<T> {
+    fn insert(&mut self, digest: u128, make: impl FnOnce() -> T) -> Id {
+        let next = Id::try_from(self.all.len()).expect("fewer than 2³² things");
+        *self.ids.entry(digest).or_insert_with(|| {
+            self.all.push(Rc::new(make()));
+            next
+        })
+    }
+
+    fn get(&self, id: Id) -> &Rc<T> {
+        &self.all[id as usize]
+    }
+}
+
+/// What a stimulus makes of a broker.
+pub struct Outcome {
+    /// The broker afterwards.
+    pub after: Id,
+    /// How it came to that.
+    pub step: Step,
+    /// The tree afterwards, where it is another one.
+    pub tree: Option<Id>,
+    number: u32,
+}
+
+/// All tables.
+#[derive(Default)]
+pub struct Tables {
+    brokers: Table<Process>,
+    frames: Table<Parts>,
+    trees: Table<Tree>,
+    checks: Table<Checks>,
+    /// By broker, stimulus, and the tree where it matters.
+    outcomes: HashMap<(Id, Stimulus, Option<Id>), Known, Hashing>,
+    verdicts: HashMap<(Id, Shown), Result<Id, Violation>, Hashing>,
+    marks: BTreeSet<String>,
+    made: u32,
+}
+
+/// What came of a stimulus. `Err`: an assertion of the node failed.
+type Known = Result<Rc<Outcome>, String>;
+
+/// What the checkers are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Shown {
+    /// The step of a broker, by its outcome's number.
+    Step(u32),
+    /// A state of the group, by its tree.
+    State(Id),
+    /// The loss of a storage, by its broker and life.
+    Loss(u8, u8),
+}
+
+impl Tables {
+    /// A broker's number.
+    pub fn broker_id(&mut self, process: Process) -> Id {
+        self.brokers.insert(process.digest(), || process)
+    }
+
+    /// A broker.
+    pub fn broker(&self, id: Id) -> &Rc<Process> {
+        self.brokers.get(id)
+    }
+
+    /// The number of a frame, or of anything else made of bytes.
+    pub fn frame_id(&mut self, frame: &Parts) -> Id {
+        self.frames.insert(Digest::of(frame), || frame.clone())
+    }
+
+    /// A frame.
+    pub fn frame(&self, id: Id) -> &Rc<Parts> {
+        self.frames.get(id)
+    }
+
+    /// A tree's number.
+    pub fn tree_id(&mut self, tree: Tree) -> Id {
+        self.trees.insert(Digest::of(&tree), || tree)
+    }
+
+    /// A tree.
+    pub fn tree(&self, id: Id) -> &Rc<Tree> {
+        self.trees.get(id)
+    }
+
+    /// The number of what the checkers know.
+    pub fn checks_id(&mut self, checks: Checks) -> Id {
+        let digest = Digest::of_text(&format!("{checks:?}"));
+        self.checks.insert(digest, || checks)
+    }
+
+    /// What the checkers know.
+    pub fn checks(&self, id: Id) -> &Rc<Checks> {
+        self.checks.get(id)
+    }
+
+    /// Brokers met, outcomes computed, and states of the checkers' knowledge.
+    pub fn sizes(&self) -> [usize; 3] {
+        [self.brokers.all.len(), self.outcomes.len(), self.checks.all.len()]
+    }
+
+    /// What a stimulus makes of a broker.
+    pub fn outcome(&mut self, broker: Id, stimulus: Stimulus, tree: Id) -> Known {
+        for key in [(broker, stimulus, None), (broker, stimulus, Some(tree))] {
+            if let Some(known) = self.outcomes.get(&key) {
+                return known.clone();
+            }
+        }
+        let parts = match stimulus {
+            Stimulus::Frame(_, frame) | Stimulus::First(frame) | Stimulus::Client(frame) => self.frame(frame),
+            _ => &Rc::default(),
+        };
+        let step = self.broker(broker).step(stimulus, parts, self.tree(tree));
+        let consulted = !matches!(&step, Ok(step) if !step.consulted);
+        let outcome = step.map(|step| {
+            self.made += 1;
+            self.mark(&step);
+            let tree = step.tree.clone().map(|tree| self.tree_id(tree));
+            let after = self.broker_id(step.after.clone());
+            Rc::new(Outcome { after, step, tree, number: self.made })
+        });
+        self.outcomes.insert((broker, stimulus, consulted.then_some(tree)), outcome.clone());
+        outcome
+    }
+
+    /// What the checkers know after they were shown a broker's step.
+    pub fn judge(&mut self, checks: Id, before: Id, outcome: &Outcome) -> Result<Id, Violation> {
+        let at = observer::Snapshot::of(self.broker(before).node());
+        let shows = |seen: &Seen| {
+            let says = |output: &_| matches!(output, Output::Transmit { .. } | Output::Store(_));
+            seen.after != at || seen.outputs.iter().any(says)
+        };
+        if !outcome.step.seen.iter().any(shows) {
+            return Ok(checks);
+        }
+        let mut observer = observer::Seen::resume(self.broker(before).node().id(), at);
+        self.show(checks, Shown::Step(outcome.number), |checks| {
+            let mut seen = outcome.step.seen.iter();
+            seen.try_for_each(|seen| observer.observe(seen.after, seen.stored, &seen.outputs, checks))
+        })
+    }
+
+    /// What the checkers know after the group's state was written.
+    pub fn judge_state(&mut self, checks: Id, tree: Id) -> Result<Id, Violation> {
+        let data = self.tree(tree).state().clone();
+        self.show(checks, Shown::State(tree), |checks| match wire::decode_group_state(&data) {
+            Ok(state) => checks.observe(&Fact::State(&state)),
+            Err(_) => checks.observe(&Fact::StateDeleted),
+        })
+    }
+
+    /// What the checkers know after a broker's memory is gone.
+    pub fn judge_loss(&mut self, checks: Id, broker: u8, life: u8) -> Result<Id, Violation> {
+        let member = identity(broker.into(), life).member;
+        self.show(checks, Shown::Loss(broker, life), |checks| checks.observe(&Fact::StorageLost(&member)))
+    }
+
+    fn show(
+        &mut self,
+        checks: Id,
+        shown: Shown,
+        tell: impl FnOnce(&mut Checks) -> Result<(), Violation>,
+    ) -> Result<Id, Violation> {
+        if let Some(verdict) = self.verdicts.get(&(checks, shown)) {
+            return verdict.clone();
+        }
+        let mut after = (**self.checks(checks)).clone();
+        let verdict = tell(&mut after).map(|()| self.checks_id(after));
+        self.verdicts.insert((checks, shown), verdict.clone());
+        verdict
+    }
+
+    /// What has happened at all, so that a scope in which nothing happens shows.
+    fn mark(&mut self, step: &Step) {
+        for output in step.seen.iter().flat_map(|seen| &seen.outputs) {
+            match output {
+                Output::Trace(Trace::Resolved { change, outcome }) => {
+                    self.marks.insert(format!("{change:?} {outcome:?}"));
+                }
+                Output::Trace(trace) => {
+                    let text = format!("{trace:?}");
+                    let name = text.split([' ', '(']).next().unwrap_or_default();
+                    self.marks.insert(name.to_owned());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What has happened at all: trace records and what became of changes, by name.
+    pub const fn marks(&self) -> &BTreeSet<String> {
+        &self.marks
+    }
+}

@@ -1,0 +1,120 @@
+//! Everything that can happen to two brokers in a small scope, with one least number of in-sync members
+//! and with two. Larger scopes: `cargo run --release -p steadfast-sim --example explore`.
+
+use steadfast_sim::check::{Check, Fact, Ledger};
+use steadfast_sim::explore::{Action, Budget, Explorer, Limit, Report, Scope};
+
+const NO_FAULTS: Budget =
+    Budget { crashes: 0, shutdowns: 0, expiries: 0, resets: 0, lost_answers: 0, ticks: 0 };
+
+/// Two brokers in sync and one record.
+const fn scope(min_in_sync: u32, budget: Budget) -> Scope {
+    Scope {
+        brokers: 2,
+        min_in_sync,
+        records: 1,
+        writes: 6,
+        channel: 3,
+        connections: 2,
+        settled: true,
+        budget,
+    }
+}
+
+/// Takes every choice; what must have occurred on the way shows that the scope holds it.
+fn explore(scope: Scope, occurs: &[&str]) -> Report {
+    let report = Explorer::new(scope).run(Limit { states: 1_000_000 }, usize::MAX, |_| ());
+    if let Some(found) = &report.counterexample {
+        panic!("{}\n{}", found.violation, found.lines.join("\n"));
+    }
+    assert!(report.exhausted, "{report}");
+    for mark in occurs {
+        assert!(report.marks.contains(*mark), "no {mark}: {:?}", report.marks);
+    }
+    report
+}
+
+#[test]
+fn two_brokers_start() {
+    let from_nothing = |min| Scope { settled: false, ..scope(min, NO_FAULTS) };
+    explore(from_nothing(1), &["Promote Applied", "Expand Applied", "EpochCommitted", "SessionOpened"]);
+    explore(from_nothing(2), &["Promote Applied", "Expand Applied", "EpochCommitted", "SessionOpened"]);
+}
+
+#[test]
+fn a_broker_dies_and_comes_back_empty() {
+    let crash = Budget { crashes: 1, ..NO_FAULTS };
+    explore(scope(1, crash), &["Shrink Applied", "Expand Applied", "Promote Applied"]);
+    explore(scope(2, crash), &["Kept", "Replace Applied", "Promote Applied"]);
+}
+
+#[test]
+fn a_broker_is_suspected_for_no_reason() {
+    let tick = Budget { ticks: 1, ..NO_FAULTS };
+    explore(scope(1, tick), &["Suspected", "SteppedDown", "Truncated"]);
+    explore(scope(2, tick), &["Suspected", "SteppedDown"]);
+}
+
+#[test]
+fn an_answer_of_the_tree_is_lost() {
+    let lost = Budget { lost_answers: 1, ..NO_FAULTS };
+    let from_nothing = |min| Scope { settled: false, ..scope(min, lost) };
+    explore(from_nothing(1), &["Expand Unknown", "Promote Unknown"]);
+    explore(from_nothing(2), &["Expand Unknown", "Promote Unknown"]);
+}
+
+#[test]
+fn a_connection_breaks_or_a_session_ends() {
+    explore(scope(2, Budget { resets: 1, ..NO_FAULTS }), &["FollowerAttached"]);
+    explore(scope(2, Budget { expiries: 1, ..NO_FAULTS }), &["Registered", "Suspected"]);
+}
+
+/// A property that is wrong: nothing is ever committed after the group has lost its first primary.
+#[derive(Clone, Debug)]
+struct NothingAfterEpochOne;
+
+impl Check for NothingAfterEpochOne {
+    fn name(&self) -> &'static str {
+        "NothingAfterEpochOne"
+    }
+
+    fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
+        let epoch = ledger.states().last().map_or(0, |state| state.epoch);
+        match fact {
+            Fact::Committed { commit, .. } if epoch > 1 => Err(format!("{commit} is committed in {epoch}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn what_does_not_hold_is_found_with_a_shortest_history() {
+    let scope = scope(1, Budget { crashes: 1, ..NO_FAULTS });
+    let explorer = Explorer::with(scope, vec![Box::new(NothingAfterEpochOne)]);
+    let report = explorer.run(Limit { states: 1_000_000 }, usize::MAX, |_| ());
+    let found = report.counterexample.expect("a promotion commits");
+    assert_eq!(found.violation.property, "NothingAfterEpochOne");
+    let first = |wanted: fn(&Action) -> bool| found.actions.iter().position(wanted);
+    assert!(
+        first(|action| matches!(action, Action::Crash(_)))
+            < first(|action| matches!(action, Action::Apply { .. }))
+    );
+    assert!(found.actions.len() < 10, "{:?}", found.actions);
+    assert!(found.lines.iter().any(|line| line.contains("BecamePrimary { epoch: 2")), "{:?}", found.lines);
+}
+
+#[test]
+fn the_same_scope_gives_the_same_report() {
+    let scope = Scope { settled: false, ..scope(2, NO_FAULTS) };
+    let figures = |report: Report| (report.states, report.transitions, report.depth, report.tables);
+    assert_eq!(figures(explore(scope, &[])), figures(explore(scope, &[])));
+}
+
+#[test]
+fn a_limit_ends_an_exploration() {
+    let scope = scope(2, Budget { crashes: 1, ..NO_FAULTS });
+    let report = Explorer::new(scope).run(Limit { states: 1_000 }, 100, |so_far| {
+        assert!(so_far.states < 1_100, "{so_far}");
+    });
+    assert!(!report.exhausted && report.states >= 1_000, "{report}");
+}
