@@ -4,13 +4,16 @@ use crate::time::Duration;
 
 pub use steadfast_proto::limits::*;
 
-/// Bodies below this size are copied when they are kept: they would pin a larger receive buffer (R36).
-pub const COPY_BODY_BELOW: usize = 1 << 10;
-
 /// Refused connections that prove the death of a process, with no frame between (R32).
 pub const REFUSALS_FOR_PROOF: u32 = 2;
 /// Most publishers' sessions of a group.
 pub const MAX_SESSIONS: usize = 100_000;
+/// Most topics whose heads a broker knows.
+pub const MAX_TOPICS: usize = 16_384;
+/// Most sessions in one part of a snapshot.
+pub const MAX_FOLD_SESSIONS: usize = 1_024;
+/// Most topics in one part of a snapshot.
+pub const MAX_FOLD_TOPICS: usize = 256;
 /// Most streams that a broker serves.
 pub const MAX_STREAMS: usize = 20_000;
 /// Most entries that are looked at for one stream in one step; the rest waits for the next.

@@ -114,6 +114,25 @@ pub enum Trace {
         /// The end before.
         from: Offset,
     },
+    /// The log's front was dropped: a committed entry had said so (R36).
+    Trimmed {
+        /// The start before.
+        from: Offset,
+        /// The start now.
+        to: Offset,
+    },
+    /// A follower is too far behind for the log: it is sent a snapshot (R16).
+    SnapshotBegun {
+        /// Who.
+        member: Member,
+    },
+    /// A snapshot has taken the log's place.
+    Installed {
+        /// The log's start.
+        start: Offset,
+        /// Its end, and the commit offset.
+        end: Offset,
+    },
     /// The log was dropped: the group began anew.
     Wiped {
         /// The lineage now.

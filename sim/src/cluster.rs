@@ -6,12 +6,13 @@ use crate::check::{Checks, Fact, Violation};
 use crate::fault::Fault;
 use crate::fingerprint::Fingerprint;
 use crate::network::ProcessId;
-use crate::observer::{Observer, Published, Received};
+use crate::observer::{Coverage, Observer, Published, Received};
 use crate::random::{Draws, Purpose};
 use crate::render::Renderer;
 use crate::world::{self, Life, Step, World};
 use std::fmt;
 use std::time::Duration;
+use steadfast_core::broker::retention::Retention;
 use steadfast_core::broker::{self, Broker, OnTotalLoss};
 use steadfast_core::coordination::Paths;
 use steadfast_core::discovery::{self, Discovery};
@@ -20,7 +21,7 @@ use steadfast_core::group::GroupState;
 use steadfast_core::id::{Address, Generation, Incarnation, NodeName, Nonce, PublisherId};
 use steadfast_core::limits::Timing;
 use steadfast_core::log::EntryKind;
-use steadfast_core::message;
+use steadfast_core::message::{self, History};
 use steadfast_core::node::Output;
 use steadfast_core::publisher::{self, Publisher};
 use steadfast_core::subscriber::{self, Subscriber};
@@ -54,6 +55,8 @@ pub struct Config {
     pub min_in_sync: u32,
     /// What a group does when its data is gone.
     pub on_total_loss: OnTotalLoss,
+    /// How much the brokers keep.
+    pub retention: Retention,
 }
 
 impl Default for Config {
@@ -68,6 +71,7 @@ impl Default for Config {
             timing: Timing::default(),
             min_in_sync: 1,
             on_total_loss: OnTotalLoss::Reset,
+            retention: Retention::default(),
         }
     }
 }
@@ -152,10 +156,11 @@ impl Cluster {
         let name = format!("b{number}");
         let node = NodeName::new(&name).expect("a valid name");
         let listens = address(&name);
-        let (timing, on_total_loss) = (config.timing.clone(), config.on_total_loss);
+        let (timing, on_total_loss, retention) =
+            (config.timing.clone(), config.on_total_loss, config.retention);
         let starter = move |life: &Life| {
-            let config =
-                broker::Config { timing: timing.clone(), on_total_loss, ..broker::Config::default() };
+            let timing = timing.clone();
+            let config = broker::Config { timing, on_total_loss, retention, ..broker::Config::default() };
             let boot = broker::Boot {
                 seed: life.seed(),
                 node: node.clone(),
@@ -279,6 +284,11 @@ impl Cluster {
         self.observer.received(subscriber)
     }
 
+    /// How often what a run should come to has happened.
+    pub const fn coverage(&self) -> Coverage {
+        self.observer.coverage()
+    }
+
     /// Hash of the history so far.
     pub const fn fingerprint(&self) -> Fingerprint {
         self.world.fingerprint()
@@ -388,8 +398,14 @@ impl Cluster {
     fn has_everything(&self, subscriber: ProcessId, filter: &Filter) -> bool {
         let Some(state) = self.state() else { return false };
         let received = self.received(subscriber);
-        let log = &self.checks.ledger().committed(state.history).log;
-        let from = if received.history == state.history { received.next } else { 0 };
+        let committed = self.checks.ledger().committed(state.history);
+        let log = &committed.log;
+        let from = match received.history {
+            // It will begin with what is kept.
+            none if none == History::default() => committed.log_start(),
+            known if known == state.history => received.next,
+            _ => 0,
+        };
         !log.from(from).iter().any(
             |held| matches!(&held.entry.kind, EntryKind::Batch(batch) if filter.matches(&batch.header.topic)),
         )

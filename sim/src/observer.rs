@@ -11,6 +11,7 @@ use steadfast_core::broker::{self, Broker};
 use steadfast_core::group::PrimaryId;
 use steadfast_core::id::{Epoch, Offset, PublisherId};
 use steadfast_core::link::Frame;
+use steadfast_core::log::Entry;
 use steadfast_core::message::{History, Message};
 use steadfast_core::node::Output;
 use steadfast_core::storage::{Operation, Request, Ticket};
@@ -27,6 +28,10 @@ struct Seen {
     pending: VecDeque<(Ticket, Offset)>,
     /// End of the log as requested.
     end: Offset,
+    /// Entries of a snapshot, kept aside.
+    staged: Vec<Entry>,
+    /// History, commit offset and end of what was last folded.
+    folded: (History, Offset, Offset),
 }
 
 /// What became of a publisher's records, in the order of their tickets.
@@ -58,8 +63,34 @@ pub struct Received {
     pub next: Offset,
     /// In which history.
     pub history: History,
+    /// Times that it was told of a range that retention had taken.
+    pub lost: u32,
     /// Times that the group's data was given up.
     pub lineage_changes: u32,
+}
+
+/// How often something happened that a run should come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Logs whose front was dropped.
+    pub trims: u32,
+    /// Snapshots that were begun.
+    pub begun: u32,
+    /// Snapshots that took a log's place.
+    pub installed: u32,
+    /// Ranges that a subscriber was told are lost.
+    pub lost: u32,
+}
+
+impl Coverage {
+    fn note(&mut self, trace: &Trace) {
+        match trace {
+            Trace::Trimmed { .. } => self.trims += 1,
+            Trace::SnapshotBegun { .. } => self.begun += 1,
+            Trace::Installed { .. } => self.installed += 1,
+            _ => {}
+        }
+    }
 }
 
 /// Who is who among the clients.
@@ -68,6 +99,7 @@ pub struct Observer {
     brokers: BTreeMap<ProcessId, Seen>,
     publishers: BTreeMap<ProcessId, (PublisherId, Published)>,
     subscribers: BTreeMap<ProcessId, Received>,
+    coverage: Coverage,
 }
 
 /// The payload of a publisher's record. Every one is unique in its run.
@@ -109,6 +141,11 @@ impl Observer {
         &self.subscribers[&process]
     }
 
+    /// What has happened so far.
+    pub const fn coverage(&self) -> Coverage {
+        self.coverage
+    }
+
     /// Shows one step to the checkers.
     ///
     /// # Errors
@@ -135,6 +172,9 @@ impl Observer {
             self.broker(broker, step, checks)?;
         }
         for output in &step.outputs {
+            if let Output::Trace(trace) = output {
+                self.coverage.note(trace);
+            }
             match output {
                 Output::Event(Event::Broker(broker::Event::Halted(reason))) => {
                     return Err(unexpected(format!("{} halted: {reason:?}", world.name(step.process))));
@@ -170,6 +210,7 @@ impl Observer {
             seen.committed = (history, commit);
             checks.observe(&Fact::Committed { process: &seen.process, history, commit })?;
         }
+        seen.fold(history, broker, checks)?;
         let leads = broker.leads().map(|epoch| (history, epoch));
         if seen.leads != leads {
             seen.leads = leads;
@@ -231,7 +272,15 @@ impl Observer {
                     payloads: &payloads,
                 })
             }
+            subscriber::Event::Connected { at, .. } if received.history == History::default() => {
+                (received.history, received.next) = (at.history(), at.position.offset);
+                let (history, at) = (received.history, received.next);
+                checks.observe(&Fact::Began { subscriber, history, at })
+            }
             subscriber::Event::Lost { from, to, .. } => {
+                received.lost += 1;
+                self.coverage.lost += 1;
+                received.next = *to;
                 checks.observe(&Fact::Missed { subscriber, from: *from, to: *to })
             }
             subscriber::Event::LineageChanged { to, .. } => {
@@ -250,7 +299,31 @@ impl Observer {
 impl Seen {
     fn new(process: &PrimaryId) -> Self {
         let process = process.clone();
-        Self { process, committed: Default::default(), leads: None, pending: VecDeque::new(), end: 0 }
+        Self {
+            process,
+            committed: Default::default(),
+            leads: None,
+            pending: VecDeque::new(),
+            end: 0,
+            staged: Vec::new(),
+            folded: Default::default(),
+        }
+    }
+
+    fn fold(&mut self, history: History, broker: &Broker, checks: &mut Checks) -> Result<(), Violation> {
+        let replica = broker.replica();
+        let folded = (history, replica.commit(), replica.log().end());
+        if std::mem::replace(&mut self.folded, folded) == folded {
+            return Ok(());
+        }
+        checks.observe(&Fact::Folded {
+            member: &self.process.member,
+            history,
+            commit: replica.commit(),
+            base: replica.sessions().base(),
+            overlay: replica.sessions().overlay(),
+            topics: replica.topics(),
+        })
     }
 
     fn request(&mut self, history: History, request: &Request, checks: &mut Checks) -> Result<(), Violation> {
@@ -265,6 +338,19 @@ impl Seen {
             Operation::Truncate(to) => {
                 checks.observe(&Fact::Truncated { member, to: *to })?;
                 self.end = checks.ledger().replica(member).map_or(0, |replica| replica.log.end());
+            }
+            Operation::Trim(to) => checks.observe(&Fact::Trimmed { member, to: *to })?,
+            Operation::Stage { anew, entries } => {
+                if *anew {
+                    self.staged.clear();
+                }
+                self.staged.extend_from_slice(entries);
+            }
+            Operation::Install(fold) => {
+                let entries = &std::mem::take(&mut self.staged);
+                checks.observe(&Fact::Installed { member, history, start: fold.start, entries })?;
+                self.end = fold.end;
+                self.pending.iter_mut().for_each(|(_, end)| *end = 0);
             }
             Operation::Wipe => {
                 checks.observe(&Fact::Wiped(member))?;

@@ -2,6 +2,7 @@
 //! and who is silent (R7–R9, R12, R13, R17).
 
 use super::replica::Replica;
+use super::snapshot::Transfer;
 use crate::group::GroupState;
 use crate::id::{BrokerIdentity, Epoch, Member, Offset};
 use crate::limits::{
@@ -9,9 +10,10 @@ use crate::limits::{
 };
 use crate::link::LinkId;
 use crate::log::Entry;
-use crate::message::{Message, Replicate};
+use crate::message::{Message, Replicate, SnapshotPart};
 use crate::node::Outbox;
 use crate::time::{Duration, Instant};
+use crate::trace::Trace;
 use crate::wire;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -26,6 +28,10 @@ pub struct Follower {
     matched: Option<Offset>,
     /// What to send next.
     next: Offset,
+    /// A snapshot under way; then nothing else is sent.
+    transfer: Option<Transfer>,
+    /// Snapshots begun so far.
+    snapshots: u64,
     /// Ends and sizes of the frames under way.
     in_flight: VecDeque<(Offset, u64)>,
     in_flight_bytes: u64,
@@ -77,7 +83,7 @@ impl Follower {
 
     /// Whether everything up to the log's end is on its way or acknowledged.
     pub const fn has_been_sent(&self, end: Offset) -> bool {
-        self.next == end
+        self.next == end && self.transfer.is_none()
     }
 
     fn has_room(&self) -> bool {
@@ -86,12 +92,28 @@ impl Follower {
 
     fn rewind(&mut self, to: Offset) {
         self.next = to;
+        self.transfer = None;
         self.in_flight.clear();
         self.in_flight_bytes = 0;
     }
 
+    /// R16: below the log's start there is nothing to send; a snapshot takes its place.
+    fn begin_transfer<E>(&mut self, replica: &Replica, out: &mut Outbox<E>) {
+        if self.next < replica.log().start() && self.transfer.is_none() {
+            self.rewind(self.next);
+            self.snapshots += 1;
+            self.transfer = Some(Transfer::new(self.snapshots));
+            out.trace(Trace::SnapshotBegun { member: self.identity.member.clone() });
+        }
+    }
+
     /// Sends what it has not got, as far as its window goes.
     fn send_entries<E>(&mut self, now: Instant, from: (&Replica, &Sender), out: &mut Outbox<E>) {
+        self.begin_transfer(from.0, out);
+        if let (Some(transfer), Some(link)) = (&mut self.transfer, self.link) {
+            transfer.send(link, from, out);
+            return;
+        }
         while self.link.is_some() && self.next < from.0.log().end() && self.has_room() {
             let (mut entries, mut bytes) = (Vec::new(), 0);
             for entry in from.0.log().iter_from(self.next) {
@@ -117,6 +139,11 @@ impl Follower {
         out: &mut Outbox<E>,
     ) {
         let Some(link) = self.link else { return };
+        self.begin_transfer(replica, out);
+        self.spoke = now;
+        if let Some(transfer) = &self.transfer {
+            return transfer.heartbeat(link, replica, sender, out);
+        }
         let previous_epoch = replica.log().epoch_before(self.next);
         let replicate = Replicate {
             sender: sender.identity.clone(),
@@ -128,7 +155,6 @@ impl Follower {
             entries,
         };
         out.transmit(link, wire::encode(&Message::Replicate(replicate)));
-        self.spoke = now;
     }
 
     fn acknowledge(&mut self, now: Instant, matched: Offset, end: Offset) {
@@ -162,6 +188,8 @@ impl Followers {
             link: Some(link),
             matched: before.as_ref().and_then(|before| before.matched),
             next: common,
+            transfer: None,
+            snapshots: before.as_ref().map_or(0, |before| before.snapshots),
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             heard: now,
@@ -217,6 +245,27 @@ impl Followers {
         follower.acknowledge(now, matched, from.0.log().end());
         follower.send_entries(now, from, out);
         true
+    }
+
+    /// Parts of a snapshot have arrived. After the last one ordinary replication goes on.
+    pub fn acknowledge_part<E>(
+        &mut self,
+        now: Instant,
+        (link, part): (LinkId, &SnapshotPart),
+        from: (&Replica, &Sender),
+        out: &mut Outbox<E>,
+    ) {
+        let follower = self.0.get_mut(&part.sender.member);
+        let Some(follower) = follower.filter(|follower| follower.link == Some(link)) else { return };
+        follower.heard = now;
+        let Some(transfer) = &mut follower.transfer else { return };
+        if transfer.acknowledge(part.snapshot, part.part) > 0 {
+            follower.progressed = now;
+        }
+        if let Some(cut) = transfer.completed() {
+            follower.rewind(cut);
+        }
+        follower.send_entries(now, from, out);
     }
 
     /// The follower's log does not fit what it was sent: begin again where they part. Every frame under

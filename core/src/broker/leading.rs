@@ -132,10 +132,10 @@ impl Broker {
             .take_while(|entry| entry.end() <= to)
             .filter_map(|entry| match &entry.kind {
                 EntryKind::Batch(batch) => Some(batch.header.publisher),
-                EntryKind::EpochStart | EntryKind::SessionOpen { .. } => None,
+                EntryKind::EpochStart | EntryKind::SessionOpen { .. } | EntryKind::Trim { .. } => None,
             })
             .collect();
-        self.replica.advance_commit(to);
+        self.replica.advance_commit(to, &mut self.io.out);
         // R4: what depends on the commit offset waits for the epoch's first record.
         let commit = self.replica.commit();
         if commit <= primary.start() {
@@ -157,6 +157,7 @@ impl Broker {
         // R13: when commits have waited long enough for a follower, nothing else may come to say so.
         self.advance_commit(now);
         self.change_in_sync_set(now);
+        self.retain(now);
         let Role::Primary(primary) = &mut self.role else { return };
         if !primary.silent {
             let from = (&self.replica, primary.epoch());

@@ -39,6 +39,8 @@ pub struct Primary {
     /// Where each publisher's acknowledgements go.
     pub(super) publishers: BTreeMap<PublisherId, LinkId>,
     pub(super) opens: VecDeque<PendingOpen>,
+    /// Where the last decision to trim stands in the log.
+    pub(super) trim: Option<Offset>,
     /// A follower that is about to catch up: commits wait for it, so that it can (R13).
     pub(super) joining: Option<Joining>,
 }
@@ -69,6 +71,7 @@ impl Primary {
             delivery: Delivery::new(timing.client_heartbeat),
             publishers: BTreeMap::new(),
             opens: VecDeque::new(),
+            trim: None,
             joining: None,
         }
     }

@@ -124,9 +124,11 @@ impl Broker {
     }
 
     /// Stamps offsets and the epoch on new entries, appends and replicates them.
-    fn append(&mut self, now: Instant, kinds: Vec<EntryKind>) {
+    pub(super) fn append(&mut self, now: Instant, kinds: Vec<EntryKind>) {
         let Some(epoch) = self.leads() else { return };
-        let mut offset: Offset = self.replica.log().end();
+        let from: Offset = self.replica.log().end();
+        let mut offset = from;
+        let batches = kinds.iter().any(|kind| matches!(kind, EntryKind::Batch(_)));
         let stamp = |kind| {
             let entry = Entry { offset, epoch, kind };
             offset = entry.end();
@@ -135,6 +137,9 @@ impl Broker {
         let entries: Vec<Entry> = kinds.into_iter().map(stamp).collect();
         let all = self.replica.append(entries, &mut self.io.out);
         assert!(all, "R28: only entries that continue their session are stamped");
+        if batches {
+            self.note_age(now, from);
+        }
         self.replicate(now);
     }
 

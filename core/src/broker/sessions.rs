@@ -27,6 +27,11 @@ impl SessionTable {
         self.0.get(&publisher)
     }
 
+    /// All sessions, by publisher.
+    pub fn iter(&self) -> impl Iterator<Item = (&PublisherId, &Session)> {
+        self.0.iter()
+    }
+
     /// Number of sessions.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -37,10 +42,20 @@ impl SessionTable {
         self.0.is_empty()
     }
 
+    /// The publisher with the highest identity.
+    pub(super) fn last(&self) -> Option<PublisherId> {
+        self.0.last_key_value().map(|(publisher, _)| *publisher)
+    }
+
+    /// Enters a session as it is.
+    pub(super) fn insert(&mut self, publisher: PublisherId, session: Session) {
+        self.0.insert(publisher, session);
+    }
+
     /// Whether the entry continues this fold: a batch its session, a session its publisher's last.
     pub fn admits(&self, entry: &Entry) -> bool {
         match &entry.kind {
-            EntryKind::EpochStart => true,
+            EntryKind::EpochStart | EntryKind::Trim { .. } => true,
             EntryKind::SessionOpen { publisher, incarnation, .. } => {
                 *incarnation == self.get(*publisher).map_or(0, |session| session.incarnation) + 1
             }
@@ -54,7 +69,7 @@ impl SessionTable {
     /// Folds one more entry in.
     fn apply(&mut self, entry: &Entry) {
         match &entry.kind {
-            EntryKind::EpochStart => {}
+            EntryKind::EpochStart | EntryKind::Trim { .. } => {}
             EntryKind::SessionOpen { publisher, incarnation, nonce } => {
                 let session = Session { incarnation: *incarnation, nonce: *nonce, last_sequence: 0 };
                 self.0.insert(*publisher, session);
@@ -76,6 +91,11 @@ pub struct Sessions {
 }
 
 impl Sessions {
+    /// Both are this fold: nothing is uncommitted.
+    pub fn settled(table: SessionTable) -> Self {
+        Self { overlay: table.clone(), base: table }
+    }
+
     /// The fold of the committed prefix.
     pub const fn base(&self) -> &SessionTable {
         &self.base

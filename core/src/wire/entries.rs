@@ -113,6 +113,7 @@ fn encode_entry(entry: &Entry, parts: &mut Vec<Bytes>) -> proto::Entry {
             incarnation: *incarnation,
             nonce: encode_id(nonce.0),
         }),
+        EntryKind::Trim { to } => Kind::Trim(proto::Trim { to: *to }),
     };
     proto::Entry { offset: entry.offset, epoch: entry.epoch, kind: Some(kind) }
 }
@@ -147,6 +148,10 @@ fn decode_entry(entry: proto::Entry, bodies: &mut Bodies, check: BodyCheck) -> R
             incarnation: positive(open.incarnation)?,
             nonce: Nonce(decode_id(open.nonce)?),
         },
+        Kind::Trim(proto::Trim { to }) => {
+            ensure(to <= entry.offset)?;
+            EntryKind::Trim { to }
+        }
     };
     let entry = Entry { offset: number(entry.offset)?, epoch: positive(entry.epoch)?, kind };
     number(entry.end())?;

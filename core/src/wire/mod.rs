@@ -3,8 +3,8 @@
 //! Decoding checks everything that needs no state: version, limits, presence, order, lengths and
 //! checksums. The bodies of batches are moved, never copied. Two parties look at them:
 //!
-//! - A broker takes no bad batch into its log (R28): a [`Message::Publish`] or [`Message::Replicate`]
-//!   with a body that does not match its header is rejected.
+//! - A broker takes no bad batch into its log (R28): a [`Message::Publish`], [`Message::Replicate`]
+//!   or [`Message::SnapshotRecords`] with a body that does not match its header is rejected.
 //! - A subscriber loses only the bad batch (R31): a [`Message::Deliver`] decodes whatever its bodies
 //!   hold, and [`records::Records::decode`] says of each one whether it can be used. Were the frame
 //!   dropped, the stream would have a hole, be opened again at the same place, and never get past it.
@@ -19,6 +19,7 @@ mod publishing;
 pub mod records;
 mod replication;
 mod routing;
+mod snapshots;
 mod streaming;
 mod tree_data;
 
@@ -57,6 +58,9 @@ fn encode_message(message: &Message, parts: &mut Vec<Bytes>) -> Wire {
         Message::Replicate(replicate) => Wire::Replicate(replication::encode_replicate(replicate, parts)),
         Message::ReplicateAck(ack) => Wire::ReplicateAck(replication::encode_replicate_ack(ack)),
         Message::ReplicateNack(nack) => Wire::ReplicateNack(replication::encode_replicate_nack(nack)),
+        Message::SnapshotRecords(records) => Wire::SnapshotRecords(snapshots::encode_records(records, parts)),
+        Message::SnapshotFold(fold) => Wire::SnapshotFold(snapshots::encode_fold(fold)),
+        Message::SnapshotAck(ack) => Wire::SnapshotAck(snapshots::encode_ack(ack)),
         Message::OpenSession(open) => Wire::OpenSession(publishing::encode_open_session(open)),
         Message::SessionOpened(opened) => Wire::SessionOpened(publishing::encode_session_opened(opened)),
         Message::Publish(publish) => Wire::Publish(publishing::encode_publish(publish, parts)),
@@ -153,6 +157,11 @@ fn decode_message(message: Wire, bodies: &mut Bodies) -> Result<Message, Rejecti
         Wire::Replicate(replicate) => Message::Replicate(replication::decode_replicate(replicate, bodies)?),
         Wire::ReplicateAck(ack) => Message::ReplicateAck(replication::decode_replicate_ack(ack)?),
         Wire::ReplicateNack(nack) => Message::ReplicateNack(replication::decode_replicate_nack(nack)?),
+        Wire::SnapshotRecords(records) => {
+            Message::SnapshotRecords(snapshots::decode_records(records, bodies)?)
+        }
+        Wire::SnapshotFold(fold) => Message::SnapshotFold(snapshots::decode_fold(fold)?),
+        Wire::SnapshotAck(ack) => Message::SnapshotAck(snapshots::decode_ack(ack)?),
         Wire::OpenSession(open) => Message::OpenSession(publishing::decode_open_session(open)?),
         Wire::SessionOpened(opened) => Message::SessionOpened(publishing::decode_session_opened(opened)?),
         Wire::Publish(publish) => Message::Publish(publishing::decode_publish(&publish, bodies)?),

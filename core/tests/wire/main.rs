@@ -7,4 +7,5 @@ mod records;
 mod rejections;
 mod round_trip;
 mod samples;
+mod snapshots;
 mod strategies;
