@@ -10,6 +10,7 @@ use crate::id::{
 };
 use crate::log::{Batch, Entry, EpochEnd};
 use crate::time::Duration;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -34,9 +35,9 @@ pub enum Message {
     /// Backup to a primary it does not follow, or whose entries do not fit.
     ReplicateNack(ReplicateNack),
     /// Primary to backup: entries of a snapshot.
-    SnapshotRecords(SnapshotRecords),
+    SnapshotRecords(Box<SnapshotRecords>),
     /// Primary to backup: what a snapshot's entries do not say.
-    SnapshotFold(SnapshotFold),
+    SnapshotFold(Box<SnapshotFold>),
     /// Backup to primary: so much of a snapshot has come.
     SnapshotAck(SnapshotAck),
     /// Publisher to primary: begin or resume a session.

@@ -148,6 +148,11 @@ pub enum Trace {
         /// Which limit.
         limit: Limit,
     },
+    /// Publishers are held back for a follower that could not catch up otherwise, or are no more (R17).
+    Throttled {
+        /// For whom.
+        member: Option<Member>,
+    },
     /// A publisher's session was opened or resumed.
     SessionOpened {
         /// Whose.
@@ -263,6 +268,8 @@ pub enum Limit {
     LogBytes,
     /// Too much waits for in-sync members.
     UncommittedBytes,
+    /// A follower is catching up (R17).
+    Learner,
     /// Too many sessions.
     Sessions,
     /// Too many streams.

@@ -151,6 +151,8 @@ fn trace_text(trace: &Trace) -> String {
         Trace::Trimmed { from, to } => format!("trims its log from {from} to {to}"),
         Trace::SnapshotBegun { member } => format!("sends {} a snapshot", member.node),
         Trace::Installed { start, end } => format!("installs a snapshot {start}..{end}"),
+        Trace::Throttled { member: Some(member) } => format!("holds publishers back for {}", member.node),
+        Trace::Throttled { member: None } => "holds publishers back no more".to_owned(),
         Trace::Wiped { lineage } => format!("begins lineage {lineage}"),
         Trace::Registered { .. } => "registered".to_owned(),
         Trace::Routed { epoch, primary, .. } => format!("route e{epoch} {}", endpoint(primary.as_ref())),

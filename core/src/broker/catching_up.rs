@@ -23,7 +23,7 @@ impl Broker {
         }
         entries.iter_mut().for_each(Entry::unpin);
         // The primary's log may exceed its limit by what it has not refused in time.
-        let limit = self.config.log_bytes + self.config.uncommitted_bytes;
+        let limit = self.config.log_bytes.saturating_add(self.config.uncommitted_bytes);
         let Role::Backup(backup) = &mut self.role else { return };
         let Some(staging) = &mut backup.staging else { return };
         match staging.take_records((from, previous_epoch), &entries, limit) {

@@ -35,6 +35,8 @@ pub struct Follower {
     /// Ends and sizes of the frames under way.
     in_flight: VecDeque<(Offset, u64)>,
     in_flight_bytes: u64,
+    /// Body bytes acknowledged so far.
+    delivered: u64,
     heard: Instant,
     progressed: Instant,
     spoke: Instant,
@@ -79,6 +81,11 @@ impl Follower {
     /// End of what it has verified in this epoch, if it has acknowledged anything.
     pub const fn matched(&self) -> Option<Offset> {
         self.matched
+    }
+
+    /// Body bytes that it has acknowledged so far.
+    pub const fn delivered(&self) -> u64 {
+        self.delivered
     }
 
     /// Whether everything up to the log's end is on its way or acknowledged.
@@ -167,6 +174,7 @@ impl Follower {
         self.matched = Some(self.matched.map_or(matched, |before| before.max(matched)));
         while let Some((_, bytes)) = self.in_flight.pop_front_if(|(end, _)| *end <= matched) {
             self.in_flight_bytes -= bytes;
+            self.delivered += bytes;
         }
     }
 }
@@ -192,6 +200,7 @@ impl Followers {
             snapshots: before.as_ref().map_or(0, |before| before.snapshots),
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
+            delivered: before.as_ref().map_or(0, |before| before.delivered),
             heard: now,
             progressed: before.map_or(now, |before| before.progressed),
             spoke: now,
@@ -259,8 +268,10 @@ impl Followers {
         let Some(follower) = follower.filter(|follower| follower.link == Some(link)) else { return };
         follower.heard = now;
         let Some(transfer) = &mut follower.transfer else { return };
-        if transfer.acknowledge(part.snapshot, part.part) > 0 {
+        let bytes = transfer.acknowledge(part.snapshot, part.part);
+        if bytes > 0 {
             follower.progressed = now;
+            follower.delivered += bytes;
         }
         if let Some(cut) = transfer.completed() {
             follower.rewind(cut);

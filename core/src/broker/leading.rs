@@ -158,6 +158,7 @@ impl Broker {
         self.advance_commit(now);
         self.change_in_sync_set(now);
         self.retain(now);
+        self.throttle(now);
         let Role::Primary(primary) = &mut self.role else { return };
         if !primary.silent {
             let from = (&self.replica, primary.epoch());

@@ -22,6 +22,7 @@ mod roles;
 pub mod sessions;
 pub mod snapshot;
 mod streaming;
+pub mod throttle;
 pub mod topics;
 
 use crate::coordination::registry::{Registry, Update, group_changed};
@@ -276,8 +277,8 @@ impl Broker {
             Message::Replicate(replicate) => self.handle_replicate(now, link, replicate),
             Message::ReplicateAck(ack) => self.handle_ack(now, link, &ack),
             Message::ReplicateNack(nack) => self.handle_nack(now, link, &nack),
-            Message::SnapshotRecords(records) => self.handle_snapshot_records(now, link, records),
-            Message::SnapshotFold(fold) => self.handle_snapshot_fold(now, link, fold),
+            Message::SnapshotRecords(records) => self.handle_snapshot_records(now, link, *records),
+            Message::SnapshotFold(fold) => self.handle_snapshot_fold(now, link, *fold),
             Message::SnapshotAck(ack) => self.handle_snapshot_ack(now, link, &ack),
             Message::OpenSession(request) => self.handle_open_session(now, link, &request),
             Message::Publish(publish) => self.handle_publish(now, link, publish),

@@ -3,6 +3,7 @@
 use super::delivery::Delivery;
 use super::followers::{Followers, Sender};
 use super::probes::Probes;
+use super::throttle::Throttle;
 use crate::id::{BrokerIdentity, Epoch, Member, Offset, PublisherId};
 use crate::limits::Timing;
 use crate::link::{LinkId, LinkStatus};
@@ -41,6 +42,7 @@ pub struct Primary {
     pub(super) opens: VecDeque<PendingOpen>,
     /// Where the last decision to trim stands in the log.
     pub(super) trim: Option<Offset>,
+    pub(super) throttle: Throttle,
     /// A follower that is about to catch up: commits wait for it, so that it can (R13).
     pub(super) joining: Option<Joining>,
 }
@@ -72,6 +74,7 @@ impl Primary {
             publishers: BTreeMap::new(),
             opens: VecDeque::new(),
             trim: None,
+            throttle: Throttle::default(),
             joining: None,
         }
     }

@@ -104,6 +104,9 @@ impl Broker {
             taken.push(EntryKind::Batch(batch));
         }
         if !taken.is_empty() {
+            if let Role::Primary(primary) = &mut self.role {
+                primary.throttle.spend(more);
+            }
             self.append(now, taken);
         }
         if let Some((expect, limit)) = refused {
@@ -118,6 +121,8 @@ impl Broker {
             Some(Limit::LogBytes)
         } else if self.replica.uncommitted_bytes() + more >= self.config.uncommitted_bytes {
             Some(Limit::UncommittedBytes)
+        } else if matches!(&self.role, Role::Primary(primary) if primary.throttle.is_exhausted(more)) {
+            Some(Limit::Learner)
         } else {
             None
         }

@@ -18,6 +18,7 @@ use crate::message::{Message, SnapshotFold, SnapshotPart, SnapshotRecords};
 use crate::node::Outbox;
 use crate::trace::Rejection;
 use crate::wire;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::{self, Vec};
 
@@ -112,7 +113,7 @@ impl Transfer {
     pub fn heartbeat<E>(&self, link: LinkId, replica: &Replica, sender: &Sender, out: &mut Outbox<E>) {
         let part = self.part(replica, sender);
         let beat = SnapshotRecords { part, from: 0, previous_epoch: 0, entries: Vec::new() };
-        out.transmit(link, wire::encode(&Message::SnapshotRecords(beat)));
+        out.transmit(link, wire::encode(&Message::SnapshotRecords(Box::new(beat))));
     }
 
     fn part(&self, replica: &Replica, sender: &Sender) -> SnapshotPart {
@@ -138,7 +139,8 @@ impl Transfer {
         let previous_epoch = replica.log().epoch_before(from);
         let previous_epoch = previous_epoch.expect("a snapshot is sent from the log's start on");
         let part = self.part(replica, sender);
-        (Message::SnapshotRecords(SnapshotRecords { part, from, previous_epoch, entries }), bytes as u64)
+        let records = SnapshotRecords { part, from, previous_epoch, entries };
+        (Message::SnapshotRecords(Box::new(records)), bytes as u64)
     }
 
     fn fold(&mut self, replica: &Replica, sender: &Sender) -> Message {
@@ -148,7 +150,8 @@ impl Transfer {
         let topics: Vec<_> = fold.topics.by_ref().take(MAX_FOLD_TOPICS).collect();
         fold.sent = fold.sessions.len() == 0 && fold.topics.len() == 0;
         let (cut, log_start, last) = (fold.cut, fold.log_start, fold.sent);
-        Message::SnapshotFold(SnapshotFold { part, cut, log_start, sessions, topics, last })
+        let fold = SnapshotFold { part, cut, log_start, sessions, topics, last };
+        Message::SnapshotFold(Box::new(fold))
     }
 }
 

@@ -26,6 +26,7 @@ mod tree_data;
 use crate::link::Frame;
 use crate::message::{Lookup, Message};
 use crate::trace::Rejection;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use entries::Bodies;
@@ -158,9 +159,9 @@ fn decode_message(message: Wire, bodies: &mut Bodies) -> Result<Message, Rejecti
         Wire::ReplicateAck(ack) => Message::ReplicateAck(replication::decode_replicate_ack(ack)?),
         Wire::ReplicateNack(nack) => Message::ReplicateNack(replication::decode_replicate_nack(nack)?),
         Wire::SnapshotRecords(records) => {
-            Message::SnapshotRecords(snapshots::decode_records(records, bodies)?)
+            Message::SnapshotRecords(Box::new(snapshots::decode_records(records, bodies)?))
         }
-        Wire::SnapshotFold(fold) => Message::SnapshotFold(snapshots::decode_fold(fold)?),
+        Wire::SnapshotFold(fold) => Message::SnapshotFold(Box::new(snapshots::decode_fold(fold)?)),
         Wire::SnapshotAck(ack) => Message::SnapshotAck(snapshots::decode_ack(ack)?),
         Wire::OpenSession(open) => Message::OpenSession(publishing::decode_open_session(open)?),
         Wire::SessionOpened(opened) => Message::SessionOpened(publishing::decode_session_opened(opened)?),

@@ -1,6 +1,7 @@
 //! A broker alone, with a scripted coordination tree and scripted peers: what hostile, confused or
 //! unlucky neighbours may do to it, and the rules that are hard to meet by chance.
 
+mod retention;
 mod world;
 
 use std::time::Duration;

@@ -167,12 +167,17 @@ impl World {
 
     /// The broker follows `b`, which leads epoch 1, on the link that it returns; in sync or not.
     pub fn backup(in_sync: bool) -> (Self, LinkId) {
+        Self::backup_with(in_sync, Config::default())
+    }
+
+    /// As [`World::backup`], with these settings.
+    pub fn backup_with(in_sync: bool, config: Config) -> (Self, LinkId) {
         let mut state = GroupState::bootstrap(HISTORY.group_id, member("b", 2), 1, Nonce(0));
         state = state.promote(&process("b", 2), Nonce(1));
         if in_sync {
             state = state.expand(&member("a", 1), Nonce(2));
         }
-        let mut world = Self::start(&state, Config::default());
+        let mut world = Self::start(&state, config);
         world.register("b", 2);
         world.connect();
         world.run(100);

@@ -169,20 +169,20 @@ pub fn snapshot_records() -> Message {
     let mut entries = entries().split_off(1);
     entries.push(Entry { offset: 306, epoch: 5, kind: EntryKind::Trim { to: 301 } });
     let part = snapshot_part("broker-1", 0);
-    Message::SnapshotRecords(SnapshotRecords { part, from: 301, previous_epoch: 4, entries })
+    Message::SnapshotRecords(Box::new(SnapshotRecords { part, from: 301, previous_epoch: 4, entries }))
 }
 
 pub fn snapshot_fold() -> Message {
     let session = |incarnation, last_sequence| Session { incarnation, nonce: NONCE, last_sequence };
     let head = |topic, end, records| (Topic::new(topic).unwrap(), TopicHead { end, records });
-    Message::SnapshotFold(SnapshotFold {
+    Message::SnapshotFold(Box::new(SnapshotFold {
         part: snapshot_part("broker-1", 1),
         cut: 307,
         log_start: 302,
         sessions: vec![(PublisherId(1), session(1, 0)), (PUBLISHER, session(3, 4))],
         topics: vec![head("a.b", 305, 3), head("weather.basel", 306, 300)],
         last: true,
-    })
+    }))
 }
 
 fn brokers() -> Vec<(&'static str, Message)> {

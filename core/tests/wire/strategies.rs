@@ -191,7 +191,7 @@ fn snapshot_records() -> impl Strategy<Value = Message> {
         |(mut part, from, previous_epoch, above, kinds)| {
             let entries = chain(from, previous_epoch, kinds);
             part.epoch = entries.last().map_or(previous_epoch, |last| last.epoch) + above;
-            Message::SnapshotRecords(SnapshotRecords { part, from, previous_epoch, entries })
+            Message::SnapshotRecords(Box::new(SnapshotRecords { part, from, previous_epoch, entries }))
         },
     )
 }
@@ -213,7 +213,7 @@ fn snapshot_fold() -> impl Strategy<Value = Message> {
             };
             let sessions = sessions.into_iter().map(|(id, session)| (PublisherId(id), session)).collect();
             let topics = topics.into_iter().map(|(topic, row)| (topic, head(row))).collect();
-            Message::SnapshotFold(SnapshotFold { part, cut, log_start, sessions, topics, last })
+            Message::SnapshotFold(Box::new(SnapshotFold { part, cut, log_start, sessions, topics, last }))
         },
     )
 }

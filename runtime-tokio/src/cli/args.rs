@@ -1,5 +1,6 @@
 //! The command line.
 
+use super::retention::RetentionArgs;
 use super::text;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -181,6 +182,8 @@ pub struct BrokerArgs {
     /// Memory for the log; a full log refuses records
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = text::bytes)]
     pub log_limit: u64,
+    #[command(flatten)]
+    pub retention: RetentionArgs,
     /// What to do when no process holds the acknowledged records any more
     #[arg(long, value_enum, value_name = "WHAT", default_value = "reset")]
     pub on_total_loss: TotalLoss,

@@ -11,6 +11,7 @@ mod lines;
 mod node;
 mod process;
 mod publish;
+mod retention;
 mod service;
 mod signals;
 mod subscribe;

@@ -18,9 +18,11 @@ use steadfast_tokio::nodes::{BrokerOptions, DiscoveryOptions, start_broker, star
 pub async fn broker(args: BrokerArgs) -> Result<(), Failure> {
     let service = Service::from(&args.service);
     check_dialable(&args.listen)?;
+    let retention = args.retention.retention(args.log_limit)?;
     service.probe(args.service.connect_timeout).await?;
     let config = broker::Config {
         timing: args.service.timing(args.suspicion),
+        retention,
         log_bytes: args.log_limit,
         on_total_loss: match args.on_total_loss {
             TotalLoss::Reset => OnTotalLoss::Reset,
