@@ -132,7 +132,7 @@ pub struct EpochEnd {
 }
 
 /// Memory that an entry takes besides its body, in bytes; a round figure.
-const ENTRY_OVERHEAD: u64 = 256;
+pub const ENTRY_OVERHEAD: u64 = 256;
 
 /// The log of one lineage, in memory.
 #[derive(Clone, Debug, Default)]

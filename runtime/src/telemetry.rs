@@ -60,6 +60,9 @@ pub const fn level(trace: &Trace) -> Level {
         | Trace::BecameBackup { .. }
         | Trace::SteppedDown { .. }
         | Trace::SpokeAgain
+        | Trace::SnapshotBegun { .. }
+        | Trace::Installed { .. }
+        | Trace::Throttled { .. }
         | Trace::GroupCreated { .. }
         | Trace::GroupChanged { .. }
         | Trace::DiscoveryLeads { .. }

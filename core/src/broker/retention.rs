@@ -5,7 +5,7 @@
 use super::Broker;
 use super::replica::Replica;
 use crate::id::Offset;
-use crate::log::{Entry, EntryKind};
+use crate::log::{ENTRY_OVERHEAD, Entry, EntryKind};
 use crate::time::{Duration, Instant};
 use alloc::collections::VecDeque;
 use alloc::vec;
@@ -15,7 +15,7 @@ use alloc::vec;
 pub struct Retention {
     /// Memory of the log, in bytes: bodies and a fixed share per entry.
     pub bytes: Option<u64>,
-    /// Records, control entries counted as one each.
+    /// Records, control entries counted as one each. A batch that lies partly within is kept whole.
     pub records: Option<u64>,
     /// Time since a broker appended it.
     pub age: Option<Duration>,
@@ -27,8 +27,8 @@ impl Default for Retention {
     }
 }
 
-/// Where a limit is exceeded, this share of it is dropped besides: a trim pays only when it drops more
-/// than itself.
+/// Where a limit is exceeded, this share of it is dropped besides, and at least what the decision takes
+/// itself: not every batch shall lead to a decision.
 const STEP: u64 = 16;
 
 /// Batches that were appended within one step of time.
@@ -79,7 +79,7 @@ impl Retention {
         if let Some(limit) = self.bytes.filter(|limit| log.bytes() > *limit) {
             let mut kept = log.bytes();
             let surplus = |entry: &&Entry| {
-                let more = kept > limit - limit / STEP;
+                let more = kept > limit.saturating_sub((limit / STEP).max(ENTRY_OVERHEAD));
                 kept -= entry.weight();
                 more
             };
@@ -87,7 +87,7 @@ impl Retention {
             to = dropped.map_or(to, Entry::end);
         }
         if let Some(limit) = self.records.filter(|limit| log.end() - log.start() > *limit) {
-            to = to.max(log.end() - (limit - limit / STEP));
+            to = to.max(log.end() - limit.saturating_sub((limit / STEP).max(1)));
         }
         if let Some(age) = self.age {
             to = to.max(ages.expired(now, age));

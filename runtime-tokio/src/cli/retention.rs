@@ -52,16 +52,18 @@ impl RetentionArgs {
     }
 }
 
+const AGE: &str = "write for example 30m, 12h or 7d; at most 3650d";
+
 /// A duration in days and hours, too.
 fn age(value: &str) -> Result<Duration, String> {
     let hours = match (value.strip_suffix('d'), value.strip_suffix('h')) {
         (Some(days), _) => days.parse::<u32>().ok().and_then(|days| days.checked_mul(24)),
         (None, Some(hours)) => hours.parse().ok(),
-        (None, None) => return text::duration(value),
+        (None, None) => return text::duration(value).map_err(|_| AGE.to_owned()),
     };
     match hours {
         Some(hours @ 1..=87_600) => Ok(Duration::from_secs(u64::from(hours) * 3_600)),
-        _ => Err("write for example 30m, 12h or 7d; at most 3650d".into()),
+        _ => Err(AGE.to_owned()),
     }
 }
 

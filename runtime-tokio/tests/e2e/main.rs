@@ -7,6 +7,7 @@ mod demo;
 mod files;
 mod hostile;
 mod nodes;
+mod retention;
 #[path = "../support/zookeeper.rs"]
 #[allow(dead_code, reason = "every test file uses its part")]
 mod zookeeper;

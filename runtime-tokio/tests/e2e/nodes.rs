@@ -209,12 +209,17 @@ impl Service {
 pub struct Cluster {
     pub brokers: Vec<Node>,
     pub discovery: Node,
-    _service: Service,
+    service: Service,
 }
 
 impl Cluster {
     /// Starts it and waits until there is a primary and every other broker is in sync.
     pub fn start(service: Service, brokers: usize) -> Self {
+        Self::start_with(service, brokers, &[])
+    }
+
+    /// As [`Cluster::start`]; the brokers get these arguments besides.
+    pub fn start_with(service: Service, brokers: usize, more: &[&str]) -> Self {
         let common = service.args();
         let with = |args: &[&str]| -> Vec<String> {
             args.iter().map(|&arg| arg.to_owned()).chain(common.iter().cloned()).collect()
@@ -225,10 +230,23 @@ impl Cluster {
         };
         let discovery = start("discovery", &["discovery"]);
         let names: Vec<_> = (1..=brokers).map(|n| format!("broker-{n}")).collect();
-        let brokers: Vec<_> = names.iter().map(|name| start(name, &["broker", "--name", name])).collect();
-        let cluster = Self { brokers, discovery, _service: service };
+        let brokers: Vec<_> = names
+            .iter()
+            .map(|name| start(name, &[&["broker", "--name", name.as_str()], more].concat()))
+            .collect();
+        let cluster = Self { brokers, discovery, service };
         wait_until("every broker is in sync", || cluster.discovery.in_sync() == names.len());
         cluster
+    }
+
+    /// Starts a broker that was killed again, with these arguments besides.
+    pub fn restart(&mut self, index: usize, more: &[&str]) {
+        let name = format!("broker-{}", index + 1);
+        let service = self.service.args();
+        let service = service.iter().map(String::as_str);
+        let args: Vec<_> =
+            ["broker", "--name", &name].into_iter().chain(service).chain(more.iter().copied()).collect();
+        self.brokers[index] = Node::start(&name, &args);
     }
 
     /// Index of the primary.
@@ -252,7 +270,7 @@ impl Node {
     }
 
     /// How many brokers are in sync, as this discovery replica last saw it.
-    fn in_sync(&self) -> usize {
+    pub fn in_sync(&self) -> usize {
         let text = self.process.err.text();
         let Some(rest) = text.rsplit_once("in_sync: [").map(|(_, rest)| rest) else { return 0 };
         let list = rest.split(']').next().unwrap_or_default();
