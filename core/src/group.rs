@@ -59,6 +59,15 @@ pub enum Change {
     Reset,
 }
 
+/// Why an operator may not give a group's data up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unforced {
+    /// This process holds the data and is alive: it can lead.
+    HolderAlive(LiveNode),
+    /// Nobody holds any data: any broker can begin anew.
+    NothingHeld,
+}
+
 impl GroupState {
     /// A new group: the first registered broker may promote itself (R26).
     pub fn bootstrap(group_id: GroupId, first: Member, min_in_sync: u32, nonce: Nonce) -> Self {
@@ -122,7 +131,68 @@ impl GroupState {
         }
     }
 
+    /// R24, R27c: an operator gives the data up, which is allowed only where nobody that holds it is
+    /// alive, as far as the live nodes tell.
+    ///
+    /// # Errors
+    /// When somebody alive holds the data, or there is none to give up.
+    pub fn force<'a>(
+        &self,
+        live: impl IntoIterator<Item = &'a LiveNode>,
+        nonce: Nonce,
+    ) -> Result<Self, Unforced> {
+        if self.in_sync.is_empty() {
+            return Err(Unforced::NothingHeld);
+        }
+        match live.into_iter().find(|live| self.in_sync.contains(&live.id.member)) {
+            Some(holder) => Err(Unforced::HolderAlive(holder.clone())),
+            None => Ok(self.give_up(nonce)),
+        }
+    }
+
     fn next(&self, nonce: Nonce) -> Self {
         Self { config: self.config + 1, nonce, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Generation, NodeName};
+
+    fn live(name: &str, generation: u128) -> LiveNode {
+        let node = NodeName::new(name).expect("a name");
+        let member = Member { node, generation: Generation(generation) };
+        let address = Address::new("tcp://a:1").expect("an address");
+        LiveNode { id: PrimaryId { member, incarnation: Incarnation(generation) }, address }
+    }
+
+    fn led_by(name: &str) -> GroupState {
+        let id = live(name, 1).id;
+        GroupState::bootstrap(GroupId(7), id.member.clone(), 1, Nonce(1)).promote(&id, Nonce(2))
+    }
+
+    #[test]
+    fn data_that_somebody_alive_holds_is_not_given_up() {
+        let state = led_by("a");
+        let (holder, other) = (live("a", 1), live("b", 2));
+        let refused = state.force([&other, &holder], Nonce(3));
+        assert_eq!(refused, Err(Unforced::HolderAlive(holder)));
+    }
+
+    #[test]
+    fn data_that_nobody_alive_holds_is_given_up_in_a_new_lineage() {
+        let state = led_by("a");
+        // The same node with another storage holds nothing.
+        let forced = state.force([&live("a", 2), &live("b", 2)], Nonce(3)).expect("nobody holds the data");
+        assert_eq!(forced, state.give_up(Nonce(3)));
+        assert_eq!((forced.history.lineage, forced.epoch, forced.lost_epoch), (2, 2, 1));
+        assert!(forced.primary.is_none() && forced.in_sync.is_empty());
+    }
+
+    #[test]
+    fn what_was_given_up_is_not_given_up_again() {
+        let state = led_by("a").give_up(Nonce(3));
+        assert_eq!(state.force([], Nonce(4)), Err(Unforced::NothingHeld));
     }
 }

@@ -26,6 +26,7 @@ pub mod message;
 pub mod node;
 pub mod publisher;
 pub mod rng;
+pub mod status;
 pub mod storage;
 pub mod subscriber;
 pub mod time;

@@ -16,6 +16,12 @@ pub const MAX_FOLD_SESSIONS: usize = 1_024;
 pub const MAX_FOLD_TOPICS: usize = 256;
 /// Most streams that a broker serves.
 pub const MAX_STREAMS: usize = 20_000;
+/// Most reads of the group's head that wait at a primary.
+pub const MAX_HEAD_READS: usize = 1_024;
+/// Reads of the head that come within this time share one read of the coordination tree.
+pub const HEAD_READ_PACE: Duration = Duration::from_millis(5);
+/// How long a read of the head may wait for the coordination service.
+pub const HEAD_READ_DEADLINE: Duration = Duration::from_secs(1);
 /// Most entries that are looked at for one stream in one step; the rest waits for the next.
 pub const MAX_SCAN: usize = 4_096;
 /// Most body bytes in one frame that a broker sends; one batch may exceed it.

@@ -9,6 +9,7 @@ use crate::id::{
     BrokerIdentity, Endpoint, Epoch, Group, GroupId, Lineage, Nonce, Offset, PublisherId, Sequence,
 };
 use crate::log::{Batch, Entry, EpochEnd};
+use crate::status::{BrokerStatus, DiscoveryStatus};
 use crate::time::Duration;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -66,6 +67,13 @@ pub enum Message {
         /// Which stream.
         stream: u64,
     },
+    /// Client to primary: how far is the group, now or later (R19)?
+    ReadHead {
+        /// Comes back; not 0, and no stream of this link.
+        token: u64,
+    },
+    /// Primary to client: this far.
+    Head(Head),
     /// Client to discovery: who is primary?
     Lookup(Lookup),
     /// Discovery to client: as far as this replica knows.
@@ -118,11 +126,20 @@ pub enum Message {
     },
     /// A request was not carried out.
     Refusal {
-        /// The stream that was asked for; 0 where none was.
+        /// The stream that was asked for, or the token of a [`Message::ReadHead`]; 0 where neither was.
         stream: u64,
         /// Why.
         reason: Refusal,
     },
+    /// Anyone to a broker or a discovery replica: how do you stand?
+    StatusRequest {
+        /// Comes back.
+        token: u64,
+    },
+    /// The answer of a broker.
+    BrokerStatus(Box<BrokerStatus>),
+    /// The answer of a discovery replica.
+    DiscoveryStatus(Box<DiscoveryStatus>),
 }
 
 /// Proves that a client owns a session.
@@ -369,6 +386,19 @@ pub struct Deliver {
     pub upto: Position,
     /// Batches only.
     pub entries: Vec<Entry>,
+}
+
+/// How far a group is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// From the request.
+    pub token: u64,
+    /// Which history.
+    pub history: History,
+    /// The primary's epoch.
+    pub epoch: Epoch,
+    /// Everything acknowledged before the request was made lies below.
+    pub position: Position,
 }
 
 /// Asks a discovery replica.

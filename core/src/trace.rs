@@ -274,6 +274,8 @@ pub enum Limit {
     Sessions,
     /// Too many streams.
     Streams,
+    /// Too many reads of the head.
+    HeadReads,
 }
 
 /// Why a client left a primary.

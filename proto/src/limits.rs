@@ -37,5 +37,9 @@ pub const MAX_NODE_DATA_LEN: usize = 64 << 10;
 pub const MAX_MULTI_OPS: usize = 64;
 /// Most children listed in one coordination reply.
 pub const MAX_CHILDREN: usize = 4_096;
+/// Most brokers listed in one status answer; more are counted.
+pub const MAX_STATUS_BROKERS: usize = 128;
+/// Most groups in one status answer.
+pub const MAX_STATUS_GROUPS: usize = 16;
 /// Longest detail of a refusal, in bytes.
 pub const MAX_DETAIL_LEN: usize = 256;

@@ -322,6 +322,15 @@ impl Cluster {
         }
     }
 
+    /// A subscriber is asked to read the group's head, so often, from now on in these intervals.
+    pub fn read_heads(&mut self, subscriber: ProcessId, count: u64, interval: Duration) {
+        for request in 1..=count {
+            let at = self.world.now() + request * interval.as_nanos() as u64;
+            let command = subscriber::Command::ReadHead { request };
+            self.world.command(at, subscriber, Command::Subscriber(command));
+        }
+    }
+
     /// Applies a fault at once.
     ///
     /// # Errors
@@ -393,6 +402,7 @@ impl Cluster {
             && self.primary().is_some()
             && self.publishers.iter().all(|&process| self.published(process).is_settled())
             && self.subscribers.iter().all(|(process, filter)| self.has_everything(*process, filter))
+            && self.subscribers().all(|process| !self.received(process).asks)
     }
 
     fn has_everything(&self, subscriber: ProcessId, filter: &Filter) -> bool {

@@ -67,6 +67,10 @@ pub struct Received {
     pub lost: u32,
     /// Times that the group's data was given up.
     pub lineage_changes: u32,
+    /// Answers to reads of the head.
+    pub heads: u64,
+    /// Whether a read of the head waits for its answer.
+    pub asks: bool,
 }
 
 /// How often something happened that a run should come to.
@@ -181,6 +185,7 @@ impl Observer {
                 }
                 Output::Event(Event::Publisher(event)) => self.publisher(step.process, event, checks)?,
                 Output::Event(Event::Subscriber(event)) => self.subscriber(step.process, event, checks)?,
+                Output::Transmit { frame, .. } => self.asked(step.process, frame, checks)?,
                 Output::Trace(Trace::Routed { lineage, epoch, .. }) => {
                     let client = step.process.0;
                     checks.observe(&Fact::Routed { client, lineage: *lineage, epoch: *epoch })?;
@@ -224,6 +229,14 @@ impl Observer {
             }
         }
         Ok(())
+    }
+
+    /// A subscriber's read of the head counts from when it was sent last.
+    fn asked(&mut self, process: ProcessId, frame: &Frame, checks: &mut Checks) -> Result<(), Violation> {
+        let Some(received) = self.subscribers.get_mut(&process) else { return Ok(()) };
+        let Ok(Message::ReadHead { .. }) = wire::decode(frame.clone()) else { return Ok(()) };
+        received.asks = true;
+        checks.observe(&Fact::HeadAsked { client: process.0 })
     }
 
     fn publisher(
@@ -287,6 +300,12 @@ impl Observer {
                 received.lineage_changes += 1;
                 (received.history, received.next) = (*to, 0);
                 checks.observe(&Fact::LineageChanged { subscriber, to: *to })
+            }
+            subscriber::Event::Head { at, .. } => {
+                received.heads += 1;
+                received.asks = false;
+                let (history, head) = (at.history(), at.position.offset);
+                checks.observe(&Fact::HeadTold { client: subscriber, history, head })
             }
             subscriber::Event::Diverged { from, common } => {
                 Err(unexpected(format!("subscriber {subscriber} diverged from {from} at {common}")))
@@ -402,6 +421,12 @@ fn said(process: &PrimaryId, frame: &Frame, checks: &mut Checks) -> Result<(), V
             history: opened.history,
             epoch: opened.epoch,
             upto: opened.start.offset,
+        }),
+        Message::Head(head) => checks.observe(&Fact::Shown {
+            process,
+            history: head.history,
+            epoch: head.epoch,
+            upto: head.position.offset,
         }),
         Message::Deliver(deliver) => checks.observe(&Fact::Shown {
             process,

@@ -12,6 +12,7 @@ use steadfast_sim::render::Renderer;
 const SEEDS: std::ops::Range<u64> = 0..200;
 const FAULTS: u32 = 12;
 const RECORDS: u64 = 400;
+const HEADS: u64 = 40;
 const RECOVERY: Duration = Duration::from_secs(30);
 
 /// How much is kept: much more than is written, or so little that every run trims and whoever was away
@@ -42,6 +43,9 @@ fn run(cluster: &mut Cluster) -> Result<(), Failure> {
     for (publisher, topic) in cluster.publishers().to_vec().into_iter().zip(["a.b", "b"]) {
         cluster.publish(publisher, topic, RECORDS, Duration::from_millis(20));
     }
+    for subscriber in cluster.subscribers().collect::<Vec<_>>() {
+        cluster.read_heads(subscriber, HEADS, Duration::from_millis(190));
+    }
     Nemesis::default().rage(cluster, FAULTS)?;
     cluster.settle(RECOVERY)
 }
@@ -58,6 +62,7 @@ fn kept_its_data(cluster: &Cluster) -> bool {
         let received = cluster.received(subscriber);
         // What retention took first is not missing: the checkers have seen it reported.
         assert!(!kept || received.records == share * RECORDS || received.lost > 0, "{received:?}");
+        assert!(received.heads > 0, "{received:?}");
     }
     kept
 }

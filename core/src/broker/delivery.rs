@@ -54,6 +54,11 @@ impl Delivery {
         self.streams.len() < MAX_STREAMS
     }
 
+    /// How many streams there are.
+    pub fn streams(&self) -> usize {
+        self.streams.len()
+    }
+
     /// Adds a stream that starts at `from`. One of the same number on the link is replaced.
     pub fn open(&mut self, now: Instant, link: LinkId, request: OpenStream, from: Position) {
         let stream = Stream {

@@ -230,7 +230,7 @@ impl Followers {
     }
 
     /// All followers.
-    pub fn iter(&self) -> impl Iterator<Item = (&Member, &Follower)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Member, &Follower)> {
         self.0.iter()
     }
 

@@ -159,6 +159,7 @@ impl Broker {
         self.change_in_sync_set(now);
         self.retain(now);
         self.throttle(now);
+        self.advance_head_reads(now);
         let Role::Primary(primary) = &mut self.role else { return };
         if !primary.silent {
             let from = (&self.replica, primary.epoch());

@@ -12,6 +12,7 @@ pub mod delivery;
 pub mod durability;
 pub mod followers;
 mod following;
+pub mod head;
 mod leading;
 pub mod primary;
 pub mod probes;
@@ -21,6 +22,7 @@ pub mod retention;
 mod roles;
 pub mod sessions;
 pub mod snapshot;
+mod status;
 mod streaming;
 pub mod throttle;
 pub mod topics;
@@ -146,6 +148,7 @@ impl Io {
 /// A broker.
 #[derive(Debug)]
 pub struct Broker {
+    group: Group,
     me: PrimaryId,
     address: Address,
     config: Config,
@@ -161,8 +164,8 @@ pub struct Broker {
     resigned: Epoch,
     /// The tree seems to have gone back: the read round that will tell (R25).
     doubt: Option<u64>,
-    /// When a shutdown ends at the latest.
-    shutdown: Option<Instant>,
+    /// A shutdown: when it ends at the latest, and the read round that tells who else is alive.
+    shutdown: Option<(Instant, u64)>,
     last_input: Instant,
     /// When the coordination service was lost; `None` while connected.
     alone_since: Option<Instant>,
@@ -180,6 +183,7 @@ impl Broker {
         let mut io = Io { rng: Rng::new(seed), calls: CallIds::default(), out: Outbox::default() };
         io.out.coordinate(Request::OpenSession);
         Self {
+            group,
             configuration: Configuration::new(paths.state(group), backoff.clone()),
             candidacy: Candidacy::new(backoff, timing.suspicion * 10),
             registry: Registry::new(paths, group, Some(live), timing),
@@ -285,9 +289,11 @@ impl Broker {
             Message::OpenStream(request) => self.handle_open_stream(now, link, request),
             Message::Credit { stream, limit } => self.handle_credit(now, link, stream, limit),
             Message::CloseStream { stream } => self.handle_close_stream(link, stream),
+            Message::ReadHead { token } => self.handle_read_head(now, link, token),
             Message::Ping { token } => self.handle_ping(link, token),
             Message::Refusal { reason, .. } => self.handle_refusal(now, link, &reason),
             Message::Pong { .. } => {}
+            Message::StatusRequest { token } => self.handle_status_request(now, link, token),
             _ => self.reject(link, Rejection::Unexpected),
         }
     }
@@ -406,7 +412,10 @@ impl Node for Broker {
         }
         self.notice_pause(now);
         match input {
-            Input::Command(Command::Shutdown) => self.shutdown = Some(now + SHUTDOWN_DEADLINE),
+            Input::Command(Command::Shutdown) => {
+                let round = self.registry.refresh(&mut self.io.context(now));
+                self.shutdown = Some((now + SHUTDOWN_DEADLINE, round));
+            }
             Input::Received { link, frame } => self.received(now, link, frame),
             Input::Link { link, status } => self.handle_link(now, link, status),
             Input::Coordination(event) => self.handle_coordination(now, &event),
@@ -430,6 +439,6 @@ impl Node for Broker {
         let shared = earliest(self.registry.deadline(), self.configuration.deadline());
         // A regular tick: a longer gap between two inputs means that the process was not running.
         let tick = Some(self.last_input + timing.heartbeat);
-        earliest(earliest(role, shared), earliest(self.shutdown, tick))
+        earliest(earliest(role, shared), earliest(self.shutdown.map(|(deadline, _)| deadline), tick))
     }
 }

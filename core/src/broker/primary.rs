@@ -2,6 +2,7 @@
 
 use super::delivery::Delivery;
 use super::followers::{Followers, Sender};
+use super::head::HeadReads;
 use super::probes::Probes;
 use super::throttle::Throttle;
 use crate::id::{BrokerIdentity, Epoch, Member, Offset, PublisherId};
@@ -37,6 +38,7 @@ pub struct Primary {
     pub(super) followers: Followers,
     pub(super) probes: Probes,
     pub(super) delivery: Delivery,
+    pub(super) head_reads: HeadReads,
     /// Where each publisher's acknowledgements go.
     pub(super) publishers: BTreeMap<PublisherId, LinkId>,
     pub(super) opens: VecDeque<PendingOpen>,
@@ -71,6 +73,7 @@ impl Primary {
             followers: Followers::default(),
             probes: Probes::new(timing),
             delivery: Delivery::new(timing.client_heartbeat),
+            head_reads: HeadReads::default(),
             publishers: BTreeMap::new(),
             opens: VecDeque::new(),
             trim: None,
@@ -116,6 +119,7 @@ impl Primary {
         if status != LinkStatus::Up {
             self.followers.detach(link);
             self.delivery.drop_link(link);
+            self.head_reads.drop_link(link);
             self.publishers.retain(|_, other| *other != link);
             self.opens.retain(|open| open.link != link);
         }
@@ -133,7 +137,7 @@ impl Primary {
     /// When it has to do something. Everything that waits for silence is looked at with each heartbeat.
     pub fn deadline(&self) -> Instant {
         let streams = self.delivery.deadline().filter(|_| !self.silent);
-        let others = earliest(self.probes.deadline(), streams);
+        let others = earliest(self.probes.deadline(), earliest(streams, self.head_reads.deadline()));
         others.map_or(self.heartbeat_at, |other| other.min(self.heartbeat_at))
     }
 }

@@ -132,7 +132,8 @@ impl Broker {
             Role::Backup(backup) => backup.hang_up(&mut self.io.out),
             Role::Primary(primary) => {
                 primary.probes.clear(&mut self.io.out);
-                let streams: alloc::vec::Vec<_> = primary.delivery.drain().collect();
+                let reads = primary.head_reads.drain();
+                let streams: alloc::vec::Vec<_> = primary.delivery.drain().chain(reads).collect();
                 let publishers = core::mem::take(&mut primary.publishers);
                 for (link, stream) in streams {
                     self.send(link, &Message::Refusal { stream, reason: reason.clone() });
@@ -180,7 +181,9 @@ impl Broker {
         self.registry.session().and(self.registry.registered())?;
         let (state, _) = self.registry.view().state.as_ref()?;
         let timing = &self.config.timing;
-        if self.shutdown.is_some() || self.doubt.is_some() {
+        // R27a: whoever leaves leads no more, except to give up what nobody else alive holds.
+        let leaving = self.shutdown.is_some() && !self.is_last_holder(state);
+        if leaving || self.doubt.is_some() {
             return None;
         }
         if state.may_lead(&self.me.member) {
@@ -229,6 +232,14 @@ impl Broker {
         self.configuration.propose(change, subject, (next, version), &mut cx);
     }
 
+    /// Whether this broker holds the data and, as far as the live nodes tell, nobody else does.
+    fn is_last_holder(&self, state: &GroupState) -> bool {
+        let me = &self.me.member;
+        let live =
+            |member: &Member| self.registry.view().live.values().any(|live| live.node.id.member == *member);
+        state.in_sync.contains(me) && state.in_sync.iter().all(|member| member == me || !live(member))
+    }
+
     fn has_learners(&self) -> bool {
         let Role::Primary(primary) = &self.role else { return false };
         primary.followers.iter().any(|(_, follower)| follower.is_attached())
@@ -236,18 +247,22 @@ impl Broker {
 
     /// Leaves when nothing is lost by it, or declares what is lost (R27a), or gives up waiting.
     pub(super) fn advance_shutdown(&mut self, now: Instant) {
-        let Some(deadline) = self.shutdown else { return };
-        let state = self.registry.view().state.as_ref().map(|(state, _)| state);
-        let last =
-            state.is_some_and(|state| state.is_led_by(&self.me) && state.in_sync == [self.me.member.clone()]);
+        let Some((deadline, round)) = self.shutdown else { return };
         if matches!(self.role, Role::Stopped) {
             return;
         }
-        if deadline <= now || !last || self.leads().is_none() {
+        let state = self.registry.view().state.as_ref().map(|(state, _)| state);
+        let last = state.is_some_and(|state| self.is_last_holder(state));
+        // R14: a change under way may be what makes this broker the last one.
+        // R27a: of two that leave one after the other the second one must know that it is the last.
+        let known = self.registry.round() >= round;
+        if deadline <= now || (known && !last && !self.configuration.is_busy()) {
             return self.stop(Event::Stopped);
         }
-        // A backup that is nearly in sync saves the data: it is taken in first.
-        if self.has_learners() {
+        // R27a: it has to lead alone before it gives the data up. A backup that is nearly in sync
+        // saves the data: it is taken in first.
+        let alone = state.is_some_and(|state| state.in_sync == [self.me.member.clone()]);
+        if self.leads().is_none() || !alone || self.has_learners() {
             return;
         }
         let settled = self.replica.commit() == self.replica.log().end();

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::limits::Timing;
 use crate::rng::Backoff;
+use crate::status::Standing;
 use crate::time::{Instant, is_due};
 use crate::trace::{Rejection, Trace};
 use alloc::format;
@@ -38,6 +39,8 @@ pub struct Election {
     /// Something has happened during the evaluation under way: another one follows it.
     again: bool,
     leadership: Option<Leadership>,
+    /// Another replica was seen to stand before this one.
+    follows: bool,
     backoff: Backoff,
     retry_at: Option<Instant>,
 }
@@ -57,7 +60,7 @@ enum Step {
     List,
     Enter,
     /// Whose is the lowest own candidate?
-    Own(Standing),
+    Own(Rank),
     Discard,
     Predecessor,
     ReadEpoch {
@@ -71,7 +74,7 @@ enum Step {
 
 /// What a list of the candidates says.
 #[derive(Debug, PartialEq, Eq)]
-struct Standing {
+struct Rank {
     own: String,
     /// A further candidate of ours.
     surplus: Option<String>,
@@ -89,6 +92,7 @@ impl Election {
             step: None,
             again: false,
             leadership: None,
+            follows: false,
             backoff: Backoff::new(timing.backoff, timing.backoff_cap),
             retry_at: None,
         }
@@ -97,6 +101,15 @@ impl Election {
     /// The epoch in which this replica leads, as far as it knows.
     pub fn leads(&self) -> Option<i64> {
         self.leadership.as_ref().map(|leadership| leadership.epoch)
+    }
+
+    /// Where this replica stands, as far as it knows.
+    pub fn standing(&self) -> Standing {
+        match self.leads() {
+            Some(epoch) => Standing::Leads(epoch),
+            None if self.follows => Standing::Follows,
+            None => Standing::Undecided,
+        }
     }
 
     /// First operation of every transaction of the leader: fails once another replica has led.
@@ -150,6 +163,7 @@ impl Election {
         self.step = None;
         self.again = false;
         self.retry_at = None;
+        self.follows = false;
         self.session = None;
         if let SessionState::Connected(session) = state {
             self.session = Some(session);
@@ -186,11 +200,14 @@ impl Election {
             (Step::Enter | Step::Discard, Ok(_)) | (Step::Discard, Err(Error::NoNode)) => {
                 self.evaluate(cx);
             }
-            (Step::Own(standing), Ok(Reply::Stat(stat))) => {
-                self.on_own(standing, stat.map(|stat| stat.ephemeral_owner), cx);
+            (Step::Own(rank), Ok(Reply::Stat(stat))) => {
+                self.on_own(rank, stat.map(|stat| stat.ephemeral_owner), cx);
             }
             (Step::Predecessor, Ok(Reply::Stat(None))) => self.evaluate(cx),
-            (Step::Predecessor, Ok(Reply::Stat(Some(_)))) => self.settle(cx),
+            (Step::Predecessor, Ok(Reply::Stat(Some(_)))) => {
+                self.follows = true;
+                self.settle(cx);
+            }
             (Step::ReadEpoch { candidate }, Ok(Reply::Data { data, stat })) => {
                 self.on_epoch(candidate, data, stat.version, cx);
             }
@@ -204,11 +221,11 @@ impl Election {
     }
 
     fn on_list<E>(&mut self, names: &[String], cx: &mut Context<'_, E>) {
-        match standing(names, &self.prefix) {
-            Some(standing) => {
+        match rank(names, &self.prefix) {
+            Some(rank) => {
                 // The watch tells when somebody removes the own candidate.
-                let path = self.path(&standing.own);
-                self.call(Operation::Exists { path, watch: true }, Step::Own(standing), cx);
+                let path = self.path(&rank.own);
+                self.call(Operation::Exists { path, watch: true }, Step::Own(rank), cx);
             }
             None => {
                 self.resign(cx);
@@ -222,8 +239,9 @@ impl Election {
         }
     }
 
-    fn on_own<E>(&mut self, standing: Standing, owner: Option<SessionId>, cx: &mut Context<'_, E>) {
-        let Standing { own, surplus, predecessor } = standing;
+    fn on_own<E>(&mut self, rank: Rank, owner: Option<SessionId>, cx: &mut Context<'_, E>) {
+        self.follows = false;
+        let Rank { own, surplus, predecessor } = rank;
         let still_leads = |leadership: &Leadership| leadership.candidate == own;
         if owner.is_none() {
             self.resign(cx);
@@ -292,7 +310,7 @@ impl Election {
 }
 
 /// Where the owner of `prefix` stands; `None` when it is no candidate. Other names are ignored.
-fn standing(names: &[String], prefix: &str) -> Option<Standing> {
+fn rank(names: &[String], prefix: &str) -> Option<Rank> {
     let mut candidates: Vec<(i32, &str)> = names
         .iter()
         .filter_map(|name| Some((name.rsplit_once("-n_")?.1.parse().ok()?, name.as_str())))
@@ -300,7 +318,7 @@ fn standing(names: &[String], prefix: &str) -> Option<Standing> {
     candidates.sort_unstable();
     let is_own = |&(_, name): &(i32, &str)| name.starts_with(prefix);
     let at = candidates.iter().position(is_own)?;
-    Some(Standing {
+    Some(Rank {
         own: candidates[at].1.to_string(),
         surplus: candidates[at + 1..].iter().copied().find(is_own).map(|(_, name)| name.to_string()),
         predecessor: at.checked_sub(1).map(|before| candidates[before].1.to_string()),
@@ -327,18 +345,18 @@ mod tests {
     #[test]
     fn the_sequence_number_orders_candidates_not_the_name() {
         let list = names(&["aa-n_0000000007", "ff-n_0000000002", "cc-n_0000000005", "lost+found"]);
-        let found = standing(&list, "aa-n_").expect("aa is a candidate");
+        let found = rank(&list, "aa-n_").expect("aa is a candidate");
         assert_eq!(found.own, "aa-n_0000000007");
         assert_eq!(found.predecessor.as_deref(), Some("cc-n_0000000005"));
         assert_eq!(found.surplus, None);
-        assert_eq!(standing(&list, "ff-n_").expect("ff is a candidate").predecessor, None);
-        assert_eq!(standing(&list, "bb-n_"), None);
+        assert_eq!(rank(&list, "ff-n_").expect("ff is a candidate").predecessor, None);
+        assert_eq!(rank(&list, "bb-n_"), None);
     }
 
     #[test]
     fn a_second_candidate_of_one_owner_is_surplus() {
         let list = names(&["aa-n_0000000009", "bb-n_0000000008", "aa-n_0000000003"]);
-        let found = standing(&list, "aa-n_").expect("aa is a candidate");
+        let found = rank(&list, "aa-n_").expect("aa is a candidate");
         assert_eq!(found.own, "aa-n_0000000003");
         assert_eq!(found.surplus.as_deref(), Some("aa-n_0000000009"));
     }

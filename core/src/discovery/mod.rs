@@ -7,6 +7,8 @@
 //! One replica leads ([`Election`]) and does the one thing that needs a leader: it creates the group
 //! when the first broker has registered (R26). All later changes are the brokers' own.
 
+mod status;
+
 use crate::coordination::election::Election;
 use crate::coordination::registry::{GroupView, Registry, Update};
 use crate::coordination::{
@@ -23,6 +25,7 @@ use crate::rng::{Backoff, Rng};
 use crate::time::{Duration, Instant, earliest, is_due};
 use crate::trace::{Rejection, Trace};
 use crate::wire;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 
@@ -80,6 +83,7 @@ pub enum Event {
 /// A discovery replica.
 #[derive(Debug)]
 pub struct Discovery {
+    replica: u128,
     config: Config,
     paths: Paths,
     rng: Rng,
@@ -147,6 +151,7 @@ impl Discovery {
         let mut out = Outbox::default();
         out.coordinate(Request::OpenSession);
         Self {
+            replica,
             registry: Registry::new(paths.clone(), GROUP, None, &config.timing),
             election: Election::new(paths.clone(), replica, &config.timing),
             creation: Creation {
@@ -171,6 +176,10 @@ impl Discovery {
         match wire::decode(frame) {
             Ok(Message::Lookup(lookup)) => self.on_lookup(now, link, lookup),
             Ok(Message::Ping { token }) => self.send(link, &Message::Pong { token }),
+            Ok(Message::StatusRequest { token }) => {
+                let status = Box::new(self.status(now, token));
+                self.send(link, &Message::DiscoveryStatus(status));
+            }
             Ok(_) => self.out.trace(Trace::Rejected { link, reason: Rejection::Unexpected }),
             Err(reason) => self.out.trace(Trace::Rejected { link, reason }),
         }
@@ -273,7 +282,7 @@ impl Discovery {
             Some(_) => Duration::ZERO,
             None => backoff + self.rng.jitter(backoff_cap),
         };
-        let age = self.heard.map_or(Duration::ZERO, |heard| now - heard);
+        let age = self.age(now);
         Route { group, groups: GROUPS, history, epoch, config, primary, retry_after, age, fresh }
     }
 

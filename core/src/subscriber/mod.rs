@@ -8,6 +8,7 @@
 
 mod bookmark;
 mod credit;
+mod head;
 mod stream;
 
 pub use bookmark::{Bookmark, InvalidBookmark};
@@ -19,11 +20,12 @@ use crate::limits::{MAX_FILTERS, Timing};
 use crate::message::{History, Message};
 use crate::node::{Input, Node, Output};
 use crate::rng::Backoff;
-use crate::time::{Duration, Instant, earliest};
+use crate::time::{Duration, Instant, earliest, is_due};
 use crate::trace::Detachment;
 use crate::wire::records::Records;
 use alloc::vec::Vec;
 use credit::Credit;
+use head::HeadRead;
 
 /// Everything that a subscriber starts with.
 #[derive(Clone, Debug)]
@@ -78,6 +80,13 @@ pub enum Command {
         /// The sum of [`Delivery::bytes`].
         bytes: u64,
     },
+    /// Find out how far the group is, at this moment or later (R19). Answered by [`Event::Head`], as soon
+    /// as there is a primary that can prove it. A request made before the answer to an earlier one
+    /// takes its place.
+    ReadHead {
+        /// Comes back.
+        request: u64,
+    },
     /// End the stream.
     Close,
 }
@@ -121,6 +130,19 @@ pub enum Event {
         epoch: Epoch,
         /// From here.
         at: Bookmark,
+    },
+    /// The answer to [`Command::ReadHead`]: everything that had been acknowledged to anyone when it was
+    /// given lies below. Given again if the group's data is given up before the stream has come there.
+    Head {
+        /// From the command.
+        request: u64,
+        /// How far the group was.
+        at: Bookmark,
+    },
+    /// Everything that matches below the head has been delivered, or reported as lost.
+    Reached {
+        /// From the command.
+        request: u64,
     },
     /// The primary is lost or given up. Another is looked for; nothing is lost by this.
     Disconnected {
@@ -188,6 +210,7 @@ pub struct Subscriber {
     connector: Connector,
     backoff: Backoff,
     credit: Credit,
+    head: HeadRead,
     phase: Phase,
     /// Number of the current stream, or of the last one.
     stream: u64,
@@ -219,6 +242,7 @@ impl Subscriber {
             filters: boot.filters,
             start: boot.start,
             credit: Credit::new(boot.config.credit_bytes),
+            head: HeadRead::default(),
             config: boot.config,
             shared,
             connector,
@@ -280,9 +304,12 @@ impl Subscriber {
     fn handle_timeout(&mut self) {
         let notice = self.connector.handle_timeout(&mut self.shared.cx());
         self.handle_notice(notice);
-        if self.due_at().is_some_and(|at| at <= self.shared.now) {
+        if is_due(self.due_at(), self.shared.now) {
             self.close_stream();
             self.open_stream();
+        }
+        if is_due(self.head.due_at(), self.shared.now) {
+            self.ask_head();
         }
     }
 
@@ -307,6 +334,7 @@ impl Node for Subscriber {
                 self.credit.consumed(bytes);
                 self.grant_credit();
             }
+            Input::Command(Command::ReadHead { request }) => self.request_head(request),
             Input::Command(Command::Close) => self.close(),
             Input::Received { link, frame } => {
                 let notice = self.connector.handle_frame(link, frame, &mut self.shared.cx());
@@ -327,6 +355,7 @@ impl Node for Subscriber {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        earliest(self.due_at(), self.connector.deadline())
+        let head = self.head.due_at().filter(|_| matches!(self.phase, Phase::Open { .. }));
+        earliest(earliest(self.due_at(), head), self.connector.deadline())
     }
 }

@@ -55,6 +55,10 @@ impl Subscriber {
         match message {
             Message::StreamOpened(opened) => self.handle_opened(&opened),
             Message::Deliver(deliver) => self.handle_deliver(deliver),
+            Message::Head(head) => self.handle_head(&head),
+            Message::Refusal { stream, reason } if self.head.is_asked(stream) => {
+                self.handle_head_refusal(&reason);
+            }
             Message::Refusal { stream, reason } if stream == self.stream || stream == 0 => {
                 self.handle_refusal(reason);
             }
@@ -64,7 +68,7 @@ impl Subscriber {
         }
     }
 
-    fn reject(&mut self, reason: Rejection) {
+    pub(super) fn reject(&mut self, reason: Rejection) {
         if let Some(link) = self.connector.link() {
             self.shared.out.trace(Trace::Rejected { link, reason });
         }
@@ -88,6 +92,8 @@ impl Subscriber {
         let at = self.start_at(history, start);
         self.announce(epoch, at);
         self.grant_credit();
+        self.look_ahead();
+        self.ask_head();
     }
 
     /// A start above the own position means that records between were not kept; one below, that the
@@ -149,6 +155,7 @@ impl Subscriber {
             && to.offset >= at.position.offset
         {
             at.position = to;
+            self.look_ahead();
         }
     }
 
@@ -227,6 +234,7 @@ impl Subscriber {
             self.shared.out.event(Event::LineageChanged { from, to });
             self.at = Some(Bookmark::beginning(self.group, to));
         }
+        self.head.history_changed();
         self.open_stream();
     }
 

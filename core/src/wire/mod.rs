@@ -20,6 +20,7 @@ pub mod records;
 mod replication;
 mod routing;
 mod snapshots;
+mod status;
 mod streaming;
 mod tree_data;
 
@@ -71,6 +72,8 @@ fn encode_message(message: &Message, parts: &mut Vec<Bytes>) -> Wire {
         Message::Deliver(deliver) => Wire::Deliver(streaming::encode_deliver(deliver, parts)),
         Message::Credit { stream, limit } => Wire::Credit(proto::Credit { stream: *stream, limit: *limit }),
         Message::CloseStream { stream } => Wire::CloseStream(proto::CloseStream { stream: *stream }),
+        Message::ReadHead { token } => Wire::ReadHead(proto::ReadHead { token: *token }),
+        Message::Head(head) => Wire::Head(streaming::encode_head(head)),
         Message::Lookup(Lookup { group, watch, fresh }) => {
             Wire::Lookup(proto::Lookup { group: *group, watch: *watch, fresh: *fresh })
         }
@@ -100,6 +103,9 @@ fn encode_message(message: &Message, parts: &mut Vec<Bytes>) -> Wire {
         Message::Ping { token } => Wire::Ping(proto::Ping { token: *token }),
         Message::Pong { token } => Wire::Pong(proto::Pong { token: *token }),
         Message::Refusal { stream, reason } => Wire::Refusal(routing::encode_refusal(*stream, reason)),
+        Message::StatusRequest { token } => Wire::StatusRequest(proto::StatusRequest { token: *token }),
+        Message::BrokerStatus(status) => Wire::BrokerStatus(Box::new(status::encode_broker(status))),
+        Message::DiscoveryStatus(status) => Wire::DiscoveryStatus(status::encode_discovery(status)),
     }
 }
 
@@ -174,6 +180,8 @@ fn decode_message(message: Wire, bodies: &mut Bodies) -> Result<Message, Rejecti
             Message::Credit { stream: stream(credit.stream)?, limit: number(credit.limit)? }
         }
         Wire::CloseStream(close) => Message::CloseStream { stream: stream(close.stream)? },
+        Wire::ReadHead(read) => Message::ReadHead { token: stream(read.token)? },
+        Wire::Head(head) => Message::Head(streaming::decode_head(head)?),
         Wire::Lookup(proto::Lookup { group, watch, fresh }) => {
             Message::Lookup(Lookup { group, watch, fresh })
         }
@@ -202,6 +210,11 @@ fn decode_message(message: Wire, bodies: &mut Bodies) -> Result<Message, Rejecti
         Wire::Pong(pong) => Message::Pong { token: pong.token },
         Wire::Refusal(refusal) => {
             Message::Refusal { stream: refusal.stream, reason: routing::decode_refusal(refusal.reason)? }
+        }
+        Wire::StatusRequest(request) => Message::StatusRequest { token: request.token },
+        Wire::BrokerStatus(status) => Message::BrokerStatus(Box::new(status::decode_broker(*status)?)),
+        Wire::DiscoveryStatus(status) => {
+            Message::DiscoveryStatus(Box::new(status::decode_discovery(status)?))
         }
     })
 }

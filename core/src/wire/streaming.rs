@@ -4,7 +4,7 @@ use super::entries::{Bodies, BodyCheck, decode_entries, encode_entries};
 use super::fields::{at_most, decode_history, encode_id, ensure, number, positive, required, stream, text};
 use crate::filter::Filter;
 use crate::log::{Entry, EntryKind};
-use crate::message::{Deliver, OpenStream, Position, Start, StreamOpened};
+use crate::message::{Deliver, Head, OpenStream, Position, Start, StreamOpened};
 use crate::trace::Rejection;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -85,6 +85,26 @@ pub(super) fn decode_stream_opened(opened: proto::StreamOpened) -> Result<Stream
         history: decode_history(opened.group_id, opened.lineage)?,
         epoch,
         start: decode_own_position(opened.start, opened.lineage, epoch)?,
+    })
+}
+
+pub(super) fn encode_head(head: &Head) -> proto::Head {
+    proto::Head {
+        token: head.token,
+        group_id: encode_id(head.history.group_id.0),
+        lineage: head.history.lineage,
+        epoch: head.epoch,
+        position: Some(encode_position(&head.position)),
+    }
+}
+
+pub(super) fn decode_head(head: proto::Head) -> Result<Head, Rejection> {
+    let epoch = positive(head.epoch)?;
+    Ok(Head {
+        token: stream(head.token)?,
+        history: decode_history(head.group_id, head.lineage)?,
+        epoch,
+        position: decode_own_position(head.position, head.lineage, epoch)?,
     })
 }
 

@@ -4,6 +4,7 @@ use super::fields::{at_most, decode_history, decode_id, decode_member, encode_id
 use crate::group::{GroupState, LiveNode, PrimaryId};
 use crate::id::{Address, Incarnation, Member, Nonce};
 use crate::trace::Rejection;
+use alloc::collections::BTreeSet;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -13,11 +14,15 @@ use steadfast_proto::limits::MAX_NODE_DATA_LEN;
 
 /// Encodes the data of a group's state node.
 pub fn encode_group_state(state: &GroupState) -> Bytes {
+    group_state(state).encode_to_vec().into()
+}
+
+pub(super) fn group_state(state: &GroupState) -> proto::GroupState {
     let member = |member: &Member| proto::MemberId {
         node: member.node.to_string(),
         generation: encode_id(member.generation.0),
     };
-    let state = proto::GroupState {
+    proto::GroupState {
         group_id: encode_id(state.history.group_id.0),
         lineage: state.history.lineage,
         epoch: state.epoch,
@@ -31,8 +36,7 @@ pub fn encode_group_state(state: &GroupState) -> Bytes {
         min_in_sync: state.min_in_sync,
         nonce: encode_id(state.nonce.0),
         lost_epoch: state.lost_epoch,
-    };
-    state.encode_to_vec().into()
+    }
 }
 
 /// Decodes and checks the data of a group's state node.
@@ -41,16 +45,16 @@ pub fn encode_group_state(state: &GroupState) -> Bytes {
 /// With the first check that fails.
 pub fn decode_group_state(data: &[u8]) -> Result<GroupState, Rejection> {
     at_most(data.len(), MAX_NODE_DATA_LEN)?;
-    let state = proto::GroupState::decode(data).map_err(|_| Rejection::Malformed)?;
+    check_group_state(proto::GroupState::decode(data).map_err(|_| Rejection::Malformed)?)
+}
+
+pub(super) fn check_group_state(state: proto::GroupState) -> Result<GroupState, Rejection> {
     let primary =
         state.primary.map(|primary| decode_primary(&primary.node, primary.generation, primary.incarnation));
-    let mut in_sync: Vec<Member> = Vec::with_capacity(state.in_sync.len());
-    for member in state.in_sync {
-        let member = decode_member(&member.node, member.generation)?;
-        // Acknowledgements are counted by member: a member named twice would count twice (R8, R9).
-        ensure(!in_sync.contains(&member))?;
-        in_sync.push(member);
-    }
+    let decode = |member: proto::MemberId| decode_member(&member.node, member.generation);
+    let in_sync = state.in_sync.into_iter().map(decode).collect::<Result<Vec<Member>, _>>()?;
+    // Acknowledgements are counted by member: a member named twice would count twice (R8, R9).
+    ensure(in_sync.iter().collect::<BTreeSet<_>>().len() == in_sync.len())?;
     Ok(GroupState {
         history: decode_history(state.group_id, state.lineage)?,
         epoch: number(state.epoch)?,

@@ -1,7 +1,9 @@
 //! A broker alone, with a scripted coordination tree and scripted peers: what hostile, confused or
 //! unlucky neighbours may do to it, and the rules that are hard to meet by chance.
 
+mod head;
 mod retention;
+mod status;
 mod world;
 
 use std::time::Duration;
@@ -424,6 +426,54 @@ fn the_last_member_gives_the_data_up_when_it_is_shut_down() {
 }
 
 /// R27a: data that somebody else is about to hold is not given up.
+/// R27a: the primary is gone; the only other holder is asked to leave before it has its place.
+#[test]
+fn the_last_holder_takes_the_lead_to_give_the_data_up() {
+    let (mut world, link) = World::backup(true);
+    let end = (0, 0);
+    world.receive(link, &replicate(1, end, 0, vec![epoch_start(0, 1)]));
+    world.unregister("b", 2);
+    world.input(Input::Command(Command::Shutdown));
+    world.run(1_000);
+    assert_eq!(world.events, [Event::Stopped]);
+    let state = world.state();
+    assert!(state.primary.is_none() && state.in_sync.is_empty(), "{state:?}");
+    assert_eq!(state.history.lineage, 2);
+}
+
+/// R27a: the primary has left a moment ago, and nothing was heard of it yet.
+#[test]
+fn a_holder_that_leaves_looks_first_who_else_is_there() {
+    let (mut world, link) = World::backup(true);
+    world.receive(link, &replicate(1, (0, 0), 0, vec![epoch_start(0, 1)]));
+    world.unregister_unseen("b", 2);
+    world.input(Input::Command(Command::Shutdown));
+    world.run(1_000);
+    assert_eq!(world.events, [Event::Stopped]);
+    assert_eq!(world.state().history.lineage, 2);
+}
+
+/// R14, R27a: the promotion is under way when the order to leave comes.
+#[test]
+fn a_shutdown_waits_for_a_promotion_under_way() {
+    let (mut world, link) = World::backup(true);
+    world.receive(link, &replicate(1, (0, 0), 0, vec![epoch_start(0, 1)]));
+    world.hold();
+    world.unregister("b", 2);
+    while !world.is_held(|operation| matches!(operation, Operation::Set(_))) {
+        world.release();
+        world.run(20);
+    }
+    world.input(Input::Command(Command::Shutdown));
+    assert_eq!(world.events, []);
+    for _ in 0..20 {
+        world.release();
+        world.run(20);
+    }
+    assert_eq!(world.events, [Event::Stopped]);
+    assert_eq!(world.state().history.lineage, 2);
+}
+
 #[test]
 fn a_shutdown_takes_an_attached_follower_in_first() {
     let mut world = World::primary(Config::default());

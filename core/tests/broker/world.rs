@@ -216,9 +216,13 @@ impl World {
 
     /// A live node is gone.
     pub fn unregister(&mut self, name: &str, number: u128) {
-        let path = live_path(name, number);
-        self.tree.nodes.remove(&path).unwrap();
-        self.watch(path, WatchKind::Deleted);
+        self.unregister_unseen(name, number);
+        self.watch(live_path(name, number), WatchKind::Deleted);
+    }
+
+    /// A live node is gone, and the broker has not heard of it.
+    pub fn unregister_unseen(&mut self, name: &str, number: u128) {
+        self.tree.nodes.remove(&live_path(name, number)).unwrap();
     }
 
     fn watch(&mut self, path: String, kind: WatchKind) {

@@ -13,9 +13,9 @@ use steadfast_core::time::{Duration, Instant};
 use steadfast_core::trace::{Rejection, Trace};
 use steadfast_core::wire;
 
-const LINK: LinkId = LinkId::accepted(1);
+pub const LINK: LinkId = LinkId::accepted(1);
 
-fn replicas(count: u64) -> World<Discovery> {
+pub fn replicas(count: u64) -> World<Discovery> {
     World::new((0..count).map(|i| {
         let config = Config { min_in_sync: 2, ..Config::default() };
         let root = paths().root().to_string();
@@ -23,7 +23,7 @@ fn replicas(count: u64) -> World<Discovery> {
     }))
 }
 
-fn group() -> GroupState {
+pub fn group() -> GroupState {
     let mut group = GroupState::bootstrap(GroupId(9), live("a", 1).id.member, 1, Nonce(3));
     group.primary = Some(live("a", 1).id);
     group.epoch = 1;
@@ -45,7 +45,7 @@ fn endpoint(node: &str, process: u128) -> Endpoint {
     Endpoint { node: live.id.member.node, incarnation: live.id.incarnation, address: live.address }
 }
 
-fn send(world: &mut World<Discovery>, i: usize, link: LinkId, message: &Message) {
+pub fn send(world: &mut World<Discovery>, i: usize, link: LinkId, message: &Message) {
     let frame = wire::encode(message);
     world.clients[i].subject.handle_input(world.now, Input::Received { link, frame });
     world.collect(i);
@@ -56,7 +56,7 @@ fn look_up(world: &mut World<Discovery>, i: usize, watch: bool, fresh: bool) {
 }
 
 /// The messages that replica `i` has sent since the last call.
-fn sent(world: &mut World<Discovery>, i: usize) -> Vec<Message> {
+pub fn sent(world: &mut World<Discovery>, i: usize) -> Vec<Message> {
     let frames = std::mem::take(&mut world.clients[i].frames);
     frames.into_iter().map(|(_, frame)| wire::decode(frame).expect("a good frame")).collect()
 }

@@ -4,4 +4,5 @@ mod discovery;
 mod election;
 mod faults;
 mod registry;
+mod status;
 mod world;

@@ -8,4 +8,5 @@ mod rejections;
 mod round_trip;
 mod samples;
 mod snapshots;
+mod status;
 mod strategies;

@@ -14,7 +14,7 @@ use steadfast_core::id::{
 };
 use steadfast_core::log::{Batch, Codec, Entry, EntryKind, EpochEnd};
 use steadfast_core::message::{
-    Deliver, Hello, History, LogSummary, Lookup, Message, OpenSession, OpenStream, Position, Publish,
+    Deliver, Head, Hello, History, LogSummary, Lookup, Message, OpenSession, OpenStream, Position, Publish,
     PublishAck, Refusal, Replicate, ReplicateAck, ReplicateNack, Route, SessionCredentials, SessionOpened,
     SnapshotAck, SnapshotFold, SnapshotPart, SnapshotRecords, Start, StreamOpened,
 };
@@ -29,7 +29,7 @@ fn member(node: &str) -> Member {
     Member { node: NodeName::new(node).unwrap(), generation: Generation(0xa1 << 64 | 0xb2) }
 }
 
-fn sender(node: &str) -> BrokerIdentity {
+pub fn sender(node: &str) -> BrokerIdentity {
     BrokerIdentity { member: member(node), incarnation: Incarnation(u128::MAX), czxid: 77 }
 }
 
@@ -158,6 +158,7 @@ pub fn messages() -> Vec<(&'static str, Message)> {
     all.extend(coordination_sessions());
     all.extend(coordination_calls());
     all.extend(coordination_replies());
+    all.extend(crate::status::samples());
     all
 }
 
@@ -232,6 +233,8 @@ fn subscribers() -> Vec<(&'static str, Message)> {
         ("deliver", deliver()),
         ("credit", Message::Credit { stream: 1, limit: 4 << 20 }),
         ("close_stream", Message::CloseStream { stream: 1 }),
+        ("read_head", Message::ReadHead { token: 1 << 63 }),
+        ("head", Message::Head(Head { token: 1 << 63, history: HISTORY, epoch: 5, position: start })),
     ]
 }
 

@@ -17,7 +17,7 @@ use steadfast_core::id::{
 };
 use steadfast_core::log::{Batch, BatchHeader, Codec, Entry, EntryKind, EpochEnd};
 use steadfast_core::message::{
-    Deliver, Hello, History, LogSummary, Lookup, Message, OpenSession, OpenStream, Position, Publish,
+    Deliver, Head, Hello, History, LogSummary, Lookup, Message, OpenSession, OpenStream, Position, Publish,
     PublishAck, Refusal, Replicate, ReplicateAck, ReplicateNack, Route, SessionCredentials, SessionOpened,
     SnapshotAck, SnapshotFold, SnapshotPart, SnapshotRecords, Start, StreamOpened,
 };
@@ -25,19 +25,19 @@ use steadfast_core::wire::records::{RecordsBuilder, checksum};
 use steadfast_proto::limits::MAX_NUMBER;
 
 /// Any number that leaves room for a frame's records.
-fn number() -> impl Strategy<Value = u64> {
+pub fn number() -> impl Strategy<Value = u64> {
     prop_oneof![0..1_000_u64, 0..MAX_NUMBER - (1 << 32)]
 }
 
-fn positive() -> impl Strategy<Value = u64> {
+pub fn positive() -> impl Strategy<Value = u64> {
     number().prop_map(|number| number + 1)
 }
 
-fn node() -> impl Strategy<Value = NodeName> {
+pub fn node() -> impl Strategy<Value = NodeName> {
     "[a-z0-9_-]{1,64}".prop_map(|name| NodeName::new(&name).unwrap())
 }
 
-fn address() -> impl Strategy<Value = Address> {
+pub fn address() -> impl Strategy<Value = Address> {
     "tcp://[!-~]{1,249}".prop_map(|address| Address::new(&address).unwrap())
 }
 
@@ -57,7 +57,7 @@ fn data() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..200).prop_map(Bytes::from)
 }
 
-fn history() -> impl Strategy<Value = History> {
+pub fn history() -> impl Strategy<Value = History> {
     (any::<u128>(), number()).prop_map(|(id, lineage)| History { group_id: GroupId(id), lineage })
 }
 
@@ -65,7 +65,7 @@ fn member() -> impl Strategy<Value = Member> {
     (node(), any::<u128>()).prop_map(|(node, id)| Member { node, generation: Generation(id) })
 }
 
-fn sender() -> impl Strategy<Value = BrokerIdentity> {
+pub fn sender() -> impl Strategy<Value = BrokerIdentity> {
     (member(), any::<u128>(), 0..=i64::MAX).prop_map(|(member, incarnation, czxid)| BrokerIdentity {
         member,
         incarnation: Incarnation(incarnation),
@@ -311,8 +311,14 @@ fn streaming() -> impl Strategy<Value = Message> {
         let start = Position { lineage: history.lineage, epoch, offset };
         StreamOpened { stream, history, epoch, start }
     });
+    let head = (stream(), history(), positive(), number()).prop_map(|(token, history, epoch, offset)| {
+        let position = Position { lineage: history.lineage, epoch, offset };
+        Head { token, history, epoch, position }
+    });
     prop_oneof![
         open.prop_map(Message::OpenStream),
+        head.prop_map(Message::Head),
+        stream().prop_map(|token| Message::ReadHead { token }),
         opened.prop_map(Message::StreamOpened),
         deliver(),
         (stream(), number()).prop_map(|(stream, limit)| Message::Credit { stream, limit }),
@@ -473,6 +479,7 @@ pub fn message() -> impl Strategy<Value = Message> {
         1 => discovery().boxed(),
         1 => refusal().boxed(),
         2 => coordination().boxed(),
+        1 => crate::status::any_message().boxed(),
     ]
 }
 

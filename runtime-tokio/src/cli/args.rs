@@ -1,12 +1,14 @@
 //! The command line.
 
 use super::retention::RetentionArgs;
+use super::serve::ServeArgs;
+use super::status::StatusArgs;
 use super::text;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 use steadfast_core::filter::{Filter, Topic};
-use steadfast_core::id::{Address, NodeName};
+use steadfast_core::id::{Address, Group, NodeName};
 use steadfast_core::limits::Timing;
 use steadfast_core::subscriber::Start;
 
@@ -14,6 +16,9 @@ const EXAMPLES: &str = "\
 Examples:
   steadfast demo
       The main job in one command: a cluster on this machine whose primary is killed and paused.
+
+  steadfast serve
+      A cluster in this one process, for development; it says what to type in another terminal.
 
   A cluster by hand, each line in a terminal of its own:
   steadfast coordination --listen 127.0.0.1:7400
@@ -87,6 +92,13 @@ pub enum Command {
     Discovery(DiscoveryArgs),
     /// Run the embedded coordination service, for development: one process, in memory
     Coordination(CoordinationArgs),
+    /// Decide for a group what its brokers must not decide by themselves
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// Run a whole cluster in this one process, for development
+    Serve(ServeArgs),
+    /// Show how discovery, the groups and the brokers stand, or wait until all is well
+    Status(StatusArgs),
     /// Measure throughput, latency and failover on this machine
     Bench(BenchArgs),
     /// A publisher or subscriber of the demo or the benchmark.
@@ -307,9 +319,47 @@ pub struct SubscribeArgs {
     /// Stop after this many records
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
+    /// Stop after everything that had been acknowledged, to anyone, when the command started
+    #[arg(long)]
+    pub until_head: bool,
     /// Write each record as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// `steadfast group`
+#[derive(Debug, Subcommand)]
+pub enum GroupCommand {
+    /// Give up the data of a group whose in-sync brokers are all gone, so that others begin anew
+    Force(ForceArgs),
+}
+
+const FORCE_HELP: &str = "\
+A group waits for a broker that holds its acknowledged records. This command ends the waiting when
+none will come back: the group begins anew with no records, in the next lineage. Every publisher
+and subscriber is told; whatever was acknowledged and not yet delivered is lost.
+
+It refuses while a broker that holds the records is registered. A broker that is paused or cut off
+is not registered either: make sure that every one of them is stopped for good. One that still
+serves clients would go on to acknowledge records which the new lineage never holds.
+
+Exit status: 0 the data was given up, 1 it was not, 2 wrong usage.
+
+Example:
+  steadfast group force --zookeeper zk1:2181,zk2:2181,zk3:2181 --give-up-data";
+
+/// `steadfast group force`
+#[derive(Debug, Args)]
+#[command(after_help = FORCE_HELP)]
+pub struct ForceArgs {
+    #[command(flatten)]
+    pub service: ServiceArgs,
+    /// The group
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub group: Group,
+    /// Yes: the records are gone, or may go
+    #[arg(long, required = true)]
+    pub give_up_data: bool,
 }
 
 const BENCH_HELP: &str = "\
@@ -462,6 +512,8 @@ mod tests {
             PUBLISH_HELP,
             SUBSCRIBE_HELP,
             BENCH_HELP,
+            crate::cli::serve::HELP,
+            crate::cli::status::HELP,
         ];
         let mut examples = 0;
         for line in texts.iter().flat_map(|text| text.lines()) {

@@ -7,28 +7,36 @@ mod cluster;
 mod demo;
 mod display;
 mod failure;
+mod group;
 mod lines;
 mod node;
 mod process;
 mod publish;
 mod retention;
+mod serve;
 mod service;
 mod signals;
+mod status;
 mod subscribe;
 mod text;
 mod tree;
 mod trial;
 mod worker;
 
-use args::{Cli, Command, LogArgs, LogLevel, WorkerCommand};
+use args::{Cli, Command, GroupCommand, LogArgs, LogLevel, WorkerCommand};
 use attached::Parent;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use failure::{Failure, JOB_FAILED, USAGE};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::Write as _;
 use std::process::ExitCode;
 use steadfast_runtime::telemetry;
 use tokio::task::LocalSet;
+
+/// Open files are raised to this many, or as far as the hard limit allows: accepted links have a limit
+/// of their own below it, and connections that say nothing end here.
+const MAX_OPEN_FILES: u64 = 16_384;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -37,6 +45,7 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     start_logs(&cli.log);
+    raise_open_files();
     let parent = Parent::tie(cli.log.attached);
     match in_runtime(cli.command, &parent) {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,6 +53,16 @@ pub fn main() -> ExitCode {
             eprintln!("{failure}");
             JOB_FAILED.into()
         }
+    }
+}
+
+/// Every connection takes a descriptor, and the usual soft limit is far below what a broker serves.
+fn raise_open_files() {
+    let limits = getrlimit(Resource::Nofile);
+    let most = limits.maximum.map_or(MAX_OPEN_FILES, |hard| hard.min(MAX_OPEN_FILES));
+    if limits.current.is_some_and(|soft| soft < most) {
+        // Where it cannot be raised the process does with what it has.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..limits });
     }
 }
 
@@ -63,6 +82,9 @@ async fn run(command: Command, parent: &Parent) -> Result<(), Failure> {
         Command::Broker(args) => node::broker(args).await,
         Command::Discovery(args) => node::discovery(args).await,
         Command::Coordination(args) => node::coordination(args).await,
+        Command::Group(GroupCommand::Force(args)) => group::force(args).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::Status(args) => status::run(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Worker(WorkerCommand::Publisher(args)) => worker::publisher::run(args, parent).await,
         Command::Worker(WorkerCommand::Subscriber(args)) => worker::subscriber::run(args, parent).await,

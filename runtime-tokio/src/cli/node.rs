@@ -9,7 +9,10 @@ use steadfast_core::broker::{self, OnTotalLoss};
 use steadfast_core::coordination::service;
 use steadfast_core::id::Address;
 use steadfast_core::{discovery, trace};
-use steadfast_tokio::nodes::{BrokerOptions, DiscoveryOptions, start_broker, start_discovery, start_service};
+use steadfast_tokio::nodes::{
+    BrokerOptions, DiscoveryOptions, RunningBroker, RunningDiscovery, RunningService, start_broker,
+    start_discovery, start_service,
+};
 
 /// Runs a broker until it is asked to leave.
 ///
@@ -39,11 +42,19 @@ pub async fn broker(args: BrokerArgs) -> Result<(), Failure> {
         root: args.service.root(),
         config,
     };
-    let mut running = start_broker(options).await.map_err(Failure::complete)?;
+    let running = start_broker(options).await.map_err(Failure::complete)?;
     super::print(&format!("{READY}{}", running.address()))?;
+    run_broker(running, asked_to_leave()).await
+}
+
+/// Waits for the broker's end, which may be asked for.
+///
+/// # Errors
+/// When it halts.
+pub async fn run_broker(mut running: RunningBroker, leave: impl Future<Output = ()>) -> Result<(), Failure> {
     let ended = tokio::select! {
         ended = running.ended() => ended,
-        () = asked_to_leave() => {
+        () = leave => {
             running.stop();
             running.ended().await
         }
@@ -70,12 +81,23 @@ pub async fn discovery(args: DiscoveryArgs) -> Result<(), Failure> {
         root: args.service.root(),
         config: discovery::Config { timing, ..discovery::Config::default() },
     };
-    let mut running = start_discovery(options).await.map_err(Failure::complete)?;
+    let running = start_discovery(options).await.map_err(Failure::complete)?;
     // Clients are told of discovery by people and scripts, who read it here.
     super::print(&format!("{READY}{}", args.listen.advertise.as_ref().unwrap_or(running.address())))?;
+    run_discovery(running, asked_to_leave()).await
+}
+
+/// Waits for the replica's end, which may be asked for.
+///
+/// # Errors
+/// When it fails.
+pub async fn run_discovery(
+    mut running: RunningDiscovery,
+    leave: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     let ended = tokio::select! {
         ended = running.ended() => ended,
-        () = asked_to_leave() => {
+        () = leave => {
             running.stop();
             running.ended().await
         }
@@ -89,11 +111,22 @@ pub async fn discovery(args: DiscoveryArgs) -> Result<(), Failure> {
 /// When it cannot start.
 pub async fn coordination(args: CoordinationArgs) -> Result<(), Failure> {
     let started = start_service(&args.listen.listen, service::Config::default()).await;
-    let mut running = started.map_err(Failure::complete)?;
+    let running = started.map_err(Failure::complete)?;
     super::print(&format!("{READY}{}", running.address()))?;
+    run_service(running, asked_to_leave()).await
+}
+
+/// Waits until the service is asked to end.
+///
+/// # Errors
+/// When it fails before.
+pub async fn run_service(
+    mut running: RunningService,
+    leave: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     tokio::select! {
         _ = running.ended() => Err(crashed("coordination service")),
-        () = asked_to_leave() => Ok(()),
+        () = leave => Ok(()),
     }
 }
 

@@ -32,6 +32,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 pub async fn run(args: SubscribeArgs) -> Result<(), Failure> {
     let options = SubscriberOptions {
         start: args.from,
+        until_head: args.until_head,
         connect_timeout: Some(CONNECT_LIMIT),
         ..SubscriberOptions::default()
     };

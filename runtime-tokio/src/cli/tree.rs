@@ -4,9 +4,10 @@
 use super::failure::Failure;
 use std::time::Duration;
 use steadfast_core::coordination::{
-    CallId, CallIds, Error, Event, Operation, Paths, Reply, Request, SessionState,
+    CallId, CallIds, Error, Event, Operation, Paths, Reply, Request, SessionState, Set,
 };
-use steadfast_core::group::GroupState;
+use steadfast_core::group::{GroupState, LiveNode};
+use steadfast_core::id::Group;
 use steadfast_core::wire;
 use steadfast_runtime::coordination::Port;
 use steadfast_tokio::coordination::Backing;
@@ -14,6 +15,15 @@ use tokio::time::timeout;
 
 /// The only group.
 const GROUP: u32 = 0;
+
+/// A group as the tree has it.
+#[derive(Debug)]
+pub struct GroupView {
+    /// The state and its version; `None` where there is no group.
+    pub state: Option<(GroupState, i32)>,
+    /// The live nodes of its brokers.
+    pub live: Vec<LiveNode>,
+}
 
 /// A session of this process.
 #[derive(Debug)]
@@ -67,6 +77,58 @@ impl Tree {
             Ok(Reply::Data { data, .. }) => wire::decode_group_state(&data).ok(),
             _ => None,
         }
+    }
+
+    /// The group's state with its version, and the live nodes of its brokers, no older than this call.
+    ///
+    /// # Errors
+    /// What the service answered.
+    pub async fn group(&mut self, root: &str, group: Group) -> Result<GroupView, Error> {
+        let paths = Paths::new(root.to_owned());
+        let path = paths.state(group);
+        self.call(Operation::Sync { path: path.clone() }).await?;
+        let mut view = GroupView { state: None, live: Vec::new() };
+        match self.call(Operation::Get { path, watch: false }).await {
+            Ok(Reply::Data { data, stat }) => {
+                let state = wire::decode_group_state(&data).map_err(|_| Error::Unknown)?;
+                view.state = Some((state, stat.version));
+            }
+            Err(Error::NoNode) => return Ok(view),
+            Ok(_) => return Err(Error::Unknown),
+            Err(error) => return Err(error),
+        }
+        let parent = paths.live(group);
+        let Reply::Children(names) =
+            self.call(Operation::Children { path: parent.clone(), watch: false }).await?
+        else {
+            return Err(Error::Unknown);
+        };
+        for name in names {
+            let path = format!("{parent}/{name}");
+            match self.call(Operation::Get { path, watch: false }).await {
+                Ok(Reply::Data { data, .. }) => view.live.extend(wire::decode_live_node(&data)),
+                // Gone since it was listed.
+                Err(Error::NoNode) => {}
+                Ok(_) => return Err(Error::Unknown),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(view)
+    }
+
+    /// R1: writes the group's state if the tree still has this version.
+    ///
+    /// # Errors
+    /// What the service answered.
+    pub async fn set_group(
+        &mut self,
+        root: &str,
+        group: Group,
+        (state, version): (&GroupState, i32),
+    ) -> Result<(), Error> {
+        let path = Paths::new(root.to_owned()).state(group);
+        let set = Set { path, data: wire::encode_group_state(state), version: Some(version) };
+        self.call(Operation::Set(set)).await.map(drop)
     }
 
     async fn call(&mut self, operation: Operation) -> Result<Reply, Error> {

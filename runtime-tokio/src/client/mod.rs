@@ -21,12 +21,14 @@
 
 mod publisher;
 mod subscriber;
+mod survey;
 
 pub use publisher::{CloseError, Publisher, PublisherOptions, Receipt};
 pub use steadfast_core::filter::{Filter, Topic};
 pub use steadfast_core::subscriber::{Bookmark, LossReason, Start};
 pub use steadfast_runtime::completions::{Bound, Progress, PublishError};
 pub use subscriber::{Gap, Message, Subscriber, SubscriberOptions};
+pub use survey::survey;
 
 use std::sync::Arc;
 use std::time::Duration;

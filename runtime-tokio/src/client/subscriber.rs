@@ -29,6 +29,8 @@ pub struct SubscriberOptions {
     pub group: Group,
     /// Where to begin.
     pub start: Start,
+    /// End the stream after everything that had been acknowledged, to anyone, when it was connected.
+    pub until_head: bool,
     /// How long [`Subscriber::connect`] looks for a primary. `None`: it does not wait for one.
     pub connect_timeout: Option<Duration>,
     /// Is told of every change of primary.
@@ -42,6 +44,7 @@ impl Default for SubscriberOptions {
         Self {
             group: 0,
             start: Start::Latest,
+            until_head: false,
             connect_timeout: Some(CONNECT_TIMEOUT),
             observer: None,
             config: Config::default(),
@@ -54,6 +57,7 @@ impl fmt::Debug for SubscriberOptions {
         f.debug_struct("SubscriberOptions")
             .field("group", &self.group)
             .field("start", &self.start)
+            .field("until_head", &self.until_head)
             .field("connect_timeout", &self.connect_timeout)
             .field("config", &self.config)
             .finish_non_exhaustive()
@@ -127,6 +131,12 @@ pub struct Subscriber {
     events: Receiver<Event>,
     current: Option<Current>,
     position: Option<Bookmark>,
+    heads: watch::Receiver<(u64, Option<Bookmark>)>,
+    /// Reads of the head so far.
+    head_reads: u64,
+    /// The read of the head that ends the stream.
+    last_read: Option<u64>,
+    ended: bool,
     task: JoinHandle<()>,
 }
 
@@ -162,13 +172,27 @@ impl Subscriber {
             start: options.start,
             config: options.config,
         };
-        let on_event = handler(sender, options.observer, connected);
+        let (head, heads) = watch::channel((0, None));
+        let on_event = handler(sender, options.observer, (connected, head));
         let clock = Clock::start();
         let node = subscriber::Subscriber::new(clock.now(), boot);
         let (name, transport) = ("subscriber".to_owned(), Transport::dial_only());
         let ports = NodePorts { name, transport, commands: receiver, coordination: None, on_event };
         let task = tokio::spawn(drive(node, clock, ports));
-        let subscriber = Self { commands, events, current: None, position: None, task };
+        let mut subscriber = Self {
+            commands,
+            events,
+            current: None,
+            position: None,
+            heads,
+            head_reads: 0,
+            last_read: None,
+            ended: false,
+            task,
+        };
+        if options.until_head {
+            subscriber.last_read = Some(subscriber.read_head());
+        }
         if let Some(limit) = options.connect_timeout {
             match timeout(limit, is_connected.wait_for(|connected| *connected)).await {
                 Ok(Ok(_)) => {}
@@ -182,6 +206,24 @@ impl Subscriber {
     /// before that is known.
     pub const fn position(&self) -> Option<Bookmark> {
         self.position
+    }
+
+    /// How far the group is, now or later: everything that had been acknowledged to anyone before the
+    /// call lies below the result. A primary proves it by a read of the coordination service; while
+    /// none can, this waits. `None` when the subscriber is closed.
+    ///
+    /// The same subscriber need not be read meanwhile.
+    pub async fn head(&mut self) -> Option<Bookmark> {
+        let request = self.read_head();
+        let head = self.heads.wait_for(|(answered, _)| *answered >= request).await.ok()?;
+        head.1
+    }
+
+    fn read_head(&mut self) -> u64 {
+        self.head_reads += 1;
+        let request = self.head_reads;
+        let _ = self.commands.send(Command::ReadHead { request });
+        request
     }
 
     /// Ends the stream: what was delivered already is still yielded.
@@ -219,7 +261,11 @@ impl Subscriber {
             Event::Lost { from, to, reason } => Some(Gap::Lost { from, to, reason }),
             Event::LineageChanged { from, to } => Some(Gap::LineageChanged { from, to }),
             Event::Diverged { from, common } => Some(Gap::Diverged { from, common }),
-            Event::Disconnected { .. } | Event::Closed => None,
+            Event::Reached { request } => {
+                self.ended |= self.last_read.is_some_and(|last| request >= last);
+                None
+            }
+            Event::Head { .. } | Event::Disconnected { .. } | Event::Closed => None,
         }
     }
 }
@@ -248,6 +294,9 @@ impl Stream for Subscriber {
         loop {
             if let Some(message) = self.next_record() {
                 return Poll::Ready(Some(Ok(message)));
+            }
+            if self.ended {
+                return Poll::Ready(None);
             }
             match self.events.poll_next(cx) {
                 Poll::Ready(Some(event)) => {
@@ -285,7 +334,7 @@ fn parse<F: AsRef<str>>(filters: impl IntoIterator<Item = F>) -> Result<Vec<Filt
 fn handler(
     events: Sender<Event>,
     observer: Option<Observer>,
-    connected: watch::Sender<bool>,
+    (connected, head): (watch::Sender<bool>, watch::Sender<(u64, Option<Bookmark>)>),
 ) -> impl FnMut(Event) -> ControlFlow<()> + Send {
     let notify = move |notice| {
         if let Some(observer) = &observer {
@@ -300,6 +349,10 @@ fn handler(
             }
             Event::Disconnected { cause } => {
                 notify(Notice::Disconnected { cause: *cause });
+                return ControlFlow::Continue(());
+            }
+            Event::Head { request, at } => {
+                head.send_replace((*request, Some(*at)));
                 return ControlFlow::Continue(());
             }
             Event::Closed => return ControlFlow::Break(()),

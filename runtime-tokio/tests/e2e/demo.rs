@@ -61,7 +61,7 @@ fn the_demo_runs_twice_on_one_zookeeper_ensemble() {
 }
 
 /// What ZooKeeper's own shell lists below the parent of all clusters.
-fn clusters(servers: &str) -> Vec<String> {
+pub fn clusters(servers: &str) -> Vec<String> {
     const JARS: &str = "/usr/share/java";
     let class_path =
         format!("{JARS}/zookeeper.jar:{JARS}/slf4j-log4j12.jar:{JARS}/log4j-1.2.jar:{JARS}/commons-cli.jar");

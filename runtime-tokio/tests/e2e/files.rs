@@ -148,6 +148,14 @@ fn any_bytes_come_back_and_positions_are_taken_up() {
     let rest = run(&["subscribe", ">", "--discovery", discovery, "--from", position, "--count", "2"]);
     assert!(rest.status.success());
     assert_eq!(rest.stdout, b"\xff\xfe\x00 not text\r\nlast without a newline\n");
+
+    // R19: whoever starts after the acknowledgement gets everything, and then stops by itself.
+    for (filter, expected) in [("raw.*", [bytes, b"\n"].concat()), ("other", Vec::new())] {
+        let all = ["subscribe", filter, "--discovery", discovery, "--from", "earliest", "--until-head"];
+        let all = run(&all);
+        assert!(all.status.success(), "{}", String::from_utf8_lossy(&all.stderr));
+        assert_eq!(all.stdout, expected);
+    }
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod files;
 mod hostile;
 mod nodes;
 mod retention;
+mod status;
+mod total_loss;
 #[path = "../support/zookeeper.rs"]
 #[allow(dead_code, reason = "every test file uses its part")]
 mod zookeeper;

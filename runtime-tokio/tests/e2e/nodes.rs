@@ -197,6 +197,12 @@ impl Service {
         Self::ZooKeeper(Ensemble::start(3))
     }
 
+    /// Starts a node that uses it.
+    fn node(&self, name: &str, args: &[&str]) -> Node {
+        let common = self.args();
+        Node::start(name, &[args, &[common[0].as_str(), common[1].as_str()]].concat())
+    }
+
     fn args(&self) -> [String; 2] {
         match self {
             Self::Embedded(node) => ["--coordination".into(), node.address.clone()],
@@ -218,35 +224,38 @@ impl Cluster {
         Self::start_with(service, brokers, &[])
     }
 
-    /// As [`Cluster::start`]; the brokers get these arguments besides.
-    pub fn start_with(service: Service, brokers: usize, more: &[&str]) -> Self {
-        let common = service.args();
-        let with = |args: &[&str]| -> Vec<String> {
-            args.iter().map(|&arg| arg.to_owned()).chain(common.iter().cloned()).collect()
-        };
-        let start = |name: &str, args: &[&str]| {
-            let args = with(args);
-            Node::start(name, &args.iter().map(String::as_str).collect::<Vec<_>>())
-        };
-        let discovery = start("discovery", &["discovery"]);
-        let names: Vec<_> = (1..=brokers).map(|n| format!("broker-{n}")).collect();
-        let brokers: Vec<_> = names
-            .iter()
-            .map(|name| start(name, &[&["broker", "--name", name.as_str()], more].concat()))
-            .collect();
-        let cluster = Self { brokers, discovery, service };
-        wait_until("every broker is in sync", || cluster.discovery.in_sync() == names.len());
+    /// As [`Cluster::start`]; the brokers get these options.
+    pub fn start_with(service: Service, brokers: usize, options: &[&str]) -> Self {
+        let discovery = service.node("discovery", &["discovery"]);
+        let mut cluster = Self { brokers: Vec::new(), discovery, service };
+        for n in 0..brokers {
+            let broker = cluster.new_broker(n, options);
+            cluster.brokers.push(broker);
+        }
+        wait_until("every broker is in sync", || cluster.discovery.in_sync() == brokers);
         cluster
     }
 
-    /// Starts a broker that was killed again, with these arguments besides.
-    pub fn restart(&mut self, index: usize, more: &[&str]) {
-        let name = format!("broker-{}", index + 1);
-        let service = self.service.args();
-        let service = service.iter().map(String::as_str);
-        let args: Vec<_> =
-            ["broker", "--name", &name].into_iter().chain(service).chain(more.iter().copied()).collect();
-        self.brokers[index] = Node::start(&name, &args);
+    fn new_broker(&self, n: usize, options: &[&str]) -> Node {
+        let name = format!("broker-{}", n + 1);
+        self.service.node(&name, &[&["broker", "--name", &name], options].concat())
+    }
+
+    /// Starts a broker again, whose process is gone.
+    pub fn restart_broker(&mut self, n: usize, options: &[&str]) {
+        assert!(!self.brokers[n].process.is_running());
+        self.brokers[n] = self.new_broker(n, options);
+    }
+
+    /// What an operator's command says and how it ends.
+    pub fn operate(&self, args: &[&str]) -> Output {
+        let common = self.service.args();
+        run(&[args, &[common[0].as_str(), common[1].as_str()]].concat())
+    }
+
+    /// Where a further node finds the coordination service.
+    pub fn coordination_args(&self) -> [String; 2] {
+        self.service.args()
     }
 
     /// Index of the primary.

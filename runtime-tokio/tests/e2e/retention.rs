@@ -34,7 +34,8 @@ fn a_backup_that_returns_below_the_log_start_takes_over_on_zookeeper() {
     publish(&discovery, WORDS);
     let trimmed = |cluster: &Cluster| cluster.brokers[primary].process.err.text().contains("Trimmed");
     wait_until("the log is trimmed", || trimmed(&cluster));
-    cluster.restart(backup, &retention);
+    cluster.brokers[backup].process.wait();
+    cluster.restart_broker(backup, &retention);
     wait_until("the backup is in sync again", || cluster.discovery.in_sync() == 2);
     let said = cluster.brokers[backup].process.err.text();
     assert!(said.contains("Installed { start: "), "it got a snapshot:\n{said}");

@@ -10,6 +10,7 @@ pub mod committed_stable;
 pub mod config_intent;
 pub mod exactly_once_in_log;
 pub mod floor_monotone;
+pub mod fresh_head;
 pub mod ledger;
 pub mod log_matching;
 pub mod no_flapping;
@@ -214,6 +215,20 @@ pub enum Fact<'a> {
         /// The history now.
         to: History,
     },
+    /// A client asked a primary how far the group is.
+    HeadAsked {
+        /// Which one.
+        client: ClientId,
+    },
+    /// A client was told how far the group is.
+    HeadTold {
+        /// Which one.
+        client: ClientId,
+        /// Of which history.
+        history: History,
+        /// This far.
+        head: Offset,
+    },
     /// A client took a route.
     Routed {
         /// Which one.
@@ -267,6 +282,7 @@ impl Default for Checks {
             Box::<log_matching::LogMatching>::default(),
             Box::<one_primary_per_epoch::OnePrimaryPerEpoch>::default(),
             Box::<floor_monotone::FloorMonotone>::default(),
+            Box::<fresh_head::FreshHead>::default(),
             Box::<no_premature_visibility::NoPrematureVisibility>::default(),
             Box::<commit_monotone::CommitMonotone>::default(),
             Box::<exactly_once_in_log::ExactlyOnceInLog>::default(),
