@@ -106,7 +106,8 @@ impl Follower {
 
     /// R16: below the log's start there is nothing to send; a snapshot takes its place.
     fn begin_transfer<E>(&mut self, replica: &Replica, out: &mut Outbox<E>) {
-        if self.next < replica.log().start() && self.transfer.is_none() {
+        let overtaken = self.next < replica.log().start() && self.transfer.is_none();
+        if overtaken && self.link.is_some() {
             self.rewind(self.next);
             self.snapshots += 1;
             self.transfer = Some(Transfer::new(self.snapshots));
