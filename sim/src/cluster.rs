@@ -57,6 +57,8 @@ pub struct Config {
     pub on_total_loss: OnTotalLoss,
     /// How much the brokers keep.
     pub retention: Retention,
+    /// Payloads are at least so long, in bytes.
+    pub payload: usize,
 }
 
 impl Default for Config {
@@ -72,6 +74,7 @@ impl Default for Config {
             min_in_sync: 1,
             on_total_loss: OnTotalLoss::Reset,
             retention: Retention::default(),
+            payload: 0,
         }
     }
 }
@@ -118,7 +121,7 @@ impl Cluster {
         let mut cluster = Self {
             world: World::new(config.world, Draws::new(seed)),
             checks: Checks::default(),
-            observer: Observer::default(),
+            observer: Observer::with_payloads_of(config.payload),
             renderer: None,
             brokers: Vec::new(),
             discoveries: Vec::new(),

@@ -104,14 +104,21 @@ pub struct Observer {
     publishers: BTreeMap<ProcessId, (PublisherId, Published)>,
     subscribers: BTreeMap<ProcessId, Received>,
     coverage: Coverage,
+    /// Payloads are at least so long, in bytes.
+    length: usize,
 }
 
-/// The payload of a publisher's record. Every one is unique in its run.
-pub fn payload(publisher: PublisherId, ticket: u64) -> Bytes {
-    Bytes::from(format!("{publisher:?}/{ticket}"))
+/// The payload of a publisher's record, at least so long. Every one is unique in its run.
+pub fn payload(publisher: PublisherId, ticket: u64, length: usize) -> Bytes {
+    Bytes::from(format!("{:.<length$}", format!("{publisher:?}/{ticket}")))
 }
 
 impl Observer {
+    /// Nothing has happened; payloads are at least so long, in bytes.
+    pub fn with_payloads_of(length: usize) -> Self {
+        Self { length, ..Self::default() }
+    }
+
     /// A process publishes.
     pub fn add_publisher(&mut self, process: ProcessId, id: PublisherId) {
         self.publishers.insert(process, (id, Published::default()));
@@ -134,7 +141,7 @@ impl Observer {
     pub fn publish(&mut self, process: ProcessId) -> (u64, Bytes) {
         let (id, published) = self.publishers.get_mut(&process).expect("a publisher");
         published.asked += 1;
-        (published.asked, payload(*id, published.asked))
+        (published.asked, payload(*id, published.asked, self.length))
     }
 
     /// What a subscriber has delivered.
@@ -255,7 +262,10 @@ impl Observer {
         }
         if result.is_ok() {
             for ticket in tickets.clone() {
-                checks.observe(&Fact::Acknowledged { publisher: *id, payload: &payload(*id, ticket) })?;
+                checks.observe(&Fact::Acknowledged {
+                    publisher: *id,
+                    payload: &payload(*id, ticket, self.length),
+                })?;
             }
         }
         Ok(())

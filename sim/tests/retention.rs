@@ -1,5 +1,5 @@
 //! Trims and snapshots under traffic and faults: a backup returns below the log's start; the primary, the
-//! backup or the link between them fails at every step of a snapshot; a subscriber is overtaken. Every
+//! backup or the link between them fails all along a snapshot; a subscriber is overtaken. Every
 //! property is checked after every input: TrimSafe and SessionFold among them.
 
 use std::time::Duration;
@@ -7,16 +7,21 @@ use steadfast_core::broker::retention::Retention;
 use steadfast_sim::cluster::{Cluster, Config, Failure};
 use steadfast_sim::fault::Fault;
 use steadfast_sim::network::ProcessId;
+use steadfast_sim::random::Span;
 use steadfast_sim::render::Renderer;
 
-/// Records kept: some parts of a snapshot.
+/// Records kept, and their size: more than fits into the window of a snapshot's parts.
 const KEPT: u64 = 600;
+const PAYLOAD: usize = 16 << 10;
+/// How many places of a snapshot's way are struck.
+const PLACES: u64 = 10;
 const INTERVAL: Duration = Duration::from_micros(500);
 const RECOVERY: Duration = Duration::from_secs(20);
 
 fn cluster(seed: u64) -> Cluster {
     let retention = Retention { bytes: None, records: Some(KEPT), age: None };
-    Cluster::new(&Config { retention, subscribers: vec![">", "a.*"], ..Config::default() }, seed)
+    let subscribers = vec![">", "a.*"];
+    Cluster::new(&Config { retention, subscribers, payload: PAYLOAD, ..Config::default() }, seed)
 }
 
 fn publish(cluster: &mut Cluster, count: u64) {
@@ -116,7 +121,7 @@ fn checked(seed: u64, trouble: Trouble, step: u64) -> u32 {
     panic!("seed {seed}, {trouble:?} at step {step}: {failure}");
 }
 
-fn at_every_step(trouble: Trouble) {
+fn all_along(trouble: Trouble) {
     let seed = 1;
     let (mut cluster, ..) = at_a_snapshot(seed).expect("a healthy cluster");
     let before = cluster.world().steps();
@@ -124,34 +129,35 @@ fn at_every_step(trouble: Trouble) {
     assert!(installed.expect("every property holds"), "a snapshot is installed");
     let steps = cluster.world().steps() - before;
     assert!(steps > 5, "a snapshot takes more than {steps} steps");
-    // Traffic takes most steps: every third is struck.
-    let broken: u32 = (0..=steps + 4).step_by(3).map(|step| checked(seed, trouble, step)).sum();
+    // Most steps are traffic's: some places all along the way are struck.
+    let stride = (steps / PLACES).max(1) as usize;
+    let broken: u32 = (0..=steps + 4).step_by(stride).map(|step| checked(seed, trouble, step)).sum();
     assert!(broken > 0, "some snapshots break off");
 }
 
 #[test]
-fn the_primary_crashes_at_every_step_of_a_snapshot() {
-    at_every_step(Trouble::PrimaryCrash);
+fn the_primary_crashes_all_along_a_snapshot() {
+    all_along(Trouble::PrimaryCrash);
 }
 
 #[test]
-fn the_primary_is_paused_at_every_step_of_a_snapshot() {
-    at_every_step(Trouble::PrimaryPause);
+fn the_primary_is_paused_all_along_a_snapshot() {
+    all_along(Trouble::PrimaryPause);
 }
 
 #[test]
-fn the_backup_crashes_and_restarts_at_every_step_of_a_snapshot() {
-    at_every_step(Trouble::BackupCrash);
+fn the_backup_crashes_and_restarts_all_along_a_snapshot() {
+    all_along(Trouble::BackupCrash);
 }
 
 #[test]
-fn the_connection_breaks_at_every_step_of_a_snapshot() {
-    at_every_step(Trouble::LinkReset);
+fn the_connection_breaks_all_along_a_snapshot() {
+    all_along(Trouble::LinkReset);
 }
 
 #[test]
-fn the_backup_is_cut_off_at_every_step_of_a_snapshot() {
-    at_every_step(Trouble::CutOff);
+fn the_backup_is_cut_off_all_along_a_snapshot() {
+    all_along(Trouble::CutOff);
 }
 
 /// L4: a backup below the log's start gets in sync while publishers publish and the log is trimmed, and
@@ -179,6 +185,26 @@ fn a_backup_returns_below_the_log_start_under_load_and_takes_over() {
         cluster.settle(RECOVERY).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
         everything_arrived(&cluster);
     }
+}
+
+/// R36: over a slow network a snapshot takes so long that the log is trimmed meanwhile: the backup starts
+/// where everybody else does at the same offset.
+#[test]
+fn the_log_is_trimmed_while_a_snapshot_is_on_its_way() {
+    let mut trimmed = 0;
+    for seed in 0..10 {
+        let (mut cluster, primary, backup) = at_a_snapshot(seed).expect("every property holds");
+        let slow = Span::new(Duration::from_millis(5), Duration::from_millis(40));
+        cluster.world_mut().network_mut().set_latency(primary, backup, slow);
+        publish(&mut cluster, 2 * KEPT);
+        let before = start_of(&cluster, primary);
+        let installed = cluster.run_until(RECOVERY, |cluster| cluster.coverage().installed > 0);
+        assert!(installed.expect("every property holds"), "seed {seed}");
+        trimmed += u32::from(start_of(&cluster, backup) > before);
+        cluster.settle(RECOVERY).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        everything_arrived(&cluster);
+    }
+    assert!(trimmed > 2, "{trimmed} snapshots were overtaken");
 }
 
 /// G4: a subscriber that was away too long is told of one range, and misses nothing else.
