@@ -1,7 +1,7 @@
 //! Logs: trace records as `tracing` events, on standard error.
 
 use std::io;
-use steadfast_core::trace::Trace;
+use steadfast_core::trace::{Suspicion, Trace};
 use tracing::{Level, debug, info, warn};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -52,6 +52,8 @@ pub const fn level(trace: &Trace) -> Level {
     match trace {
         // A broker's beginning, not a loss.
         Trace::Wiped { lineage: 1 } => Level::INFO,
+        // So leaves whoever is shut down, too; a death is noticed by other signs long before.
+        Trace::Suspected { cause: Suspicion::NotLive, .. } => Level::INFO,
         Trace::Suspected { .. } | Trace::Halted { .. } | Trace::FellSilent | Trace::Wiped { .. } => {
             Level::WARN
         }

@@ -43,6 +43,11 @@ impl Broker {
             // R26: no order holds between two groups.
             return self.halt_if_still_so(now, Halt::OtherGroup);
         } else if state.history.lineage > mine.lineage {
+            if self.shutdown.is_some() {
+                // The data is given up, perhaps by this broker: it has no part in what follows.
+                self.stop(Event::Stopped);
+                return false;
+            }
             // R27: the group began anew; log and sessions go together.
             self.step_down(now);
             self.replica.wipe(state.history, &mut self.io.out);

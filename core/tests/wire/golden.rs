@@ -14,6 +14,11 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/golden")
 }
 
+/// What is in a golden file: a part of the frame a line.
+pub fn file(name: &str) -> String {
+    fs::read_to_string(directory().join(name).with_extension("hex")).unwrap()
+}
+
 fn to_hex(parts: &[Bytes]) -> String {
     let line = |part: &Bytes| part.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
     parts.iter().map(line).collect()

@@ -3,6 +3,7 @@
 mod coordination;
 mod golden;
 mod hostile;
+mod page;
 mod records;
 mod rejections;
 mod round_trip;

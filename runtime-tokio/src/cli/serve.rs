@@ -209,6 +209,7 @@ In other terminals:
   steadfast subscribe 'orders.>' --discovery {discovery}
   echo '42 apples' | steadfast publish orders.eu --discovery {discovery}
   steadfast status --watch --discovery {discovery}
+From Python: docs/clients/python/README.md
 
 For development only: everything is in the memory of this one process, and gone when it ends.
 Ctrl-C ends it.",

@@ -7,6 +7,7 @@ mod demo;
 mod files;
 mod hostile;
 mod nodes;
+mod python;
 mod retention;
 mod status;
 mod total_loss;
