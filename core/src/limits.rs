@@ -4,9 +4,6 @@ use crate::time::Duration;
 
 pub use steadfast_proto::limits::*;
 
-/// Bodies below this size are copied when they are kept: they would pin a larger receive buffer (R36).
-pub const COPY_BODY_BELOW: usize = 1 << 10;
-
 /// Refused connections that prove the death of a process, with no frame between (R32).
 pub const REFUSALS_FOR_PROOF: u32 = 2;
 /// Most publishers' sessions of a group.
@@ -15,6 +12,12 @@ pub const MAX_SESSIONS: usize = 100_000;
 pub const SESSION_EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most sessions that a primary takes into view, and most that it expires, in one step.
 pub const EXPIRY_STEP: usize = 256;
+/// Most topics whose heads a broker knows.
+pub const MAX_TOPICS: usize = 16_384;
+/// Most sessions in one part of a snapshot.
+pub const MAX_FOLD_SESSIONS: usize = 1_024;
+/// Most topics in one part of a snapshot.
+pub const MAX_FOLD_TOPICS: usize = 256;
 /// Most streams that a broker serves.
 pub const MAX_STREAMS: usize = 20_000;
 /// Most reads of the group's head that wait at a primary.

@@ -4,7 +4,6 @@ use crate::filter::Topic;
 use crate::id::{Epoch, Nonce, Offset, PublisherId, Sequence};
 use crate::message::LogSummary;
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use bytes::Bytes;
 use steadfast_proto::limits::MAX_EPOCH_TABLE;
 
@@ -77,6 +76,11 @@ pub enum EntryKind {
         /// Which one.
         incarnation: u64,
     },
+    /// Once this is committed, everything below `to` is kept no longer (R36).
+    Trim {
+        /// The log's new start: the boundary of an entry, not above this one.
+        to: Offset,
+    },
 }
 
 /// One entry of a log.
@@ -95,7 +99,10 @@ impl Entry {
     pub const fn count(&self) -> u64 {
         match &self.kind {
             EntryKind::Batch(batch) => batch.header.count as u64,
-            EntryKind::EpochStart | EntryKind::SessionOpen { .. } | EntryKind::SessionExpire { .. } => 1,
+            EntryKind::EpochStart
+            | EntryKind::SessionOpen { .. }
+            | EntryKind::SessionExpire { .. }
+            | EntryKind::Trim { .. } => 1,
         }
     }
 
@@ -109,11 +116,21 @@ impl Entry {
         self.body_len() as u64 + ENTRY_OVERHEAD
     }
 
+    /// Copies its body, which would otherwise pin the whole receive buffer that it came in (R36).
+    pub fn unpin(&mut self) {
+        if let EntryKind::Batch(batch) = &mut self.kind {
+            batch.body = Bytes::copy_from_slice(&batch.body);
+        }
+    }
+
     /// Bytes of its body.
     pub fn body_len(&self) -> usize {
         match &self.kind {
             EntryKind::Batch(batch) => batch.body.len(),
-            EntryKind::EpochStart | EntryKind::SessionOpen { .. } | EntryKind::SessionExpire { .. } => 0,
+            EntryKind::EpochStart
+            | EntryKind::SessionOpen { .. }
+            | EntryKind::SessionExpire { .. }
+            | EntryKind::Trim { .. } => 0,
         }
     }
 }
@@ -128,18 +145,27 @@ pub struct EpochEnd {
 }
 
 /// Memory that an entry takes besides its body, in bytes; a round figure.
-const ENTRY_OVERHEAD: u64 = 256;
+pub const ENTRY_OVERHEAD: u64 = 256;
 
 /// The log of one lineage, in memory.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     entries: VecDeque<Entry>,
     start: Offset,
-    epochs: Vec<EpochEnd>,
+    /// Epoch of the record before `start`; 0 at the beginning of a lineage.
+    before: Epoch,
+    /// The newest epochs that are held or end at the start, at most [`MAX_EPOCH_TABLE`].
+    epochs: VecDeque<EpochEnd>,
     bytes: u64,
 }
 
 impl Log {
+    /// An empty log that begins at `start`, behind a record of epoch `before`.
+    pub fn starting_at(start: Offset, before: Epoch) -> Self {
+        let epochs = (start > 0).then_some(EpochEnd { epoch: before, end: start });
+        Self { start, before, epochs: epochs.into_iter().collect(), ..Self::default() }
+    }
+
     /// First offset held.
     pub const fn start(&self) -> Offset {
         self.start
@@ -155,27 +181,27 @@ impl Log {
         self.bytes
     }
 
-    /// Epoch of the last record; 0 when there is none.
+    /// Epoch of the last record, be it held or not; 0 when there never was one.
     pub fn last_epoch(&self) -> Epoch {
-        self.epochs.last().map_or(0, |last| last.epoch)
+        self.entries.back().map_or(self.before, |last| last.epoch)
     }
 
-    /// Epoch of the record before `offset`: 0 at the start of the log, `None` beyond its end.
+    /// Epoch of the record before `offset`: 0 at the beginning of a lineage, `None` below the log's
+    /// start and beyond its end.
     pub fn epoch_before(&self, offset: Offset) -> Option<Epoch> {
-        if offset == 0 {
-            return Some(0);
+        if offset == self.start {
+            return Some(self.before);
         }
-        let index = self.epochs.partition_point(|epoch| epoch.end < offset);
-        self.epochs.get(index).map(|epoch| epoch.epoch)
+        self.get(offset.checked_sub(1)?).map(|entry| entry.epoch)
     }
 
-    /// Extent and epochs, the newest [`MAX_EPOCH_TABLE`] of them.
+    /// Extent and epochs.
     pub fn summary(&self) -> LogSummary {
-        let skip = self.epochs.len().saturating_sub(MAX_EPOCH_TABLE);
-        LogSummary { start: self.start, end: self.end(), epochs: self.epochs[skip..].to_vec() }
+        LogSummary { start: self.start, end: self.end(), epochs: self.epochs.iter().copied().collect() }
     }
 
     /// End of the history that this log shares with another one: the largest common (epoch, end) (R16).
+    /// It may lie below the start; 0 when no common epoch is known.
     pub fn common_end(&self, other: &LogSummary) -> Offset {
         let shared = self.epochs.iter().rev().find_map(|mine| {
             let theirs = other.epochs.iter().find(|theirs| theirs.epoch == mine.epoch)?;
@@ -190,16 +216,21 @@ impl Log {
     /// When it does not continue the log, or its epoch goes back.
     pub fn append(&mut self, entry: Entry) {
         assert_eq!(entry.offset, self.end(), "a log has no holes");
-        let end = entry.end();
-        match self.epochs.last_mut() {
-            Some(last) if last.epoch == entry.epoch => last.end = end,
-            last => {
-                assert!(last.is_none_or(|last| last.epoch < entry.epoch), "epochs never go back");
-                self.epochs.push(EpochEnd { epoch: entry.epoch, end });
-            }
-        }
+        assert!(self.last_epoch() <= entry.epoch, "epochs never go back");
+        self.reach(entry.epoch, entry.end());
         self.bytes += entry.weight();
         self.entries.push_back(entry);
+    }
+
+    /// Notes in the epoch table that `epoch`, the latest, ends at `end`.
+    fn reach(&mut self, epoch: Epoch, end: Offset) {
+        match self.epochs.back_mut() {
+            Some(last) if last.epoch == epoch => last.end = end,
+            _ => self.epochs.push_back(EpochEnd { epoch, end }),
+        }
+        if self.epochs.len() > MAX_EPOCH_TABLE {
+            self.epochs.pop_front();
+        }
     }
 
     /// Drops every entry from `offset` on. An entry that holds `offset` inside goes as a whole.
@@ -207,19 +238,31 @@ impl Log {
         while let Some(entry) = self.entries.pop_back_if(|entry| entry.end() > offset) {
             self.bytes -= entry.weight();
         }
-        let end = self.end();
-        while self.epochs.last().is_some_and(|last| last.end > end) {
-            let cut = self.epochs.pop().map(|last| last.epoch);
-            let before = self.epochs.last().map_or(self.start, |last| last.end);
-            if let Some(epoch) = cut.filter(|_| end > before) {
-                self.epochs.push(EpochEnd { epoch, end });
-            }
+        let (end, last) = (self.end(), self.last_epoch());
+        while self.epochs.pop_back_if(|reached| reached.end > end).is_some() {}
+        if end > 0 {
+            self.reach(last, end);
         }
+    }
+
+    /// R36: drops every entry that ends at or below `to`; the log then starts with the next one.
+    pub fn trim(&mut self, to: Offset) {
+        while let Some(entry) = self.entries.pop_front_if(|entry| entry.end() <= to) {
+            self.bytes -= entry.weight();
+            (self.start, self.before) = (entry.end(), entry.epoch);
+        }
+        // The epoch that the start lies in, or ends at it, still answers for it.
+        while self.epochs.pop_front_if(|reached| reached.end < self.start).is_some() {}
     }
 
     /// Index of the entry that holds `offset`, or of the first one after it.
     pub fn index_of(&self, offset: Offset) -> usize {
         self.entries.partition_point(|entry| entry.end() <= offset)
+    }
+
+    /// The highest boundary between entries that is not above `offset`.
+    pub fn boundary(&self, offset: Offset) -> Offset {
+        self.entries.get(self.index_of(offset)).map_or_else(|| self.end(), |entry| entry.offset)
     }
 
     /// The entry that holds `offset`.
@@ -236,6 +279,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     fn log(epochs: &[Epoch]) -> Log {
         let mut log = Log::default();
@@ -278,5 +322,45 @@ mod tests {
         let log = log(&[1, 1, 3]);
         let found: Vec<_> = (0..5).map(|offset| log.epoch_before(offset)).collect();
         assert_eq!(found, [Some(0), Some(1), Some(1), Some(3), None]);
+    }
+
+    #[test]
+    fn a_trimmed_log_still_knows_the_epoch_before_its_start() {
+        let mut trimmed = log(&[1, 1, 3, 3, 4]);
+        trimmed.trim(2);
+        let found: Vec<_> = (0..7).map(|offset| trimmed.epoch_before(offset)).collect();
+        assert_eq!(found, [None, None, Some(1), Some(3), Some(3), Some(4), None]);
+        assert_eq!((trimmed.start(), trimmed.end(), trimmed.bytes()), (2, 5, 3 * 256));
+        trimmed.trim(3);
+        assert_eq!(trimmed.summary().epochs, [EpochEnd { epoch: 3, end: 4 }, EpochEnd { epoch: 4, end: 5 }]);
+        trimmed.trim(9);
+        assert_eq!((trimmed.start(), trimmed.end(), trimmed.last_epoch()), (5, 5, 4));
+        assert_eq!(trimmed.summary().epochs, [EpochEnd { epoch: 4, end: 5 }]);
+        trimmed.trim(1);
+        assert_eq!(trimmed.start(), 5, "a start never goes back");
+    }
+
+    #[test]
+    fn a_trimmed_log_is_cut_and_continued_like_a_whole_one() {
+        let mut trimmed = log(&[1, 1, 3, 4]);
+        trimmed.trim(2);
+        trimmed.truncate(2);
+        assert_eq!(trimmed.summary(), Log::starting_at(2, 1).summary());
+        trimmed.append(Entry { offset: 2, epoch: 5, kind: EntryKind::EpochStart });
+        let mut whole = log(&[1, 1, 5]);
+        whole.trim(2);
+        assert_eq!(trimmed.summary(), whole.summary());
+        assert_eq!(trimmed.common_end(&log(&[1, 1, 3]).summary()), 2);
+        assert_eq!(trimmed.common_end(&log(&[1]).summary()), 1, "below the start: a snapshot is due");
+    }
+
+    #[test]
+    fn the_epoch_table_is_bounded_and_the_entries_answer_for_the_rest() {
+        let epochs: Vec<Epoch> = (1..=MAX_EPOCH_TABLE as Epoch + 10).collect();
+        let mut long = log(&epochs);
+        assert_eq!(long.summary().epochs.len(), MAX_EPOCH_TABLE);
+        assert_eq!(long.epoch_before(3), Some(3));
+        long.truncate(4);
+        assert_eq!(long.summary().epochs, [EpochEnd { epoch: 4, end: 4 }]);
     }
 }

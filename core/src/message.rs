@@ -1,8 +1,10 @@
 //! What the nodes say to each other: checked types. [`crate::wire`] turns them into frames and back;
 //! a message that exists has passed every check that needs no state.
 
+use crate::broker::sessions::Session;
+use crate::broker::topics::TopicHead;
 use crate::coordination::{CallId, Error, Operation, Reply, SessionId, WatchKind};
-use crate::filter::Filter;
+use crate::filter::{Filter, Topic};
 use crate::id::{
     BrokerIdentity, Endpoint, Epoch, Group, GroupId, Lineage, NodeName, Nonce, Offset, PublisherId, Sequence,
 };
@@ -35,6 +37,12 @@ pub enum Message {
     ReplicateNack(ReplicateNack),
     /// Primary to backup: become primary in my place (R34).
     TakeOver(TakeOver),
+    /// Primary to backup: entries of a snapshot.
+    SnapshotRecords(Box<SnapshotRecords>),
+    /// Primary to backup: what a snapshot's entries do not say.
+    SnapshotFold(Box<SnapshotFold>),
+    /// Backup to primary: so much of a snapshot has come.
+    SnapshotAck(SnapshotAck),
     /// Publisher to primary: begin or resume a session.
     OpenSession(OpenSession),
     /// Primary to publisher: the session is committed.
@@ -246,6 +254,55 @@ pub enum Departure {
     /// Its time was over before any of these.
     TimedOut,
 }
+
+/// A part of a snapshot, as both kinds of parts and their acknowledgement name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotPart {
+    /// Who speaks.
+    pub sender: BrokerIdentity,
+    /// Which history.
+    pub history: History,
+    /// The primary's epoch.
+    pub epoch: Epoch,
+    /// Which snapshot; from 1, ascending within an epoch.
+    pub snapshot: u64,
+    /// Which part, from 0; of an acknowledgement, how many have come.
+    pub part: u64,
+}
+
+/// Committed entries for a backup that is too far behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotRecords {
+    /// Where it belongs.
+    pub part: SnapshotPart,
+    /// The entries start here. What earlier parts held counts no more if they ended below.
+    pub from: Offset,
+    /// Epoch of the record before.
+    pub previous_epoch: Epoch,
+    /// The entries; none: a heartbeat, which is no part.
+    pub entries: Vec<Entry>,
+}
+
+/// What was folded from the committed log, or some of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotFold {
+    /// Where it belongs.
+    pub part: SnapshotPart,
+    /// The fold's commit offset.
+    pub cut: Offset,
+    /// Start of the log there.
+    pub log_start: Offset,
+    /// Publishers' sessions, ascending.
+    pub sessions: Vec<(PublisherId, Session)>,
+    /// Topics, ascending.
+    pub topics: Vec<(Topic, TopicHead)>,
+    /// Nothing follows.
+    pub last: bool,
+}
+
+/// A backup's acknowledgement of parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotAck(pub SnapshotPart);
 
 /// Begins or resumes a publisher's session.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,9 +2,12 @@
 //! they were made. An acknowledgement leaves a broker, and a batch a publisher with an outbox, only after
 //! the completion has come back in.
 
+use crate::broker::sessions::SessionTable;
+use crate::broker::topics::Topics;
 use crate::id::Offset;
 use crate::log::Entry;
 use crate::publisher::outbox;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// Number of a request; ascending.
@@ -26,10 +29,36 @@ pub enum Operation {
     Append(Vec<Entry>),
     /// Drop everything from this offset on.
     Truncate(Offset),
+    /// Drop everything below this offset, the boundary of an entry. A log on disk may do so later, or
+    /// coarsely: the entry that decided it is in the log.
+    Trim(Offset),
     /// Drop everything (a new lineage).
     Wipe,
     /// Change a publisher's outbox.
     Outbox(outbox::Change),
+    /// Keep entries of a snapshot beside the log. They are not part of it, and are dropped at a restart.
+    Stage {
+        /// Drop those that were staged before.
+        anew: bool,
+        /// They continue those staged before.
+        entries: Vec<Entry>,
+    },
+    /// The staged entries take the place of the log, and what was folded from the log becomes this: both
+    /// or neither.
+    Install(Box<Fold>),
+}
+
+/// What was folded from a group's log up to an offset; everything below that is committed.
+#[derive(Clone, Debug)]
+pub struct Fold {
+    /// Start of the log: staged entries below it are dropped.
+    pub start: Offset,
+    /// End of the log.
+    pub end: Offset,
+    /// Publishers' sessions.
+    pub sessions: SessionTable,
+    /// Heads of topics.
+    pub topics: Topics,
 }
 
 /// What storage says.

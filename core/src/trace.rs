@@ -144,6 +144,25 @@ pub enum Trace {
         /// The end before.
         from: Offset,
     },
+    /// The log's front was dropped: a committed entry had said so (R36).
+    Trimmed {
+        /// The start before.
+        from: Offset,
+        /// The start now.
+        to: Offset,
+    },
+    /// A follower is too far behind for the log: it is sent a snapshot (R16).
+    SnapshotBegun {
+        /// Who.
+        member: Member,
+    },
+    /// A snapshot has taken the log's place.
+    Installed {
+        /// The log's start.
+        start: Offset,
+        /// Its end, and the commit offset.
+        end: Offset,
+    },
     /// The log was dropped: the group began anew.
     Wiped {
         /// The lineage now.
@@ -158,6 +177,11 @@ pub enum Trace {
     Busy {
         /// Which limit.
         limit: Limit,
+    },
+    /// Publishers are held back for a follower that could not catch up otherwise, or are no more (R17).
+    Throttled {
+        /// For whom.
+        member: Option<Member>,
     },
     /// A publisher's session was opened or resumed.
     SessionOpened {
@@ -283,6 +307,8 @@ pub enum Limit {
     LogBytes,
     /// Too much waits for in-sync members.
     UncommittedBytes,
+    /// A follower is catching up (R17).
+    Learner,
     /// Too many sessions.
     Sessions,
     /// Too many streams.

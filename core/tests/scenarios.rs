@@ -76,6 +76,7 @@ impl Scenario {
             match name {
                 "brokers" => config.brokers = value.parse().expect("a number"),
                 "publishers" => config.publishers = value.parse().expect("a number"),
+                "retention-records" => config.retention.records = Some(value.parse().expect("a number")),
                 "seed" => seed = value.parse().expect("a number"),
                 "on-total-loss" if value == "wait" => config.on_total_loss = OnTotalLoss::Wait,
                 "on-total-loss" if value == "reset" => config.on_total_loss = OnTotalLoss::Reset,
@@ -139,7 +140,8 @@ impl Scenario {
                     let log = replica.log().summary();
                     let epochs = log.epochs.iter().map(|last| format!(" e{}<{}", last.epoch, last.end));
                     let epochs: String = epochs.collect();
-                    writeln!(text, "{name}: commit {} end {}{epochs}", replica.commit(), log.end)
+                    let start = if log.start > 0 { format!("start {} ", log.start) } else { String::new() };
+                    writeln!(text, "{name}: {start}commit {} end {}{epochs}", replica.commit(), log.end)
                 }
             }
             .expect("writing to a string does not fail");

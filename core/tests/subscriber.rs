@@ -233,6 +233,21 @@ fn what_retention_took_is_reported() {
     assert_eq!(client.delivered(), [20]);
 }
 
+/// R36: the broker opens a stream anew further on; what repeats an opening opens nothing.
+#[test]
+fn an_open_stream_that_retention_overtakes_goes_on_after_one_report() {
+    let mut client = Client::open();
+    client.deliver(0, 3, vec![batch("t.a", 1, 0, 2)]);
+    client.harness.take_events();
+    for start in [20, 20, 9] {
+        client.opened(1, position(1, start));
+    }
+    let lost = Event::Lost { from: 3, to: 20, reason: LossReason::Retention };
+    assert_eq!(client.harness.take_events(), [lost]);
+    client.deliver(20, 21, vec![batch("t.a", 1, 20, 1)]);
+    assert_eq!(client.delivered(), [20]);
+}
+
 #[test]
 fn latest_is_decided_once() {
     let mut client = Client::new(Start::Latest, 1_000);

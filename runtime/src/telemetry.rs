@@ -34,6 +34,9 @@ pub const fn level(trace: &Trace) -> Level {
         | Trace::Leaves { .. }
         | Trace::SteppedDown { .. }
         | Trace::SpokeAgain
+        | Trace::SnapshotBegun { .. }
+        | Trace::Installed { .. }
+        | Trace::Throttled { .. }
         | Trace::GroupCreated { .. }
         | Trace::GroupChanged { .. }
         | Trace::DiscoveryLeads { .. }

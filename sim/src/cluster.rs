@@ -6,7 +6,7 @@ use crate::check::{Checks, Fact, Violation};
 use crate::fault::Fault;
 use crate::fingerprint::Fingerprint;
 use crate::network::ProcessId;
-use crate::observer::{Observer, Published, Received};
+use crate::observer::{Coverage, Observer, Published, Received};
 use crate::outbox::Disk;
 use crate::random::{Draws, Purpose};
 use crate::render::Renderer;
@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
+use steadfast_core::broker::retention::Retention;
 use steadfast_core::broker::{self, Broker, OnTotalLoss};
 use steadfast_core::coordination::Paths;
 use steadfast_core::discovery::{self, Discovery};
@@ -24,7 +25,7 @@ use steadfast_core::group::GroupState;
 use steadfast_core::id::{Address, Generation, Incarnation, NodeName, Nonce, PublisherId};
 use steadfast_core::limits::{SESSION_EXPIRY, Timing};
 use steadfast_core::log::EntryKind;
-use steadfast_core::message;
+use steadfast_core::message::{self, History};
 use steadfast_core::node::Output;
 use steadfast_core::publisher::{self, Publisher};
 use steadfast_core::subscriber::{self, Subscriber};
@@ -62,6 +63,10 @@ pub struct Config {
     pub session_expiry: Duration,
     /// Whether publishers have an outbox.
     pub outboxes: bool,
+    /// How much the brokers keep.
+    pub retention: Retention,
+    /// Payloads are at least so long, in bytes.
+    pub payload: usize,
 }
 
 impl Default for Config {
@@ -78,6 +83,8 @@ impl Default for Config {
             on_total_loss: OnTotalLoss::Reset,
             session_expiry: SESSION_EXPIRY,
             outboxes: false,
+            retention: Retention::default(),
+            payload: 0,
         }
     }
 }
@@ -127,7 +134,7 @@ impl Cluster {
         let mut cluster = Self {
             world: World::new(config.world, Draws::new(seed)),
             checks: Checks::default(),
-            observer: Observer::default(),
+            observer: Observer::with_payloads_of(config.payload),
             renderer: None,
             brokers: Vec::new(),
             discoveries: Vec::new(),
@@ -167,12 +174,17 @@ impl Cluster {
         let name = format!("b{number}");
         let node = NodeName::new(&name).expect("a valid name");
         let listens = address(&name);
-        let (timing, on_total_loss) = (config.timing.clone(), config.on_total_loss);
+        let (timing, on_total_loss, retention) =
+            (config.timing.clone(), config.on_total_loss, config.retention);
         let session_expiry = config.session_expiry;
         let starter = move |life: &Life| {
-            let timing = timing.clone();
-            let config =
-                broker::Config { timing, on_total_loss, session_expiry, ..broker::Config::default() };
+            let config = broker::Config {
+                timing: timing.clone(),
+                on_total_loss,
+                session_expiry,
+                retention,
+                ..broker::Config::default()
+            };
             let boot = broker::Boot {
                 seed: life.seed(),
                 node: node.clone(),
@@ -306,6 +318,11 @@ impl Cluster {
     /// What a subscriber has delivered.
     pub fn received(&self, subscriber: ProcessId) -> &Received {
         self.observer.received(subscriber)
+    }
+
+    /// How often what a run should come to has happened.
+    pub const fn coverage(&self) -> Coverage {
+        self.observer.coverage()
     }
 
     /// Hash of the history so far.
@@ -455,8 +472,14 @@ impl Cluster {
     fn has_everything(&self, subscriber: ProcessId, filter: &Filter) -> bool {
         let Some(state) = self.state() else { return false };
         let received = self.received(subscriber);
-        let log = &self.checks.ledger().committed(state.history).log;
-        let from = if received.history == state.history { received.next } else { 0 };
+        let committed = self.checks.ledger().committed(state.history);
+        let log = &committed.log;
+        let from = match received.history {
+            // It will begin with what is kept.
+            none if none == History::default() => committed.log_start(),
+            known if known == state.history => received.next,
+            _ => 0,
+        };
         !log.from(from).iter().any(
             |held| matches!(&held.entry.kind, EntryKind::Batch(batch) if filter.matches(&batch.header.topic)),
         )

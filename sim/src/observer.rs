@@ -11,6 +11,7 @@ use steadfast_core::broker::{self, Broker};
 use steadfast_core::group::PrimaryId;
 use steadfast_core::id::{Epoch, Offset, PublisherId};
 use steadfast_core::link::Frame;
+use steadfast_core::log::Entry;
 use steadfast_core::message::{History, Message};
 use steadfast_core::node::Output;
 use steadfast_core::storage::{Operation, Request, Ticket};
@@ -45,6 +46,10 @@ pub(crate) struct Seen {
     pending: VecDeque<(Ticket, Offset)>,
     /// End of the log as requested.
     end: Offset,
+    /// Entries of a snapshot, kept aside.
+    staged: Vec<Entry>,
+    /// History, commit offset and end of what was last folded.
+    folded: (History, Offset, Offset),
 }
 
 /// What became of a publisher's records, in the order of their tickets.
@@ -78,6 +83,8 @@ pub struct Received {
     pub next: Offset,
     /// In which history.
     pub history: History,
+    /// Times that it was told of a range that retention had taken.
+    pub lost: u32,
     /// Times that the group's data was given up.
     pub lineage_changes: u32,
     /// Answers to reads of the head.
@@ -86,20 +93,52 @@ pub struct Received {
     pub asks: bool,
 }
 
+/// How often something happened that a run should come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Logs whose front was dropped.
+    pub trims: u32,
+    /// Snapshots that were begun.
+    pub begun: u32,
+    /// Snapshots that took a log's place.
+    pub installed: u32,
+    /// Ranges that a subscriber was told are lost.
+    pub lost: u32,
+}
+
+impl Coverage {
+    fn note(&mut self, trace: &Trace) {
+        match trace {
+            Trace::Trimmed { .. } => self.trims += 1,
+            Trace::SnapshotBegun { .. } => self.begun += 1,
+            Trace::Installed { .. } => self.installed += 1,
+            _ => {}
+        }
+    }
+}
+
 /// Who is who among the clients.
 #[derive(Debug, Default)]
 pub struct Observer {
     brokers: BTreeMap<ProcessId, Seen>,
     publishers: BTreeMap<ProcessId, (PublisherId, Published)>,
     subscribers: BTreeMap<ProcessId, Received>,
+    coverage: Coverage,
+    /// Payloads are at least so long, in bytes.
+    length: usize,
 }
 
-/// The payload of a publisher's record. Every one is unique in its run.
-pub fn payload(publisher: PublisherId, ticket: u64) -> Bytes {
-    Bytes::from(format!("{publisher:?}/{ticket}"))
+/// The payload of a publisher's record, at least so long. Every one is unique in its run.
+pub fn payload(publisher: PublisherId, ticket: u64, length: usize) -> Bytes {
+    Bytes::from(format!("{:.<length$}", format!("{publisher:?}/{ticket}")))
 }
 
 impl Observer {
+    /// Nothing has happened; payloads are at least so long, in bytes.
+    pub fn with_payloads_of(length: usize) -> Self {
+        Self { length, ..Self::default() }
+    }
+
     /// A process publishes.
     pub fn add_publisher(&mut self, process: ProcessId, id: PublisherId) {
         self.publishers.insert(process, (id, Published::default()));
@@ -122,7 +161,7 @@ impl Observer {
     pub fn publish(&mut self, process: ProcessId) -> (u64, Bytes) {
         let (id, published) = self.publishers.get_mut(&process).expect("a publisher");
         published.asked += 1;
-        (published.asked, payload(*id, published.asked))
+        (published.asked, payload(*id, published.asked, self.length))
     }
 
     /// What a subscriber has delivered.
@@ -131,6 +170,11 @@ impl Observer {
     /// When the process is no subscriber.
     pub fn received(&self, process: ProcessId) -> &Received {
         &self.subscribers[&process]
+    }
+
+    /// What has happened so far.
+    pub const fn coverage(&self) -> Coverage {
+        self.coverage
     }
 
     /// Shows one step to the checkers.
@@ -165,6 +209,9 @@ impl Observer {
             self.broker(broker, step, checks)?;
         }
         for output in &step.outputs {
+            if let Output::Trace(trace) = output {
+                self.coverage.note(trace);
+            }
             match output {
                 Output::Event(Event::Broker(broker::Event::Halted(reason))) => {
                     return Err(unexpected(format!("{} halted: {reason:?}", world.name(step.process))));
@@ -185,7 +232,8 @@ impl Observer {
     fn broker(&mut self, broker: &Broker, step: &Step<Event>, checks: &mut Checks) -> Result<(), Violation> {
         let seen = self.brokers.entry(step.process).or_insert_with(|| Seen::new(broker.id()));
         let stored = if let Cause::Stored(ticket) = step.cause { Some(ticket) } else { None };
-        seen.observe(Snapshot::of(broker), stored, &step.outputs, checks)
+        seen.observe(Snapshot::of(broker), stored, &step.outputs, checks)?;
+        seen.fold(broker, checks)
     }
 
     /// A subscriber's read of the head counts from when it was sent last.
@@ -212,7 +260,10 @@ impl Observer {
         }
         if result.is_ok() {
             for ticket in tickets.clone() {
-                checks.observe(&Fact::Acknowledged { publisher: *id, payload: &payload(*id, ticket) })?;
+                checks.observe(&Fact::Acknowledged {
+                    publisher: *id,
+                    payload: &payload(*id, ticket, self.length),
+                })?;
             }
         }
         Ok(())
@@ -242,7 +293,15 @@ impl Observer {
                     payloads: &payloads,
                 })
             }
+            subscriber::Event::Connected { at, .. } if received.history == History::default() => {
+                (received.history, received.next) = (at.history(), at.position.offset);
+                let (history, at) = (received.history, received.next);
+                checks.observe(&Fact::Began { subscriber, history, at })
+            }
             subscriber::Event::Lost { from, to, .. } => {
+                received.lost += 1;
+                self.coverage.lost += 1;
+                received.next = *to;
                 checks.observe(&Fact::Missed { subscriber, from: *from, to: *to })
             }
             subscriber::Event::LineageChanged { to, .. } => {
@@ -277,6 +336,8 @@ impl Seen {
             leads: at.leads.map(|epoch| (at.history, epoch)),
             pending: VecDeque::new(),
             end: at.end,
+            staged: Vec::new(),
+            folded: Default::default(),
         }
     }
 
@@ -319,6 +380,23 @@ impl Seen {
         Ok(())
     }
 
+    fn fold(&mut self, broker: &Broker, checks: &mut Checks) -> Result<(), Violation> {
+        let replica = broker.replica();
+        let history = replica.history();
+        let folded = (history, replica.commit(), replica.log().end());
+        if std::mem::replace(&mut self.folded, folded) == folded {
+            return Ok(());
+        }
+        checks.observe(&Fact::Folded {
+            member: &self.process.member,
+            history,
+            commit: replica.commit(),
+            base: replica.sessions().base(),
+            overlay: replica.sessions().overlay(),
+            topics: replica.topics(),
+        })
+    }
+
     fn request(&mut self, history: History, request: &Request, checks: &mut Checks) -> Result<(), Violation> {
         let member = &self.process.member;
         match &request.operation {
@@ -331,6 +409,19 @@ impl Seen {
             Operation::Truncate(to) => {
                 checks.observe(&Fact::Truncated { member, to: *to })?;
                 self.end = checks.ledger().replica(member).map_or(0, |replica| replica.log.end());
+            }
+            Operation::Trim(to) => checks.observe(&Fact::Trimmed { member, to: *to })?,
+            Operation::Stage { anew, entries } => {
+                if *anew {
+                    self.staged.clear();
+                }
+                self.staged.extend_from_slice(entries);
+            }
+            Operation::Install(fold) => {
+                let entries = &std::mem::take(&mut self.staged);
+                checks.observe(&Fact::Installed { member, history, start: fold.start, entries })?;
+                self.end = fold.end;
+                self.pending.iter_mut().for_each(|(_, end)| *end = 0);
             }
             Operation::Wipe => {
                 checks.observe(&Fact::Wiped(member))?;

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use steadfast_core::coordination::{Event as CoordinationEvent, SessionState};
 use steadfast_core::id::{Endpoint, NodeName};
 use steadfast_core::log::{Batch, Entry, EntryKind};
-use steadfast_core::message::{Departure, LogSummary, Message, Refusal, Start};
+use steadfast_core::message::{Departure, LogSummary, Message, Refusal, SnapshotAck, Start};
 use steadfast_core::node::Output;
 use steadfast_core::trace::Trace;
 use steadfast_core::{publisher, subscriber, wire};
@@ -153,6 +153,11 @@ fn trace_text(trace: &Trace) -> String {
         Trace::Resolved { change, outcome } => format!("{change:?} is {outcome:?}"),
         Trace::FollowerAttached { member, common } => format!("attaches {} from @{common}", member.node),
         Trace::Truncated { to, from } => format!("cuts its log from {from} to {to}"),
+        Trace::Trimmed { from, to } => format!("trims its log from {from} to {to}"),
+        Trace::SnapshotBegun { member } => format!("sends {} a snapshot", member.node),
+        Trace::Installed { start, end } => format!("installs a snapshot {start}..{end}"),
+        Trace::Throttled { member: Some(member) } => format!("holds publishers back for {}", member.node),
+        Trace::Throttled { member: None } => "holds publishers back no more".to_owned(),
         Trace::Wiped { lineage } => format!("begins lineage {lineage}"),
         Trace::Registered { .. } => "registered".to_owned(),
         Trace::Routed { epoch, primary, .. } => format!("route e{epoch} {}", endpoint(primary.as_ref())),
@@ -215,6 +220,7 @@ fn entries(entries: &[Entry]) -> String {
             EntryKind::EpochStart => "EpochStart".to_owned(),
             EntryKind::SessionOpen { incarnation, .. } => format!("SessionOpen({incarnation})"),
             EntryKind::SessionExpire { incarnation, .. } => format!("SessionExpire({incarnation})"),
+            EntryKind::Trim { to } => format!("Trim({to})"),
         };
         let _ = write!(text, " @{} e{} {kind}", entry.offset, entry.epoch);
         text
@@ -256,6 +262,19 @@ fn message_text(message: &Message) -> Option<(&'static str, String)> {
         Message::TakeOver(take_over) => ("TakeOver", format!(" e{}", take_over.epoch)),
         Message::Drain => ("Drain", String::new()),
         Message::Drained(departure) => ("Drained", format!(" {}", departure_text(departure))),
+        Message::SnapshotRecords(records) if !records.entries.is_empty() => {
+            let (part, entries) = (&records.part, entries(&records.entries));
+            ("SnapshotRecords", format!(" {}/{} from {}:{entries}", part.snapshot, part.part, records.from))
+        }
+        Message::SnapshotFold(fold) => {
+            let (part, range) = (&fold.part, format!("{}..{}", fold.log_start, fold.cut));
+            let (sessions, topics) = (fold.sessions.len(), fold.topics.len());
+            let rows = format!("{sessions} sessions, {topics} topics");
+            ("SnapshotFold", format!(" {}/{} {range}: {rows}", part.snapshot, part.part))
+        }
+        Message::SnapshotAck(SnapshotAck(part)) => {
+            ("SnapshotAck", format!(" {}/{}", part.snapshot, part.part))
+        }
         Message::OpenSession(open) => ("OpenSession", format!(" {}", open.incarnation)),
         Message::SessionOpened(opened) => {
             ("SessionOpened", format!(" {} last {}", opened.incarnation, opened.last_sequence))

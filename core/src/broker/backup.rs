@@ -1,5 +1,6 @@
 //! A backup's connection to its primary, and its judgement whether the primary is alive.
 
+use super::snapshot::Staging;
 use crate::group::PrimaryId;
 use crate::id::{Address, Epoch, Offset};
 use crate::limits::{REFUSALS_FOR_PROOF, Timing};
@@ -35,6 +36,8 @@ pub struct Backup {
     /// When the primary was last heard, or when following began.
     heard: Instant,
     suspicion: Option<Suspicion>,
+    /// A snapshot that is under way. It is dropped with the epoch, and with the connection.
+    pub(super) staging: Option<Staging>,
     /// R7: end of the prefix that fits the primary's log, in this epoch.
     verified: Offset,
 }
@@ -52,6 +55,7 @@ impl Backup {
             refusals: 0,
             heard: now,
             suspicion: None,
+            staging: None,
             verified: 0,
         }
     }

@@ -8,7 +8,7 @@ use crate::limits::{
 };
 use crate::link::LinkId;
 use crate::log::{Entry, EntryKind};
-use crate::message::{Deliver, Message, OpenStream};
+use crate::message::{Deliver, Message, OpenStream, Position, StreamOpened};
 use crate::node::Outbox;
 use crate::time::{Duration, Instant, earliest};
 use crate::wire;
@@ -24,7 +24,7 @@ struct Stream {
     /// Everything below was looked at.
     scanned: Offset,
     /// `upto` of the last frame.
-    told: Offset,
+    told: Position,
     /// Body bytes sent since the stream was opened.
     sent: u64,
     /// Body bytes that may be sent.
@@ -69,10 +69,10 @@ impl Delivery {
     }
 
     /// Adds a stream that starts at `from`. One of the same number on the link is replaced.
-    pub fn open(&mut self, now: Instant, link: LinkId, request: OpenStream, from: Offset) {
+    pub fn open(&mut self, now: Instant, link: LinkId, request: OpenStream, from: Position) {
         let stream = Stream {
             filters: request.filters,
-            scanned: from,
+            scanned: from.offset,
             told: from,
             sent: 0,
             credit: request.credit,
@@ -166,6 +166,9 @@ impl Stream {
         out: &mut Outbox<E>,
     ) -> bool {
         let mut looked_at = 0;
+        if self.scanned < replica.log().start() && self.sent < self.credit {
+            self.skip(now, key, (replica, epoch), out);
+        }
         while self.scanned < replica.commit() && self.sent < self.credit {
             if looked_at >= MAX_SCAN {
                 return true;
@@ -177,6 +180,21 @@ impl Stream {
             }
         }
         false
+    }
+
+    /// R36: retention has overtaken the stream. It begins anew at the log's start, and its subscriber
+    /// is told so once there is credit for what follows.
+    fn skip<E>(
+        &mut self,
+        now: Instant,
+        (link, stream): (LinkId, u64),
+        (replica, epoch): (&Replica, Epoch),
+        out: &mut Outbox<E>,
+    ) {
+        let start = replica.position(replica.log().start());
+        let opened = StreamOpened { stream, history: replica.history(), epoch, start };
+        out.transmit(link, wire::encode(&Message::StreamOpened(opened)));
+        (self.scanned, self.told, self.spoke) = (start.offset, start, now);
     }
 
     /// Collects matching batches for one frame. Credit is overshot by at most one batch (R30).
@@ -215,10 +233,15 @@ impl Stream {
         out: &mut Outbox<E>,
     ) {
         out.count().delivered(now, &entries);
-        let upto = replica.position(self.scanned);
-        let deliver = Deliver { stream, history: replica.history(), epoch, from: self.told, upto, entries };
+        // A stream that was overtaken and has no credit stays where it was.
+        let upto = match self.scanned < replica.log().start() {
+            true => self.told,
+            false => replica.position(self.scanned),
+        };
+        let from = self.told.offset;
+        let deliver = Deliver { stream, history: replica.history(), epoch, from, upto, entries };
         out.transmit(link, wire::encode(&Message::Deliver(deliver)));
-        self.told = self.scanned;
+        self.told = upto;
         self.spoke = now;
     }
 }

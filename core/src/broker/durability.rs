@@ -1,9 +1,11 @@
 //! What of the log is durable: requests to the storage and their completions.
 
+use super::snapshot::Snapshot;
 use crate::id::Offset;
 use crate::log::Entry;
 use crate::node::Outbox;
-use crate::storage::{Operation, Request, Ticket};
+use crate::storage::{Fold, Operation, Request, Ticket};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -32,6 +34,25 @@ impl Durability {
         self.request(Operation::Truncate(to), to, out);
     }
 
+    /// Asks for the log's front to be dropped. What is durable above it stays so.
+    pub fn trim<E>(&mut self, to: Offset, out: &mut Outbox<E>) {
+        self.request(Operation::Trim(to), self.requested_end(), out);
+    }
+
+    /// Asks for entries of a snapshot to be kept beside the log.
+    pub fn stage<E>(&mut self, anew: bool, entries: Vec<Entry>, out: &mut Outbox<E>) {
+        self.request(Operation::Stage { anew, entries }, self.requested_end(), out);
+    }
+
+    /// Asks for a snapshot, whose entries are staged, to take the log's place. Until that is done
+    /// nothing is durable.
+    pub fn install<E>(&mut self, snapshot: &Snapshot, out: &mut Outbox<E>) {
+        self.cut(0);
+        let (start, end) = (snapshot.log.start(), snapshot.log.end());
+        let (sessions, topics) = (snapshot.sessions.clone(), snapshot.topics.clone());
+        self.request(Operation::Install(Box::new(Fold { start, end, sessions, topics })), end, out);
+    }
+
     /// Asks for everything to be dropped.
     pub fn wipe<E>(&mut self, out: &mut Outbox<E>) {
         self.cut(0);
@@ -43,6 +64,11 @@ impl Durability {
         while let Some((_, end)) = self.pending.pop_front_if(|(pending, _)| *pending <= ticket) {
             self.end = end;
         }
+    }
+
+    /// The durable end once everything under way is done.
+    fn requested_end(&self) -> Offset {
+        self.pending.back().map_or(self.end, |(_, end)| *end)
     }
 
     fn cut(&mut self, to: Offset) {
@@ -76,5 +102,20 @@ mod tests {
             durability.end()
         });
         assert_eq!(ends, [5, 5, 7]);
+    }
+
+    #[test]
+    fn a_trim_moves_the_durable_end_neither_way() {
+        let (mut durability, mut out) = (Durability::default(), Outbox::<()>::default());
+        durability.append(Vec::new(), 10, &mut out);
+        durability.done(1);
+        durability.append(Vec::new(), 20, &mut out);
+        durability.trim(8, &mut out);
+        assert_eq!(durability.end(), 10);
+        durability.done(3);
+        assert_eq!(durability.end(), 20);
+        durability.trim(9, &mut out);
+        durability.done(4);
+        assert_eq!(durability.end(), 20);
     }
 }

@@ -2,6 +2,7 @@
 //! and who is silent (R7–R9, R12, R13, R17).
 
 use super::replica::Replica;
+use super::snapshot::Transfer;
 use crate::group::GroupState;
 use crate::id::{BrokerIdentity, Epoch, Member, Offset};
 use crate::limits::{
@@ -9,9 +10,10 @@ use crate::limits::{
 };
 use crate::link::LinkId;
 use crate::log::Entry;
-use crate::message::{Message, Replicate};
+use crate::message::{Message, Replicate, SnapshotPart};
 use crate::node::Outbox;
 use crate::time::{Duration, Instant};
+use crate::trace::Trace;
 use crate::wire;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -26,9 +28,15 @@ pub struct Follower {
     matched: Option<Offset>,
     /// What to send next.
     next: Offset,
+    /// A snapshot under way; then nothing else is sent.
+    transfer: Option<Transfer>,
+    /// Snapshots begun so far.
+    snapshots: u64,
     /// Ends and sizes of the frames under way.
     in_flight: VecDeque<(Offset, u64)>,
     in_flight_bytes: u64,
+    /// Body bytes acknowledged so far.
+    delivered: u64,
     heard: Instant,
     progressed: Instant,
     spoke: Instant,
@@ -85,9 +93,14 @@ impl Follower {
         self.in_flight_bytes
     }
 
+    /// Body bytes that it has acknowledged so far.
+    pub const fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
     /// Whether everything up to the log's end is on its way or acknowledged.
     pub const fn has_been_sent(&self, end: Offset) -> bool {
-        self.next == end
+        self.next == end && self.transfer.is_none()
     }
 
     fn has_room(&self) -> bool {
@@ -96,12 +109,29 @@ impl Follower {
 
     fn rewind(&mut self, to: Offset) {
         self.next = to;
+        self.transfer = None;
         self.in_flight.clear();
         self.in_flight_bytes = 0;
     }
 
+    /// R16: below the log's start there is nothing to send; a snapshot takes its place.
+    fn begin_transfer<E>(&mut self, replica: &Replica, out: &mut Outbox<E>) {
+        let overtaken = self.next < replica.log().start() && self.transfer.is_none();
+        if overtaken && self.link.is_some() {
+            self.rewind(self.next);
+            self.snapshots += 1;
+            self.transfer = Some(Transfer::new(self.snapshots));
+            out.trace(Trace::SnapshotBegun { member: self.identity.member.clone() });
+        }
+    }
+
     /// Sends what it has not got, as far as its window goes.
     fn send_entries<E>(&mut self, now: Instant, from: (&Replica, &Sender), out: &mut Outbox<E>) {
+        self.begin_transfer(from.0, out);
+        if let (Some(transfer), Some(link)) = (&mut self.transfer, self.link) {
+            transfer.send(link, from, out);
+            return;
+        }
         while self.link.is_some() && self.next < from.0.log().end() && self.has_room() {
             let (mut entries, mut bytes) = (Vec::new(), 0);
             for entry in from.0.log().iter_from(self.next) {
@@ -128,6 +158,11 @@ impl Follower {
     ) {
         let Some(link) = self.link else { return };
         out.count().replicated_out(&entries);
+        self.begin_transfer(replica, out);
+        self.spoke = now;
+        if let Some(transfer) = &self.transfer {
+            return transfer.heartbeat(link, replica, sender, out);
+        }
         let previous_epoch = replica.log().epoch_before(self.next);
         let replicate = Replicate {
             sender: sender.identity.clone(),
@@ -139,7 +174,6 @@ impl Follower {
             entries,
         };
         out.transmit(link, wire::encode(&Message::Replicate(replicate)));
-        self.spoke = now;
     }
 
     fn acknowledge(&mut self, now: Instant, matched: Offset, end: Offset) {
@@ -152,6 +186,7 @@ impl Follower {
         self.matched = Some(self.matched.map_or(matched, |before| before.max(matched)));
         while let Some((_, bytes)) = self.in_flight.pop_front_if(|(end, _)| *end <= matched) {
             self.in_flight_bytes -= bytes;
+            self.delivered += bytes;
         }
     }
 }
@@ -173,8 +208,11 @@ impl Followers {
             link: Some(link),
             matched: before.as_ref().and_then(|before| before.matched),
             next: common,
+            transfer: None,
+            snapshots: before.as_ref().map_or(0, |before| before.snapshots),
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
+            delivered: before.as_ref().map_or(0, |before| before.delivered),
             heard: now,
             progressed: before.map_or(now, |before| before.progressed),
             spoke: now,
@@ -228,6 +266,29 @@ impl Followers {
         follower.acknowledge(now, matched, from.0.log().end());
         follower.send_entries(now, from, out);
         true
+    }
+
+    /// Parts of a snapshot have arrived. After the last one ordinary replication goes on.
+    pub fn acknowledge_part<E>(
+        &mut self,
+        now: Instant,
+        (link, part): (LinkId, &SnapshotPart),
+        from: (&Replica, &Sender),
+        out: &mut Outbox<E>,
+    ) {
+        let follower = self.0.get_mut(&part.sender.member);
+        let Some(follower) = follower.filter(|follower| follower.link == Some(link)) else { return };
+        follower.heard = now;
+        let Some(transfer) = &mut follower.transfer else { return };
+        let bytes = transfer.acknowledge(part.snapshot, part.part);
+        if bytes > 0 {
+            follower.progressed = now;
+            follower.delivered += bytes;
+        }
+        if let Some(cut) = transfer.completed() {
+            follower.rewind(cut);
+        }
+        follower.send_entries(now, from, out);
     }
 
     /// The follower's log does not fit what it was sent: begin again where they part. Every frame under

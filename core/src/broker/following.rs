@@ -1,9 +1,9 @@
 //! The backup's part of replication.
 
 use super::{Broker, Role};
-use crate::id::Offset;
+use crate::id::{Epoch, Offset};
 use crate::link::LinkId;
-use crate::log::Entry;
+use crate::log::{Entry, EntryKind};
 use crate::message::{Hello, History, Message, Refusal, Replicate, ReplicateAck, ReplicateNack};
 use crate::time::Instant;
 use crate::trace::{Halt, Rejection};
@@ -11,6 +11,9 @@ use crate::trace::{Halt, Rejection};
 impl Broker {
     /// The link to the primary is up: ask for the log.
     pub(super) fn say_hello(&mut self, link: LinkId) {
+        if let Role::Backup(backup) = &mut self.role {
+            backup.staging = None;
+        }
         let hello = Hello {
             sender: self.identity(),
             history: self.replica.history(),
@@ -22,33 +25,42 @@ impl Broker {
 
     /// R5: entries count only from the newest epoch known, and only where they fit.
     pub(super) fn handle_replicate(&mut self, now: Instant, link: LinkId, replicate: Replicate) {
-        let read = self.replica.history() != History::default();
-        if !read || replicate.history != self.replica.history() {
-            return self.handle_other_history(now, link, &replicate);
-        }
-        if replicate.epoch < self.replica.floor() {
-            return self.send_nack(link);
-        }
-        if replicate.epoch > self.replica.floor() {
-            // The tree names an epoch before its primary can be dialled: believe it, not a frame.
-            return self.resign(now);
-        }
-        let Role::Backup(backup) = &mut self.role else {
-            // One epoch has one primary: this is no broker's frame.
-            return self.reject(link, Rejection::Unexpected);
-        };
-        backup.hear(now, link);
-        if backup.suspicion().is_none() {
-            self.candidacy.withdraw();
+        if !self.hear_primary(now, link, (replicate.history, replicate.epoch)) {
+            return;
         }
         if self.replica.log().epoch_before(replicate.previous_offset) != Some(replicate.previous_epoch) {
             return self.send_nack(link);
         }
-        self.take(link, replicate);
+        self.take(now, link, replicate);
+    }
+
+    /// R5: whether a frame is of this history, of the newest epoch known, and from its primary, which
+    /// then counts as heard.
+    pub(super) fn hear_primary(&mut self, now: Instant, link: LinkId, of: (History, Epoch)) -> bool {
+        let (history, epoch) = of;
+        let read = self.replica.history() != History::default();
+        if !read || history != self.replica.history() {
+            self.handle_other_history(now, link, history);
+        } else if epoch < self.replica.floor() {
+            self.send_nack(link);
+        } else if epoch > self.replica.floor() {
+            // The tree names an epoch before its primary can be dialled: believe it, not a frame.
+            self.resign(now);
+        } else if let Role::Backup(backup) = &mut self.role {
+            backup.hear(now, link);
+            if backup.suspicion().is_none() {
+                self.candidacy.withdraw();
+            }
+            return true;
+        } else {
+            // One epoch has one primary: this is no broker's frame.
+            self.reject(link, Rejection::Unexpected);
+        }
+        false
     }
 
     /// Appends what is new of a frame that fits.
-    fn take(&mut self, link: LinkId, replicate: Replicate) {
+    fn take(&mut self, now: Instant, link: LinkId, replicate: Replicate) {
         let Replicate { epoch, previous_offset, previous_epoch, commit, mut entries, .. } = replicate;
         let bounds = (entries.first().map(|entry| entry.epoch), entries.last().map(|entry| entry.epoch));
         if bounds.0.is_some_and(|first| first < previous_epoch)
@@ -61,6 +73,8 @@ impl Broker {
         let known = entries.iter().take_while(|entry| self.has(entry)).count();
         entries.drain(..known);
         let stores = !entries.is_empty();
+        let batches = entries.iter().any(|entry| matches!(entry.kind, EntryKind::Batch(_)));
+        let from = entries.first().map_or(end, |entry| entry.offset);
         if !self.make_way(link, &entries) {
             return;
         }
@@ -68,9 +82,12 @@ impl Broker {
         if stores && !self.replica.append(entries, &mut self.io.out) {
             return self.reject(link, Rejection::Unexpected);
         }
+        if batches {
+            self.note_age(now, from);
+        }
         let Role::Backup(backup) = &mut self.role else { return };
         backup.verify(end);
-        self.replica.advance_commit(commit.min(backup.verified()));
+        self.replica.advance_commit(commit.min(backup.verified()), &mut self.io.out);
         if !stores {
             self.acknowledge();
         }
@@ -115,17 +132,17 @@ impl Broker {
     }
 
     /// The sender's history is another's: whoever is behind has to read the tree.
-    fn handle_other_history(&mut self, now: Instant, link: LinkId, replicate: &Replicate) {
+    fn handle_other_history(&mut self, now: Instant, link: LinkId, theirs: History) {
         let mine = self.replica.history();
         self.reject(link, Rejection::WrongHistory);
-        if replicate.history.group_id == mine.group_id && replicate.history.lineage < mine.lineage {
+        if theirs.group_id == mine.group_id && theirs.lineage < mine.lineage {
             self.send_nack(link);
         } else {
             self.registry.refresh(&mut self.io.context(now));
         }
     }
 
-    fn send_nack(&mut self, link: LinkId) {
+    pub(super) fn send_nack(&mut self, link: LinkId) {
         let nack = ReplicateNack {
             sender: self.identity(),
             history: self.replica.history(),

@@ -134,12 +134,13 @@ impl Broker {
             .take_while(|entry| entry.end() <= to)
             .filter_map(|entry| match &entry.kind {
                 EntryKind::Batch(batch) => Some(batch.header.publisher),
-                EntryKind::EpochStart | EntryKind::SessionOpen { .. } | EntryKind::SessionExpire { .. } => {
-                    None
-                }
+                EntryKind::EpochStart
+                | EntryKind::SessionOpen { .. }
+                | EntryKind::SessionExpire { .. }
+                | EntryKind::Trim { .. } => None,
             })
             .collect();
-        self.replica.advance_commit(to);
+        self.replica.advance_commit(to, &mut self.io.out);
         // R4: what depends on the commit offset waits for the epoch's first record.
         let commit = self.replica.commit();
         if commit <= primary.start() {
@@ -164,6 +165,8 @@ impl Broker {
         self.advance_commit(now);
         self.change_in_sync_set(now);
         self.expire_sessions(now);
+        self.retain(now);
+        self.throttle(now);
         self.advance_head_reads(now);
         let Role::Primary(primary) = &mut self.role else { return };
         if !primary.silent {

@@ -6,6 +6,7 @@
 
 pub mod backup;
 pub mod candidacy;
+mod catching_up;
 pub mod configuration;
 pub mod delivery;
 pub mod durability;
@@ -20,10 +21,14 @@ pub mod primary;
 pub mod probes;
 mod publishing;
 pub mod replica;
+pub mod retention;
 mod roles;
 pub mod sessions;
+pub mod snapshot;
 mod status;
 mod streaming;
+pub mod throttle;
+pub mod topics;
 
 use crate::coordination::registry::{Registry, Update, group_changed};
 use crate::coordination::{self, CallIds, Context, Paths, Request, SessionState};
@@ -47,6 +52,7 @@ use configuration::{Configuration, Resolution};
 use handover::Shutdown;
 use primary::Primary;
 use replica::Replica;
+use retention::{Ages, Retention};
 
 /// What a group does when no member that was in sync can exist any more (R24, R27).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +69,10 @@ pub enum OnTotalLoss {
 pub struct Config {
     /// Failure detection and recovery.
     pub timing: Timing,
-    /// Memory for the log, in bytes. A full log refuses batches.
+    /// How much is kept.
+    pub retention: Retention,
+    /// Memory for the log, in bytes. A full log refuses batches: keep it well above what is retained,
+    /// by [`Config::uncommitted_bytes`] at least.
     pub log_bytes: u64,
     /// Memory of entries that may wait for in-sync members, in bytes. Beyond it batches are refused.
     pub uncommitted_bytes: u64,
@@ -77,6 +86,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             timing: Timing::default(),
+            retention: Retention::default(),
             log_bytes: 1 << 30,
             uncommitted_bytes: 32 << 20,
             on_total_loss: OnTotalLoss::default(),
@@ -157,6 +167,7 @@ pub struct Broker {
     configuration: Configuration,
     candidacy: Candidacy,
     replica: Replica,
+    ages: Ages,
     role: Role,
     /// Highest epoch that this process led and gave up.
     resigned: Epoch,
@@ -192,6 +203,7 @@ impl Broker {
             io,
             dialler: Dialler::default(),
             replica: Replica::default(),
+            ages: Ages::default(),
             resigned: 0,
             doubt: None,
             shutdown: None,
@@ -293,6 +305,9 @@ impl Broker {
             Message::ReplicateAck(ack) => self.handle_ack(now, link, &ack),
             Message::ReplicateNack(nack) => self.handle_nack(now, link, &nack),
             Message::TakeOver(take_over) => self.handle_take_over(now, link, take_over),
+            Message::SnapshotRecords(records) => self.handle_snapshot_records(now, link, *records),
+            Message::SnapshotFold(fold) => self.handle_snapshot_fold(now, link, *fold),
+            Message::SnapshotAck(ack) => self.handle_snapshot_ack(now, link, &ack),
             Message::OpenSession(request) => self.handle_open_session(now, link, &request),
             Message::Publish(publish) => self.handle_publish(now, link, publish),
             Message::OpenStream(request) => self.handle_open_stream(now, link, request),

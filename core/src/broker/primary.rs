@@ -5,6 +5,7 @@ use super::expiry::Expiry;
 use super::followers::{Followers, Sender};
 use super::head::HeadReads;
 use super::probes::Probes;
+use super::throttle::Throttle;
 use crate::id::{BrokerIdentity, Epoch, Member, Offset, PublisherId};
 use crate::limits::Timing;
 use crate::link::{LinkId, LinkStatus};
@@ -45,6 +46,9 @@ pub struct Primary {
     pub(super) opens: VecDeque<PendingOpen>,
     /// Since when nothing was heard of each publisher.
     pub(super) expiry: Box<Expiry>,
+    /// Where the last decision to trim stands in the log.
+    pub(super) trim: Option<Offset>,
+    pub(super) throttle: Throttle,
     /// A follower that is about to catch up: commits wait for it, so that it can (R13).
     pub(super) joining: Option<Joining>,
     /// R35: a member that would be dropped if enough were left without it.
@@ -79,6 +83,8 @@ impl Primary {
             publishers: BTreeMap::new(),
             opens: VecDeque::new(),
             expiry: Box::new(Expiry::new(now)),
+            trim: None,
+            throttle: Throttle::default(),
             joining: None,
             kept: None,
         }

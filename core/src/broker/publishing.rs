@@ -100,6 +100,9 @@ impl Broker {
             taken.push(EntryKind::Batch(batch));
         }
         if !taken.is_empty() {
+            if let Role::Primary(primary) = &mut self.role {
+                primary.throttle.spend(more);
+            }
             self.append(now, taken);
         }
         if let Some((expect, limit)) = refused {
@@ -114,6 +117,8 @@ impl Broker {
             Some(Limit::LogBytes)
         } else if self.replica.uncommitted_bytes() + more >= self.config.uncommitted_bytes {
             Some(Limit::UncommittedBytes)
+        } else if matches!(&self.role, Role::Primary(primary) if primary.throttle.is_exhausted(more)) {
+            Some(Limit::Learner)
         } else {
             None
         }
@@ -122,7 +127,9 @@ impl Broker {
     /// Stamps offsets and the epoch on new entries, appends and replicates them.
     pub(super) fn append(&mut self, now: Instant, kinds: Vec<EntryKind>) {
         let Some(epoch) = self.leads() else { return };
-        let mut offset: Offset = self.replica.log().end();
+        let from: Offset = self.replica.log().end();
+        let mut offset = from;
+        let batches = kinds.iter().any(|kind| matches!(kind, EntryKind::Batch(_)));
         let stamp = |kind| {
             let entry = Entry { offset, epoch, kind };
             offset = entry.end();
@@ -132,6 +139,9 @@ impl Broker {
         self.io.out.count().appended(now, &entries);
         let all = self.replica.append(entries, &mut self.io.out);
         assert!(all, "R28: only entries that continue their session are stamped");
+        if batches {
+            self.note_age(now, from);
+        }
         self.replicate(now);
     }
 

@@ -3,15 +3,15 @@
 
 use super::durability::Durability;
 use super::sessions::Sessions;
+use super::snapshot::Snapshot;
+use super::topics::Topics;
 use crate::id::{Epoch, Offset};
-use crate::limits::COPY_BODY_BELOW;
 use crate::log::{Entry, EntryKind, Log};
 use crate::message::{History, Position};
 use crate::node::Outbox;
 use crate::storage::Ticket;
 use crate::trace::Trace;
 use alloc::vec::Vec;
-use bytes::Bytes;
 
 /// One copy of a group's data.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +19,7 @@ pub struct Replica {
     history: History,
     log: Log,
     sessions: Sessions,
+    topics: Topics,
     durability: Durability,
     commit: Offset,
     floor: Epoch,
@@ -39,6 +40,11 @@ impl Replica {
     /// The sessions.
     pub const fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    /// How far each topic reaches, in what is committed.
+    pub const fn topics(&self) -> &Topics {
+        &self.topics
     }
 
     /// Everything below is committed, as far as this broker knows.
@@ -64,7 +70,7 @@ impl Replica {
     /// The place in the log at `offset`.
     ///
     /// # Panics
-    /// When the offset lies beyond the log's end.
+    /// When the offset lies below the log's start or beyond its end.
     pub fn position(&self, offset: Offset) -> Position {
         let epoch = self.log.epoch_before(offset).expect("positions lie within the log");
         Position { lineage: self.history.lineage, epoch, offset }
@@ -83,7 +89,7 @@ impl Replica {
             if !self.sessions.overlay().admits(entry) {
                 break;
             }
-            unpin(entry);
+            entry.unpin();
             self.sessions.appended(entry);
             self.uncommitted_bytes += entry.weight();
             self.log.append(entry.clone());
@@ -114,6 +120,7 @@ impl Replica {
         self.history = history;
         self.log = Log::default();
         self.sessions = Sessions::default();
+        self.topics = Topics::default();
         self.commit = 0;
         self.floor = 0;
         self.uncommitted_bytes = 0;
@@ -121,26 +128,58 @@ impl Replica {
         out.trace(Trace::Wiped { lineage: history.lineage });
     }
 
+    /// Keeps entries of a snapshot aside; those kept aside before go if it begins `anew`.
+    pub fn stage<E>(&mut self, anew: bool, entries: Vec<Entry>, out: &mut Outbox<E>) {
+        self.durability.stage(anew, entries, out);
+    }
+
+    /// A snapshot takes the place of everything at once: log, both session folds, topic heads, and its
+    /// end is the commit offset (R16).
+    ///
+    /// # Panics
+    /// When a committed record would go with it.
+    pub fn install<E>(&mut self, snapshot: Snapshot, out: &mut Outbox<E>) {
+        let (start, end) = (snapshot.log.start(), snapshot.log.end());
+        assert!(end >= self.commit, "R6: a committed record is never dropped");
+        self.durability.install(&snapshot, out);
+        self.log = snapshot.log;
+        self.sessions = Sessions::settled(snapshot.sessions);
+        self.topics = snapshot.topics;
+        self.commit = end;
+        self.uncommitted_bytes = 0;
+        out.trace(Trace::Installed { start, end });
+    }
+
     /// The storage has completed a request.
     pub fn stored(&mut self, ticket: Ticket) {
         self.durability.done(ticket);
     }
 
-    /// Everything below `to` is committed. Never goes back; `to` is the boundary of an entry.
-    pub fn advance_commit(&mut self, to: Offset) {
+    /// Everything below `to` is committed. Never goes back; `to` is the boundary of an entry. What a
+    /// committed entry decides is done: the log's front may go (R36).
+    pub fn advance_commit<E>(&mut self, to: Offset, out: &mut Outbox<E>) {
+        let mut start = self.log.start();
         for entry in self.log.iter_from(self.commit).take_while(|entry| entry.end() <= to) {
             self.sessions.committed(entry);
+            self.topics.committed(entry);
             self.uncommitted_bytes -= entry.weight();
             self.commit = entry.end();
+            if let EntryKind::Trim { to } = &entry.kind {
+                start = start.max(*to);
+            }
+        }
+        if start > self.log.start() {
+            self.trim(start, out);
         }
     }
-}
 
-/// R36: a small body is copied, because it would pin the whole receive buffer that it came in.
-fn unpin(entry: &mut Entry) {
-    if let EntryKind::Batch(batch) = &mut entry.kind
-        && batch.body.len() < COPY_BODY_BELOW
-    {
-        batch.body = Bytes::copy_from_slice(&batch.body);
+    fn trim<E>(&mut self, to: Offset, out: &mut Outbox<E>) {
+        let from = self.log.start();
+        self.log.trim(to);
+        let to = self.log.start();
+        if to > from {
+            self.durability.trim(to, out);
+            out.trace(Trace::Trimmed { from, to });
+        }
     }
 }

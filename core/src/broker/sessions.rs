@@ -27,6 +27,11 @@ impl SessionTable {
         self.0.get(&publisher)
     }
 
+    /// All sessions, by publisher.
+    pub fn iter(&self) -> impl Iterator<Item = (&PublisherId, &Session)> {
+        self.0.iter()
+    }
+
     /// Number of sessions.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -42,12 +47,22 @@ impl SessionTable {
         self.0.range(publisher..).map(|(publisher, session)| (*publisher, session))
     }
 
+    /// The publisher with the highest identity.
+    pub(super) fn last(&self) -> Option<PublisherId> {
+        self.0.last_key_value().map(|(publisher, _)| *publisher)
+    }
+
+    /// Enters a session as it is.
+    pub(super) fn insert(&mut self, publisher: PublisherId, session: Session) {
+        self.0.insert(publisher, session);
+    }
+
     /// Whether the entry continues this fold: a batch its session, and what is expired is there. R28: a
     /// session is numbered by its place in the log, so that a late frame of one that has expired never
     /// passes for one of its successor.
     pub fn admits(&self, entry: &Entry) -> bool {
         match &entry.kind {
-            EntryKind::EpochStart => true,
+            EntryKind::EpochStart | EntryKind::Trim { .. } => true,
             EntryKind::SessionOpen { incarnation, .. } => *incarnation == entry.offset && *incarnation > 0,
             EntryKind::SessionExpire { publisher, incarnation } => {
                 self.get(*publisher).is_some_and(|session| session.incarnation == *incarnation)
@@ -62,7 +77,7 @@ impl SessionTable {
     /// Folds one more entry in.
     fn apply(&mut self, entry: &Entry) {
         match &entry.kind {
-            EntryKind::EpochStart => {}
+            EntryKind::EpochStart | EntryKind::Trim { .. } => {}
             EntryKind::SessionOpen { publisher, incarnation, nonce } => {
                 // R28: the numbers go on where the session that this one continues has stopped.
                 let last_sequence = self.get(*publisher).map_or(0, |session| session.last_sequence);
@@ -89,6 +104,11 @@ pub struct Sessions {
 }
 
 impl Sessions {
+    /// Both are this fold: nothing is uncommitted.
+    pub fn settled(table: SessionTable) -> Self {
+        Self { overlay: table.clone(), base: table }
+    }
+
     /// The fold of the committed prefix.
     pub const fn base(&self) -> &SessionTable {
         &self.base

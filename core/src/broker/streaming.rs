@@ -17,14 +17,10 @@ impl Broker {
             Err(reason) => return self.send(link, &Message::Refusal { stream, reason }),
         };
         let Role::Primary(primary) = &mut self.role else { return };
-        let opened = StreamOpened {
-            stream,
-            history: self.replica.history(),
-            epoch: primary.epoch(),
-            start: self.replica.position(from),
-        };
+        let start = self.replica.position(from);
+        let opened = StreamOpened { stream, history: self.replica.history(), epoch: primary.epoch(), start };
         self.io.out.trace(Trace::StreamOpened { link, from });
-        primary.delivery.open(now, link, request, from);
+        primary.delivery.open(now, link, request, start);
         let from = (&self.replica, primary.epoch());
         self.io.out.transmit(link, crate::wire::encode(&Message::StreamOpened(opened)));
         primary.delivery.serve_one(now, (link, stream), from, &mut self.io.out);

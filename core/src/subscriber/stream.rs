@@ -76,7 +76,9 @@ impl Subscriber {
 
     fn handle_opened(&mut self, opened: &StreamOpened) {
         let StreamOpened { stream, history, epoch, start } = *opened;
-        if stream != self.stream || !matches!(self.phase, Phase::Opening { .. }) {
+        // A stream that is open and overtaken by retention begins anew further on (R36).
+        let overtaken = matches!(self.phase, Phase::Open { expected, .. } if start.offset > expected);
+        if stream != self.stream || !(overtaken || matches!(self.phase, Phase::Opening { .. })) {
             return;
         }
         if Some(history) != self.history || epoch < self.epoch {

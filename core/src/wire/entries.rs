@@ -117,6 +117,7 @@ fn encode_entry(entry: &Entry, parts: &mut Vec<Bytes>) -> proto::Entry {
             publisher: encode_id(publisher.0),
             incarnation: *incarnation,
         }),
+        EntryKind::Trim { to } => Kind::Trim(proto::Trim { to: *to }),
     };
     proto::Entry { offset: entry.offset, epoch: entry.epoch, kind: Some(kind) }
 }
@@ -155,6 +156,10 @@ fn decode_entry(entry: proto::Entry, bodies: &mut Bodies, check: BodyCheck) -> R
             publisher: PublisherId(decode_id(expire.publisher)?),
             incarnation: positive(expire.incarnation)?,
         },
+        Kind::Trim(proto::Trim { to }) => {
+            ensure(to <= entry.offset)?;
+            EntryKind::Trim { to }
+        }
     };
     let entry = Entry { offset: number(entry.offset)?, epoch: positive(entry.epoch)?, kind };
     number(entry.end())?;

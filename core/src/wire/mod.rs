@@ -3,8 +3,8 @@
 //! Decoding checks everything that needs no state: version, limits, presence, order, lengths and
 //! checksums. The bodies of batches are moved, never copied. Two parties look at them:
 //!
-//! - A broker takes no bad batch into its log (R28): a [`Message::Publish`] or [`Message::Replicate`]
-//!   with a body that does not match its header is rejected.
+//! - A broker takes no bad batch into its log (R28): a [`Message::Publish`], [`Message::Replicate`]
+//!   or [`Message::SnapshotRecords`] with a body that does not match its header is rejected.
 //! - A subscriber loses only the bad batch (R31): a [`Message::Deliver`] decodes whatever its bodies
 //!   hold, and [`records::Records::decode`] says of each one whether it can be used. Were the frame
 //!   dropped, the stream would have a hole, be opened again at the same place, and never get past it.
@@ -20,6 +20,7 @@ mod publishing;
 pub mod records;
 mod replication;
 mod routing;
+mod snapshots;
 mod status;
 mod streaming;
 mod tree_data;
@@ -61,6 +62,9 @@ fn encode_message(message: &Message, parts: &mut Vec<Bytes>) -> Wire {
         Message::ReplicateAck(ack) => Wire::ReplicateAck(replication::encode_replicate_ack(ack)),
         Message::ReplicateNack(nack) => Wire::ReplicateNack(replication::encode_replicate_nack(nack)),
         Message::TakeOver(take_over) => Wire::TakeOver(operating::encode_take_over(take_over)),
+        Message::SnapshotRecords(records) => Wire::SnapshotRecords(snapshots::encode_records(records, parts)),
+        Message::SnapshotFold(fold) => Wire::SnapshotFold(snapshots::encode_fold(fold)),
+        Message::SnapshotAck(ack) => Wire::SnapshotAck(snapshots::encode_ack(ack)),
         Message::OpenSession(open) => Wire::OpenSession(publishing::encode_open_session(open)),
         Message::SessionOpened(opened) => Wire::SessionOpened(publishing::encode_session_opened(opened)),
         Message::Publish(publish) => Wire::Publish(publishing::encode_publish(publish, parts)),
@@ -165,6 +169,11 @@ fn decode_message(message: Wire, bodies: &mut Bodies) -> Result<Message, Rejecti
         Wire::ReplicateAck(ack) => Message::ReplicateAck(replication::decode_replicate_ack(ack)?),
         Wire::ReplicateNack(nack) => Message::ReplicateNack(replication::decode_replicate_nack(nack)?),
         Wire::TakeOver(take_over) => Message::TakeOver(operating::decode_take_over(take_over)?),
+        Wire::SnapshotRecords(records) => {
+            Message::SnapshotRecords(Box::new(snapshots::decode_records(records, bodies)?))
+        }
+        Wire::SnapshotFold(fold) => Message::SnapshotFold(Box::new(snapshots::decode_fold(fold)?)),
+        Wire::SnapshotAck(ack) => Message::SnapshotAck(snapshots::decode_ack(ack)?),
         Wire::OpenSession(open) => Message::OpenSession(publishing::decode_open_session(open)?),
         Wire::SessionOpened(opened) => Message::SessionOpened(publishing::decode_session_opened(opened)?),
         Wire::Publish(publish) => Message::Publish(publishing::decode_publish(&publish, bodies)?),

@@ -2,6 +2,7 @@
 
 use super::entries::{Bodies, BodyCheck, decode_entries, decode_summary, encode_entries, encode_epochs};
 use super::fields::{decode_history, decode_sender, encode_id, encode_sender, ensure, number, positive};
+use crate::id::Offset;
 use crate::log::Entry;
 use crate::message::{Hello, Replicate, ReplicateAck, ReplicateNack};
 use crate::trace::Rejection;
@@ -54,11 +55,7 @@ pub(super) fn decode_replicate(
     ensure(previous_epoch <= epoch)?;
     let entries = decode_entries(replicate.entries, (previous_epoch, epoch), bodies, BodyCheck::Now)?;
     let previous_offset = number(replicate.previous_offset)?;
-    let mut end = previous_offset;
-    for entry in &entries {
-        ensure(entry.offset == end)?;
-        end = Entry::end(entry);
-    }
+    ensure_contiguous(previous_offset, &entries)?;
     Ok(Replicate {
         sender: decode_sender(replicate.sender)?,
         history: decode_history(replicate.group_id, replicate.lineage)?,
@@ -68,6 +65,16 @@ pub(super) fn decode_replicate(
         commit: number(replicate.commit)?,
         entries,
     })
+}
+
+/// The entries continue `from` without a hole.
+pub(super) fn ensure_contiguous(from: Offset, entries: &[Entry]) -> Result<(), Rejection> {
+    let mut end = from;
+    for entry in entries {
+        ensure(entry.offset == end)?;
+        end = entry.end();
+    }
+    Ok(())
 }
 
 pub(super) fn encode_replicate_ack(ack: &ReplicateAck) -> proto::ReplicateAck {

@@ -5,6 +5,7 @@ mod figures;
 mod handover;
 mod head;
 mod quorum;
+mod retention;
 mod sessions;
 mod status;
 mod unruly;

@@ -177,17 +177,26 @@ impl World {
 
     /// The broker follows `b`, which leads epoch 1, on the link that it returns; in sync or not.
     pub fn backup(in_sync: bool) -> (Self, LinkId) {
-        Self::backup_with_least(1, in_sync)
+        Self::backup_of(1, in_sync, Config::default())
     }
 
-    /// The same where commits need this many members.
+    /// As [`World::backup`], with these settings.
+    pub fn backup_with(in_sync: bool, config: Config) -> (Self, LinkId) {
+        Self::backup_of(1, in_sync, config)
+    }
+
+    /// As [`World::backup`], where commits need this many members.
     pub fn backup_with_least(min_in_sync: u32, in_sync: bool) -> (Self, LinkId) {
+        Self::backup_of(min_in_sync, in_sync, Config::default())
+    }
+
+    fn backup_of(min_in_sync: u32, in_sync: bool, config: Config) -> (Self, LinkId) {
         let mut state = GroupState::bootstrap(HISTORY.group_id, member("b", 2), min_in_sync, Nonce(0));
         state = state.promote(&process("b", 2), Nonce(1));
         if in_sync {
             state = state.expand(&member("a", 1), Nonce(2));
         }
-        let mut world = Self::start(&state, Config::default());
+        let mut world = Self::start(&state, config);
         world.register("b", 2);
         world.connect();
         world.run(100);

@@ -43,6 +43,19 @@ fn assert_sound(message: &Message) {
             assert!(deliver.entries.iter().all(|entry| assert_entry(entry) <= deliver.upto.offset));
             deliver.entries.iter().for_each(take_records);
         }
+        Message::SnapshotRecords(records) => {
+            let mut end = records.from;
+            for entry in &records.entries {
+                assert_eq!(entry.offset, end);
+                end = assert_entry(entry);
+            }
+            records.entries.iter().for_each(assert_body);
+        }
+        Message::SnapshotFold(fold) => {
+            assert!(fold.log_start < fold.cut);
+            assert!(fold.sessions.is_sorted_by(|one, next| one.0 < next.0));
+            assert!(fold.topics.iter().all(|(_, head)| head.end <= fold.cut && head.records > 0));
+        }
         Message::OpenStream(open) => {
             assert!(open.stream != 0 && (1..=MAX_FILTERS).contains(&open.filters.len()));
         }

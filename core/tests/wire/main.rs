@@ -9,5 +9,6 @@ mod records;
 mod rejections;
 mod round_trip;
 mod samples;
+mod snapshots;
 mod status;
 mod strategies;

@@ -32,7 +32,8 @@ proptest! {
 
 #[test]
 fn bodies_are_moved_and_not_copied() {
-    for message in [crate::samples::publish(), crate::samples::replicate(), crate::samples::deliver()] {
+    let (publish, replicate) = (crate::samples::publish(), crate::samples::replicate());
+    for message in [publish, replicate, crate::samples::snapshot_records(), crate::samples::deliver()] {
         let before = bodies(&message);
         let decoded = wire::decode(wire::encode(&message)).unwrap();
         assert!(!before.is_empty());
@@ -45,13 +46,17 @@ fn bodies(message: &Message) -> Vec<*const u8> {
     let of_entries = |entries: &[steadfast_core::log::Entry]| {
         let body = |entry: &steadfast_core::log::Entry| match &entry.kind {
             EntryKind::Batch(batch) => Some(batch.body.as_ptr()),
-            EntryKind::EpochStart | EntryKind::SessionOpen { .. } | EntryKind::SessionExpire { .. } => None,
+            EntryKind::EpochStart
+            | EntryKind::SessionOpen { .. }
+            | EntryKind::SessionExpire { .. }
+            | EntryKind::Trim { .. } => None,
         };
         entries.iter().filter_map(body).collect()
     };
     match message {
         Message::Publish(publish) => publish.batches.iter().map(|batch| batch.body.as_ptr()).collect(),
         Message::Replicate(replicate) => of_entries(&replicate.entries),
+        Message::SnapshotRecords(records) => of_entries(&records.entries),
         Message::Deliver(deliver) => of_entries(&deliver.entries),
         other => panic!("{other:?} has no bodies"),
     }

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use std::time::Duration;
+use steadfast_core::broker::sessions::Session;
+use steadfast_core::broker::topics::TopicHead;
 use steadfast_core::coordination::{
     Create, CreateMode, Delete, Error, MultiError, MultiOperation, Operation, Reply, Set, Stat, WatchKind,
 };
@@ -14,7 +16,7 @@ use steadfast_core::log::{Batch, Codec, Entry, EntryKind, EpochEnd};
 use steadfast_core::message::{
     Deliver, Head, Hello, History, LogSummary, Lookup, Message, OpenSession, OpenStream, Position, Publish,
     PublishAck, Refusal, Replicate, ReplicateAck, ReplicateNack, Route, SessionCredentials, SessionOpened,
-    Start, StreamOpened,
+    SnapshotAck, SnapshotFold, SnapshotPart, SnapshotRecords, Start, StreamOpened,
 };
 use steadfast_core::wire::records::RecordsBuilder;
 
@@ -163,6 +165,30 @@ pub fn messages() -> Vec<(&'static str, Message)> {
     all
 }
 
+fn snapshot_part(node: &str, part: u64) -> SnapshotPart {
+    SnapshotPart { sender: sender(node), history: HISTORY, epoch: 5, snapshot: 2, part }
+}
+
+pub fn snapshot_records() -> Message {
+    let mut entries = entries().split_off(1);
+    entries.push(Entry { offset: 307, epoch: 5, kind: EntryKind::Trim { to: 301 } });
+    let part = snapshot_part("broker-1", 0);
+    Message::SnapshotRecords(Box::new(SnapshotRecords { part, from: 301, previous_epoch: 4, entries }))
+}
+
+pub fn snapshot_fold() -> Message {
+    let session = |incarnation, last_sequence| Session { incarnation, nonce: NONCE, last_sequence };
+    let head = |topic, end, records| (Topic::new(topic).unwrap(), TopicHead { end, records });
+    Message::SnapshotFold(Box::new(SnapshotFold {
+        part: snapshot_part("broker-1", 1),
+        cut: 307,
+        log_start: 302,
+        sessions: vec![(PublisherId(1), session(1, 0)), (PUBLISHER, session(3, 4))],
+        topics: vec![head("a.b", 305, 3), head("weather.basel", 306, 300)],
+        last: true,
+    }))
+}
+
 fn brokers() -> Vec<(&'static str, Message)> {
     let ack = ReplicateAck { sender: sender("broker-2"), history: HISTORY, epoch: 5, matched: 306 };
     let nack = ReplicateNack { sender: sender("broker-2"), history: HISTORY, floor: 6, log: summary() };
@@ -171,6 +197,9 @@ fn brokers() -> Vec<(&'static str, Message)> {
         ("replicate", replicate()),
         ("replicate_ack", Message::ReplicateAck(ack)),
         ("replicate_nack", Message::ReplicateNack(nack)),
+        ("snapshot_records", snapshot_records()),
+        ("snapshot_fold", snapshot_fold()),
+        ("snapshot_ack", Message::SnapshotAck(SnapshotAck(snapshot_part("broker-2", 2)))),
         ("ping", Message::Ping { token: 0 }),
         ("pong", Message::Pong { token: u64::MAX }),
     ]

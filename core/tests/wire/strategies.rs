@@ -5,6 +5,8 @@ use proptest::collection::{btree_map, hash_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use std::time::Duration;
+use steadfast_core::broker::sessions::Session;
+use steadfast_core::broker::topics::TopicHead;
 use steadfast_core::coordination::{
     Create, CreateMode, Delete, Error, MultiError, MultiOperation, Operation, Reply, Set, Stat, WatchKind,
 };
@@ -17,7 +19,7 @@ use steadfast_core::log::{Batch, BatchHeader, Codec, Entry, EntryKind, EpochEnd}
 use steadfast_core::message::{
     Deliver, Head, Hello, History, LogSummary, Lookup, Message, OpenSession, OpenStream, Position, Publish,
     PublishAck, Refusal, Replicate, ReplicateAck, ReplicateNack, Route, SessionCredentials, SessionOpened,
-    Start, StreamOpened,
+    SnapshotAck, SnapshotFold, SnapshotPart, SnapshotRecords, Start, StreamOpened,
 };
 use steadfast_core::wire::records::{RecordsBuilder, checksum};
 use steadfast_proto::limits::MAX_NUMBER;
@@ -125,11 +127,14 @@ fn entry_kind() -> impl Strategy<Value = EntryKind> {
         .prop_map(|(publisher, incarnation, nonce)| EntryKind::SessionOpen { publisher, incarnation, nonce });
     let expired = (publisher(), positive())
         .prop_map(|(publisher, incarnation)| EntryKind::SessionExpire { publisher, incarnation });
+    // The lowest start is below every offset that the entry may get.
+    let trim = Just(EntryKind::Trim { to: 0 });
     prop_oneof![
         4 => batch().prop_map(EntryKind::Batch),
         1 => Just(EntryKind::EpochStart),
         1 => opened,
         1 => expired,
+        1 => trim,
     ]
 }
 
@@ -177,6 +182,45 @@ fn replicate() -> impl Strategy<Value = Message> {
     )
 }
 
+fn snapshot_part() -> impl Strategy<Value = SnapshotPart> {
+    (sender(), history(), positive(), positive(), number()).prop_map(
+        |(sender, history, epoch, snapshot, part)| SnapshotPart { sender, history, epoch, snapshot, part },
+    )
+}
+
+fn snapshot_records() -> impl Strategy<Value = Message> {
+    let kinds = vec((entry_kind(), 0..3_u64, Just(0)), 0..12);
+    (snapshot_part(), positive(), positive(), 0..3_u64, kinds).prop_map(
+        |(mut part, from, previous_epoch, above, kinds)| {
+            let entries = chain(from, previous_epoch, kinds);
+            part.epoch = entries.last().map_or(previous_epoch, |last| last.epoch) + above;
+            Message::SnapshotRecords(Box::new(SnapshotRecords { part, from, previous_epoch, entries }))
+        },
+    )
+}
+
+fn snapshot_fold() -> impl Strategy<Value = Message> {
+    let session = (positive(), nonce(), number()).prop_map(|(incarnation, nonce, last_sequence)| Session {
+        incarnation,
+        nonce,
+        last_sequence,
+    });
+    let sessions = btree_map(any::<u128>(), session, 0..20);
+    let topics = btree_map(topic(), (0..1_000_u64, 0..100_u64), 0..20);
+    (snapshot_part(), number(), 1..1_000_u64, sessions, topics, any::<bool>()).prop_map(
+        |(part, log_start, kept, sessions, topics, last)| {
+            let cut = log_start + kept + 1_000;
+            let head = |(below, records): (u64, u64)| {
+                let end = cut - below;
+                TopicHead { end, records: (records + 1).min(end) }
+            };
+            let sessions = sessions.into_iter().map(|(id, session)| (PublisherId(id), session)).collect();
+            let topics = topics.into_iter().map(|(topic, row)| (topic, head(row))).collect();
+            Message::SnapshotFold(Box::new(SnapshotFold { part, cut, log_start, sessions, topics, last }))
+        },
+    )
+}
+
 fn broker() -> impl Strategy<Value = Message> {
     prop_oneof![
         (sender(), history(), number(), summary())
@@ -188,6 +232,9 @@ fn broker() -> impl Strategy<Value = Message> {
         (sender(), history(), number(), summary()).prop_map(|(sender, history, floor, log)| {
             Message::ReplicateNack(ReplicateNack { sender, history, floor, log })
         }),
+        snapshot_records(),
+        snapshot_fold(),
+        snapshot_part().prop_map(|part| Message::SnapshotAck(SnapshotAck(part))),
         any::<u64>().prop_map(|token| Message::Ping { token }),
         any::<u64>().prop_map(|token| Message::Pong { token }),
     ]

@@ -97,19 +97,19 @@ class Subscriber(Client):
     # What is heard.
 
     def received(self, kind, message, bodies):
-        if kind == "stream_opened" and message.stream == self.stream and self.state == "opening":
-            self.opened(message)
+        if kind == "stream_opened" and message.stream == self.stream and (
+                self.state == "opening" or self.state == "open" and message.start.offset > self.expected):
+            self.opened(message)  # One that is open already was overtaken by retention.
         elif kind == "deliver" and message.stream == self.stream and self.state == "open":
             self.delivered(message, bodies)
 
     def opened(self, message):
         if (message.group_id, message.lineage) != self.history or message.epoch < self.epoch:
             return self.give_up()  # A primary of an earlier reign that does not know it yet.
-        self.epoch, self.attempts = message.epoch, 0
-        self.state, self.due, self.expected = "open", time.monotonic() + STREAM_LIMIT, message.start.offset
+        self.epoch, self.attempts, self.state = message.epoch, 0, "open"
+        self.due, self.expected = time.monotonic() + STREAM_LIMIT, message.start.offset
         if self.position and message.start.offset > self.position.offset:
-            lost = f"{self.position.offset} to {message.start.offset} (exclusive)"
-            self.inbox.missing(f"records {lost} were no longer kept")
+            self.inbox.missing(f"records {self.position.offset} to {message.start.offset} (exclusive) were not kept")
         if not self.position or message.start.offset > self.position.offset:
             self.group_id, self.position = message.group_id, message.start
         self.grant()

@@ -207,6 +207,8 @@ pub struct BrokerArgs {
     /// Memory for the log; a full log refuses records [default: 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = kept(text::bytes))]
     pub log_limit: Option<String>,
+    #[command(flatten)]
+    pub retention: RetentionArgs,
     /// What to do when no process holds the acknowledged records any more: reset begins anew and
     /// tells publishers and subscribers, wait waits for an operator [default: reset]
     #[arg(long, value_name = "WHAT", value_parser = ["reset", "wait"])]
@@ -221,6 +223,20 @@ Run two or more: each answers clients by itself, so give clients all addresses.
 
 Example:
   steadfast discovery --zookeeper zk1:2181,zk2:2181,zk3:2181 --listen 127.0.0.1:7401";
+
+/// The oldest records go when any of these is exceeded, whoever has not read them yet.
+#[derive(Clone, Debug, Args)]
+pub struct RetentionArgs {
+    /// Memory for records that are kept [default: half of --log-limit]
+    #[arg(long, value_name = "SIZE", value_parser = kept(text::bytes))]
+    pub retention_bytes: Option<String>,
+    /// How many records are kept [default: no limit]
+    #[arg(long, value_name = "NUMBER", value_parser = kept(text::count))]
+    pub retention_records: Option<String>,
+    /// How long records are kept, for example 30m, 12h or 7d [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = kept(text::age))]
+    pub retention_age: Option<String>,
+}
 
 /// `steadfast discovery`
 #[derive(Debug, Args)]

@@ -38,6 +38,7 @@ pub async fn broker(configuration: &Configuration) -> Result<(), Failure> {
         timing,
         log_bytes: settings.broker.log_limit,
         uncommitted_bytes: settings.broker.uncommitted_limit,
+        retention: settings.retention(),
         on_total_loss: settings.broker.on_total_loss,
         session_expiry: settings.broker.session_expiry,
     };

@@ -12,6 +12,7 @@ use futures::FutureExt as _;
 use futures::future::{Map, join_all, select_all};
 use std::thread;
 use std::time::Duration;
+use steadfast_core::broker::retention::Retention;
 use steadfast_core::coordination::service;
 use steadfast_core::id::{Address, NodeName};
 use steadfast_core::{broker, discovery};
@@ -181,7 +182,11 @@ async fn start_one_broker(
         advertise: None,
         coordination: service.coordination(SESSION_TIMEOUT),
         root: root.to_owned(),
-        config: broker::Config { log_bytes: args.log_limit, ..broker::Config::default() },
+        config: broker::Config {
+            log_bytes: args.log_limit,
+            retention: Retention { bytes: Some(args.log_limit / 2), ..Retention::default() },
+            ..broker::Config::default()
+        },
     };
     let life = async move |life: Life| {
         let Some(running) = life.started.report(start_broker(options).await) else { return Ok(()) };

@@ -104,6 +104,9 @@ impl Flags {
         self.listen(["broker.listen", "broker.advertise"], &args.listen);
         self.text("broker.name", args.name.as_deref());
         self.text("broker.log_limit", args.log_limit.as_deref());
+        self.text("broker.retention.bytes", args.retention.retention_bytes.as_deref());
+        self.text("broker.retention.records", args.retention.retention_records.as_deref());
+        self.text("broker.retention.age", args.retention.retention_age.as_deref());
         self.text("broker.on_total_loss", args.on_total_loss.as_deref());
         self.text("recovery.suspicion", args.suspicion.as_deref());
         self.metrics(&args.metrics);

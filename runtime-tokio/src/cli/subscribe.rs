@@ -50,7 +50,7 @@ pub async fn run(args: SubscribeArgs, configuration: &Configuration) -> Result<(
         }
         Ok(()) if sink.gaps > 0 => Err(Failure::new(
             format!("records are missing: {} gaps were reported", sink.gaps),
-            "subscribe sooner after they are published, or give brokers more memory (--log-limit)",
+            "subscribe sooner after they are published, or let brokers keep more (--retention-bytes, --retention-records, --retention-age)",
         )),
         Ok(()) => Ok(()),
     }

@@ -6,7 +6,7 @@ use steadfast_core::subscriber::{Bookmark, Start};
 use steadfast_runtime::address;
 
 pub use steadfast_runtime::configuration::parse_node_name as node_name;
-pub use steadfast_runtime::units::{bytes, copies, duration};
+pub use steadfast_runtime::units::{age, bytes, copies, count, duration};
 
 /// A parser that checks a text and keeps it as it is: the configuration reads it again, together
 /// with the file and the environment.

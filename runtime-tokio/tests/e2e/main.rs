@@ -14,6 +14,7 @@ mod metrics_server;
 mod nodes;
 mod outbox;
 mod python;
+mod retention;
 mod rolling;
 mod status;
 mod total_loss;

@@ -22,6 +22,10 @@ const BACKOFFS: RangeInclusive<Duration> = millis(1)..=millis(60_000);
 const INTERVALS: RangeInclusive<Duration> = millis(100)..=millis(3_600_000);
 /// A log has room for the largest record.
 const LEAST_LOG: u64 = 2 << 20;
+/// Below this a trim would hardly drop more than itself.
+const LEAST_RETENTION: u64 = 64 << 10;
+/// A publisher that is silent for a moment is not gone.
+const SESSION_EXPIRIES: RangeInclusive<Duration> = millis(10_000)..=millis(3_650 * 86_400_000);
 /// Points that wait take memory.
 const QUEUES: RangeInclusive<u64> = 100..=1_000_000;
 
@@ -33,6 +37,7 @@ pub(super) fn check(settings: &Settings, made: &BTreeMap<&'static str, Given>) -
     checks.recovery_ranges();
     checks.recovery();
     checks.memory();
+    checks.retention();
     checks.metrics();
     checks.logging();
     checks.problems
@@ -206,14 +211,26 @@ impl Checks<'_> {
             );
             self.blame(&["broker.uncommitted_limit"], text);
         }
-        if let Some(bytes) = broker.retention.bytes.filter(|bytes| *bytes >= broker.log_limit) {
+        let most = broker.log_limit - broker.log_limit / 8;
+        if let Some(bytes) = broker.retention.bytes.filter(|bytes| *bytes > most) {
             let text = format!(
-                "broker.retention.bytes = \"{}\" is not below broker.log_limit ({}): the log would be full before anything is trimmed; lower it, or raise broker.log_limit",
+                "broker.retention.bytes = \"{}\" is above seven eighths of broker.log_limit ({}): the log would be full before anything is trimmed; lower it, or raise broker.log_limit",
                 show_bytes(bytes),
                 show_bytes(broker.log_limit)
             );
             self.blame(&["broker.retention.bytes", "broker.log_limit"], text);
         }
+    }
+
+    fn retention(&mut self) {
+        let retention = &self.settings.broker.retention;
+        if let Some(bytes) = retention.bytes.filter(|bytes| *bytes < LEAST_RETENTION) {
+            let (given, least) = (show_bytes(bytes), show_bytes(LEAST_RETENTION));
+            let text =
+                format!("broker.retention.bytes = \"{given}\" is too little to keep; choose {least} or more");
+            self.blame(&["broker.retention.bytes"], text);
+        }
+        self.within("broker.session_expiry", self.settings.broker.session_expiry, &SESSION_EXPIRIES);
     }
 
     fn metrics(&mut self) {

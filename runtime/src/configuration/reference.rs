@@ -6,7 +6,7 @@ use super::settings::Settings;
 use std::fmt::Write as _;
 
 /// Keys that have a command line flag, and the flag.
-pub const FLAGS: [(&str, &str); 22] = [
+pub const FLAGS: [(&str, &str); 25] = [
     ("cluster.name", "--cluster"),
     ("cluster.discovery", "--discovery"),
     ("coordination.zookeeper", "--zookeeper"),
@@ -17,6 +17,9 @@ pub const FLAGS: [(&str, &str); 22] = [
     ("broker.listen", "--listen"),
     ("broker.advertise", "--advertise"),
     ("broker.log_limit", "--log-limit"),
+    ("broker.retention.bytes", "--retention-bytes"),
+    ("broker.retention.records", "--retention-records"),
+    ("broker.retention.age", "--retention-age"),
     ("broker.on_total_loss", "--on-total-loss"),
     ("discovery.listen", "--listen"),
     ("discovery.advertise", "--advertise"),

@@ -5,6 +5,7 @@ use super::values;
 use confique::Config;
 use std::path::PathBuf;
 use std::time::Duration;
+use steadfast_core::broker::retention;
 use steadfast_core::id::{Address, NodeName};
 use steadfast_core::limits::Timing;
 use tracing_subscriber::filter::Targets;
@@ -157,7 +158,7 @@ pub struct Broker {
         deserialize_with = values::age
     )]
     pub session_expiry: Duration,
-    /// How much of the log is kept. Without a limit here nothing is trimmed.
+    /// How much of the log is kept: the oldest records go when any limit is exceeded.
     #[config(nested)]
     pub retention: Retention,
 }
@@ -165,7 +166,8 @@ pub struct Broker {
 /// `[broker.retention]`
 #[derive(Clone, Debug, Config)]
 pub struct Retention {
-    /// Keep at most this much, for example "256MiB". Below `broker.log_limit`.
+    /// Keep at most this much, for example "256MiB". At most seven eighths of `broker.log_limit`. Not
+    /// given: half of it.
     #[config(env = "STEADFAST_BROKER_RETENTION_BYTES", deserialize_with = values::bytes)]
     pub bytes: Option<u64>,
     /// Keep at most this many records, for example 1000000.
@@ -317,6 +319,12 @@ pub struct Logging {
 }
 
 impl Settings {
+    /// How much a broker keeps: by default half of what its log may take.
+    pub fn retention(&self) -> retention::Retention {
+        let Retention { bytes, records, age } = self.broker.retention;
+        retention::Retention { bytes: bytes.or(Some(self.broker.log_limit / 2)), records, age }
+    }
+
     /// The cluster's root in the coordination tree.
     pub fn root(&self) -> String {
         format!("/steadfast/{}", self.cluster.name)

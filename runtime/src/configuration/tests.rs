@@ -209,7 +209,7 @@ fn impossible_combinations_name_cause_and_remedy() {
         ),
         (
             "[broker.retention]\nbytes = \"1GiB\"\n",
-            "steadfast.toml:2: broker.retention.bytes = \"1GiB\" is not below broker.log_limit (1GiB): the log would be full before anything is trimmed; lower it, or raise broker.log_limit",
+            "steadfast.toml:2: broker.retention.bytes = \"1GiB\" is above seven eighths of broker.log_limit (1GiB): the log would be full before anything is trimmed; lower it, or raise broker.log_limit",
         ),
         (
             "[metrics]\nbucket = \"b\"\n",
@@ -355,6 +355,7 @@ fn unset_thresholds_follow_what_they_depend_on() {
     assert_eq!(settings.broker.log_limit, broker.log_bytes);
     assert_eq!(settings.broker.uncommitted_limit, broker.uncommitted_bytes);
     assert_eq!(settings.broker.session_expiry, broker.session_expiry);
+    assert_eq!(settings.retention(), broker.retention);
     assert_eq!(good("[recovery]\nsuspicion = \"100ms\"").settings.recovery.heartbeat().as_millis(), 20);
 }
 

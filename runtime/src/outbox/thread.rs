@@ -85,6 +85,11 @@ fn change(request: Request) -> Option<Change> {
     match request.operation {
         Operation::Outbox(change) => Some(change),
         // A broker's log is not kept here.
-        Operation::Append(_) | Operation::Truncate(_) | Operation::Wipe => None,
+        Operation::Append(_)
+        | Operation::Truncate(_)
+        | Operation::Trim(_)
+        | Operation::Stage { .. }
+        | Operation::Install(_)
+        | Operation::Wipe => None,
     }
 }

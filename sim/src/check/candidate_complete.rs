@@ -1,5 +1,5 @@
 //! CandidateComplete: every in-sync member whose storage exists holds every record that was ever
-//! committed, durably.
+//! committed and not trimmed, durably, and is without others only as a committed decision says.
 
 use super::{Check, Fact, Ledger};
 
@@ -13,8 +13,15 @@ impl Check for CandidateComplete {
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
-        let relevant =
-            matches!(fact, Fact::State(_) | Fact::Committed { .. } | Fact::Truncated { .. } | Fact::Wiped(_));
+        let relevant = matches!(
+            fact,
+            Fact::State(_)
+                | Fact::Committed { .. }
+                | Fact::Truncated { .. }
+                | Fact::Trimmed { .. }
+                | Fact::Installed { .. }
+                | Fact::Wiped(_)
+        );
         let Some(state) = ledger.states().last().filter(|_| relevant) else { return Ok(()) };
         let committed = &ledger.committed(state.history).log;
         let end = committed.end();

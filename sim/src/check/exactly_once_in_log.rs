@@ -26,7 +26,7 @@ pub struct ExactlyOnceInLog {
 impl ExactlyOnceInLog {
     fn entry(&mut self, history: History, kind: &EntryKind) -> Result<(), String> {
         match kind {
-            EntryKind::EpochStart => Ok(()),
+            EntryKind::EpochStart | EntryKind::Trim { .. } => Ok(()),
             EntryKind::SessionOpen { publisher, incarnation, .. } => {
                 let known = self.publishers.entry((history, *publisher)).or_default();
                 if *incarnation <= known.incarnation {

@@ -19,51 +19,60 @@ pub struct Held {
     pub chain: u64,
 }
 
-/// A prefix of a log.
+/// A prefix of a log. What was trimmed stays in it; what a snapshot left out is known by its hash.
 #[derive(Clone, Debug, Default)]
-pub struct Prefix(Vec<Held>);
+pub struct Prefix {
+    /// Where the entries begin, and the hash of everything below.
+    base: (Offset, u64),
+    entries: Vec<Held>,
+}
 
 impl Prefix {
+    /// A prefix whose entries begin at `start`, behind others of this hash.
+    fn behind(start: Offset, chain: u64) -> Self {
+        Self { base: (start, chain), entries: Vec::new() }
+    }
+
     /// The next offset.
     pub fn end(&self) -> Offset {
-        self.0.last().map_or(0, |held| held.entry.end())
+        self.entries.last().map_or(self.base.0, |held| held.entry.end())
     }
 
     /// Its entries.
     pub fn entries(&self) -> &[Held] {
-        &self.0
+        &self.entries
     }
 
     /// Hash of the prefix that ends at `end`; `None` where no entry ends there.
     pub fn chain_at(&self, end: Offset) -> Option<u64> {
-        if end == 0 {
-            return Some(0);
+        if end == self.base.0 {
+            return Some(self.base.1);
         }
-        let index = self.0.binary_search_by_key(&end, |held| held.entry.end()).ok()?;
-        Some(self.0[index].chain)
+        let index = self.entries.binary_search_by_key(&end, |held| held.entry.end()).ok()?;
+        Some(self.entries[index].chain)
     }
 
     /// Entries that begin at or after `offset`.
     pub fn from(&self, offset: Offset) -> &[Held] {
-        &self.0[self.0.partition_point(|held| held.entry.offset < offset)..]
+        &self.entries[self.entries.partition_point(|held| held.entry.offset < offset)..]
     }
 
     /// The entry that holds `offset`.
     pub fn get(&self, offset: Offset) -> Option<&Entry> {
-        let index = self.0.partition_point(|held| held.entry.end() <= offset);
-        self.0.get(index).map(|held| &*held.entry)
+        let index = self.entries.partition_point(|held| held.entry.end() <= offset);
+        self.entries.get(index).map(|held| &*held.entry)
     }
 
     fn push(&mut self, entry: Arc<Entry>) {
         let mut hash = Fingerprint::default();
-        hash.word(self.0.last().map_or(0, |held| held.chain));
+        hash.word(self.entries.last().map_or(self.base.1, |held| held.chain));
         digest(&mut hash, &entry);
-        self.0.push(Held { entry, chain: hash.value() });
+        self.entries.push(Held { entry, chain: hash.value() });
     }
 
     fn truncate(&mut self, to: Offset) {
-        let keep = self.0.partition_point(|held| held.entry.end() <= to);
-        self.0.truncate(keep);
+        let keep = self.entries.partition_point(|held| held.entry.end() <= to);
+        self.entries.truncate(keep);
     }
 }
 
@@ -88,6 +97,8 @@ pub struct Replica {
     pub log: Prefix,
     /// What of it is durable.
     pub durable: Offset,
+    /// Where it starts: everything below was dropped.
+    pub start: Offset,
 }
 
 /// What was ever committed of one history.
@@ -99,6 +110,8 @@ pub struct Committed {
     pub epochs: BTreeSet<Epoch>,
     /// The last sequence number of every publisher.
     pub sequences: BTreeMap<PublisherId, Sequence>,
+    /// Decisions to trim: the offset after each, and where the log starts from then on.
+    trims: Vec<(Offset, Offset)>,
 }
 
 impl Committed {
@@ -110,12 +123,24 @@ impl Committed {
             EntryKind::EpochStart => {
                 self.epochs.insert(entry.epoch);
             }
+            EntryKind::Trim { to } => self.trims.push((entry.end(), self.log_start().max(*to))),
             EntryKind::SessionOpen { .. } => {}
             EntryKind::SessionExpire { publisher, .. } => {
                 self.sequences.remove(publisher);
             }
         }
         self.log.push(entry);
+    }
+
+    /// Where the log starts for whoever has applied everything below `commit`.
+    pub fn log_start_at(&self, commit: Offset) -> Offset {
+        let decided = self.trims.partition_point(|(end, _)| *end <= commit);
+        self.trims[..decided].last().map_or(0, |(_, start)| *start)
+    }
+
+    /// Where the log starts now.
+    pub fn log_start(&self) -> Offset {
+        self.log_start_at(Offset::MAX)
     }
 }
 
@@ -162,6 +187,12 @@ impl Ledger {
                 replica.log.truncate(to);
                 replica.durable = replica.durable.min(replica.log.end());
             }
+            Fact::Trimmed { member, to } => {
+                self.replicas.entry(member.clone()).or_default().start = to;
+            }
+            Fact::Installed { member, history, start, entries } => {
+                self.install(member, history, start, entries)?;
+            }
             Fact::Wiped(member) => {
                 self.replicas.insert(member.clone(), Replica::default());
             }
@@ -186,6 +217,24 @@ impl Ledger {
             return Err(format!("{member:?} appends an entry of {history:?} to {:?}", replica.history));
         }
         replica.log.push(Arc::new(entry.clone()));
+        Ok(())
+    }
+
+    /// The log is now what was committed below these entries, and the entries.
+    fn install(
+        &mut self,
+        member: &Member,
+        history: History,
+        start: Offset,
+        entries: &[Entry],
+    ) -> Result<(), String> {
+        let first = entries.first().map_or(start, |entry| entry.offset);
+        let Some(chain) = self.committed(history).log.chain_at(first) else {
+            return Err(format!("{member:?} installs a snapshot from {first} on, where no record begins"));
+        };
+        let mut replica = Replica { history, log: Prefix::behind(first, chain), durable: 0, start };
+        entries.iter().for_each(|entry| replica.log.push(Arc::new(entry.clone())));
+        self.replicas.insert(member.clone(), replica);
         Ok(())
     }
 

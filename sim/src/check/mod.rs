@@ -18,13 +18,17 @@ pub mod no_flapping;
 pub mod no_premature_visibility;
 pub mod one_primary_per_epoch;
 pub mod route_monotone;
+pub mod session_fold;
 pub mod sub_prefix;
 #[cfg(test)]
 mod testing;
+pub mod trim_safe;
 
 use bytes::Bytes;
 pub use ledger::Ledger;
 use std::fmt;
+use steadfast_core::broker::sessions::SessionTable;
+use steadfast_core::broker::topics::Topics;
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::group::{GroupState, PrimaryId};
 use steadfast_core::id::{Epoch, Lineage, Member, Offset, PublisherId, Sequence};
@@ -58,6 +62,39 @@ pub enum Fact<'a> {
         member: &'a Member,
         /// The end now.
         to: Offset,
+    },
+    /// A broker dropped the front of its log.
+    Trimmed {
+        /// Whose log.
+        member: &'a Member,
+        /// The start now.
+        to: Offset,
+    },
+    /// A snapshot took the place of a broker's log.
+    Installed {
+        /// Whose log.
+        member: &'a Member,
+        /// Of which history.
+        history: History,
+        /// Where the log starts.
+        start: Offset,
+        /// What it holds; the first may lie below the start.
+        entries: &'a [Entry],
+    },
+    /// What a broker has folded from its log.
+    Folded {
+        /// Whose log.
+        member: &'a Member,
+        /// Of which history.
+        history: History,
+        /// The commit offset.
+        commit: Offset,
+        /// The fold of the committed prefix.
+        base: &'a SessionTable,
+        /// The fold of the whole log.
+        overlay: &'a SessionTable,
+        /// The heads of topics of the committed prefix.
+        topics: &'a Topics,
     },
     /// A broker dropped its log.
     Wiped(&'a Member),
@@ -154,7 +191,16 @@ pub enum Fact<'a> {
         /// The records.
         payloads: &'a [Bytes],
     },
-    /// A subscriber told its application that records are missing.
+    /// A subscriber that had no position yet was told where it begins.
+    Began {
+        /// Which one.
+        subscriber: ClientId,
+        /// In which history.
+        history: History,
+        /// Where.
+        at: Offset,
+    },
+    /// A subscriber told its application that records were trimmed before it came for them.
     Missed {
         /// Which one.
         subscriber: ClientId,
@@ -262,6 +308,8 @@ impl Default for Checks {
             Box::<commit_monotone::CommitMonotone>::default(),
             Box::<exactly_once_in_log::ExactlyOnceInLog>::default(),
             Box::<sub_prefix::SubPrefix>::default(),
+            Box::<session_fold::SessionFold>::default(),
+            Box::new(trim_safe::TrimSafe),
             Box::<config_intent::ConfigIntent>::default(),
             Box::<enough_copies::EnoughCopies>::default(),
             Box::<no_flapping::NoFlapping>::default(),

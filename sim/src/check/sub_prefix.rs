@@ -1,5 +1,6 @@
 //! SubPrefix: what a subscriber delivered is the matching committed records from its start on, in
-//! order, without gap or repetition; or the gap was reported.
+//! order, without gap or repetition; or the gap was reported, once, and a committed decision had trimmed
+//! what was missing.
 
 use super::{Check, ClientId, Fact, Ledger};
 use bytes::Bytes;
@@ -61,16 +62,47 @@ impl SubPrefix {
         same_records(ledger, fact)
     }
 
-    fn missed(&mut self, subscriber: ClientId, from: Offset, to: Offset) -> Result<(), String> {
+    fn missed(
+        &mut self,
+        ledger: &Ledger,
+        subscriber: ClientId,
+        (from, to): (Offset, Offset),
+    ) -> Result<(), String> {
         let Some(state) = self.subscribers.get_mut(&subscriber) else {
             return Err(format!("{subscriber} misses records and never began"));
         };
-        if to < from || state.next.is_some_and(|next| to < next) {
+        let next = state.next.unwrap_or(from);
+        if to <= from || from < next {
             return Err(format!("{subscriber} reports {from}..{to} as missing, which it has passed"));
+        }
+        if let Some(history) = state.history {
+            let due = state.due(ledger, history, next);
+            if due.is_some_and(|due| due < from) {
+                return Err(format!("{subscriber} reports {from}..{to} as missing, {due:?} is due before"));
+            }
+            trimmed(ledger, history, to)?;
         }
         state.next = Some(to);
         Ok(())
     }
+
+    /// A subscriber of the earliest record begins with the oldest that is kept.
+    fn began(&mut self, ledger: &Ledger, subscriber: ClientId, at: (History, Offset)) -> Result<(), String> {
+        let Some(state) = self.subscribers.get_mut(&subscriber) else { return Ok(()) };
+        let (history, at) = at;
+        if state.history.is_none() && state.next == Some(0) {
+            trimmed(ledger, history, at)?;
+            state.next = Some(at);
+        }
+        state.history.get_or_insert(history);
+        Ok(())
+    }
+}
+
+/// Whether a committed decision has trimmed everything below.
+fn trimmed(ledger: &Ledger, history: History, below: Offset) -> Result<(), String> {
+    let start = ledger.committed(history).log_start();
+    if below <= start { Ok(()) } else { Err(format!("{below} is passed over, and {start} is kept")) }
 }
 
 /// Whether the records are those that were committed there.
@@ -117,7 +149,8 @@ impl Check for SubPrefix {
                 Ok(())
             }
             Fact::Delivered { .. } => self.delivered(ledger, fact),
-            Fact::Missed { subscriber, from, to } => self.missed(subscriber, from, to),
+            Fact::Began { subscriber, history, at } => self.began(ledger, subscriber, (history, at)),
+            Fact::Missed { subscriber, from, to } => self.missed(ledger, subscriber, (from, to)),
             Fact::LineageChanged { subscriber, to } => {
                 if let Some(state) = self.subscribers.get_mut(&subscriber) {
                     state.history = Some(to);
@@ -165,8 +198,44 @@ mod tests {
     #[test]
     fn a_gap_is_rejected_unless_it_is_reported() {
         story("t", Start::Earliest).deliver(6, 5, 3).rejected("Some(1) is due");
-        let mut reported = story("t", Start::Earliest);
-        reported.tell(&Fact::Missed { subscriber: 1, from: 0, to: 5 }).deliver(6, 5, 3).accepted();
+        let mut reported = trimmed_story(5);
+        reported.deliver(1, 1, 2).tell(&missed(3, 5)).deliver(6, 5, 3).accepted();
+    }
+
+    /// The story, with a committed decision at 9 to start the log at `to`.
+    fn trimmed_story(to: Offset) -> Story<SubPrefix> {
+        let mut story = story("t", Start::Earliest);
+        story.truncate("a", 9).append("a", &[trim(2, to)]).commit("a", 10);
+        story
+    }
+
+    fn missed(from: Offset, to: Offset) -> Fact<'static> {
+        Fact::Missed { subscriber: 1, from, to }
+    }
+
+    #[test]
+    fn a_report_of_records_that_are_kept_is_rejected() {
+        trimmed_story(5).deliver(1, 1, 2).tell(&missed(3, 6)).rejected("6 is passed over, and 5 is kept");
+    }
+
+    #[test]
+    fn a_report_that_leaves_a_record_out_is_rejected() {
+        let mut story = trimmed_story(5);
+        story.tell(&Fact::Began { subscriber: 1, history: HISTORY, at: 0 });
+        story.tell(&missed(3, 5)).rejected("Some(1) is due before");
+    }
+
+    #[test]
+    fn reporting_the_same_twice_is_rejected() {
+        let mut story = trimmed_story(5);
+        story.deliver(1, 1, 2).tell(&missed(3, 5)).tell(&missed(3, 5)).rejected("has passed");
+    }
+
+    #[test]
+    fn a_subscriber_begins_where_the_log_was_trimmed_to_and_not_above() {
+        let began = |at| Fact::Began { subscriber: 1, history: HISTORY, at };
+        trimmed_story(5).tell(&began(5)).deliver(6, 5, 3).accepted();
+        trimmed_story(5).tell(&began(6)).rejected("and 5 is kept");
     }
 
     #[test]

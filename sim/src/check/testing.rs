@@ -54,6 +54,11 @@ pub fn expire(epoch: Epoch, incarnation: u64) -> Draft {
     (epoch, EntryKind::SessionExpire { publisher: PUBLISHER, incarnation })
 }
 
+/// A decision to trim.
+pub fn trim(epoch: Epoch, to: Offset) -> Draft {
+    (epoch, EntryKind::Trim { to })
+}
+
 /// The member that this name stands for.
 pub fn member(name: &str) -> Member {
     Member { node: NodeName::new(name).expect("a name"), generation: Generation(1) }
@@ -109,6 +114,12 @@ impl<C: Check> Story<C> {
             self.tell(&Fact::Appended { member: &member(name), history: HISTORY, entry: &entry });
         }
         self
+    }
+
+    /// What a member's log holds.
+    pub fn entries(&self, name: &str) -> Vec<Entry> {
+        let log = self.ledger.replica(&member(name)).map(|replica| replica.log.entries());
+        log.into_iter().flatten().map(|held| (*held.entry).clone()).collect()
     }
 
     /// The log is cut.
