@@ -9,6 +9,7 @@ use crate::node::Outbox;
 use crate::rng::{Backoff, Rng};
 use crate::time::{Instant, earliest, is_due};
 use crate::trace::Suspicion;
+use alloc::boxed::Box;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Connection {
@@ -37,7 +38,7 @@ pub struct Backup {
     heard: Instant,
     suspicion: Option<Suspicion>,
     /// A snapshot that is under way. It is dropped with the epoch, and with the connection.
-    pub(super) staging: Option<Staging>,
+    pub(super) staging: Option<Box<Staging>>,
     /// R7: end of the prefix that fits the primary's log, in this epoch.
     verified: Offset,
 }

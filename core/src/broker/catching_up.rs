@@ -7,6 +7,7 @@ use crate::log::Entry;
 use crate::message::{Message, SnapshotAck, SnapshotFold, SnapshotPart, SnapshotRecords};
 use crate::time::Instant;
 use crate::trace::Rejection;
+use alloc::boxed::Box;
 
 impl Broker {
     /// Entries of a snapshot: kept aside until all of it is there.
@@ -62,7 +63,7 @@ impl Broker {
 
     fn install_snapshot(&mut self, now: Instant, link: LinkId) {
         let Role::Backup(backup) = &mut self.role else { return };
-        match backup.staging.take().map(Staging::complete) {
+        match backup.staging.take().map(|staging| staging.complete()) {
             Some(Ok(snapshot)) => {
                 let (from, end) = (snapshot.log.start(), snapshot.log.end());
                 self.replica.install(snapshot, &mut self.io.out);
@@ -87,7 +88,7 @@ impl Broker {
         }
         let Role::Backup(backup) = &mut self.role else { return false };
         if part.part == 0 {
-            backup.staging = Some(Staging::new(part.snapshot));
+            backup.staging = Some(Box::new(Staging::new(part.snapshot)));
         }
         let staging = backup.staging.as_ref();
         let next =
@@ -112,7 +113,7 @@ impl Broker {
     fn acknowledge_part(&mut self, link: LinkId, snapshot: u64) {
         let Role::Backup(backup) = &self.role else { return };
         let staging = backup.staging.as_ref().filter(|staging| staging.snapshot() == snapshot);
-        let Some(part) = staging.map(Staging::parts) else { return self.acknowledge() };
+        let Some(part) = staging.map(|staging| staging.parts()) else { return self.acknowledge() };
         let (sender, history, epoch) = (self.identity(), self.replica.history(), backup.epoch());
         let part = SnapshotPart { sender, history, epoch, snapshot, part };
         self.send(link, &Message::SnapshotAck(SnapshotAck(part)));
