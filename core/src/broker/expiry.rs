@@ -106,8 +106,11 @@ impl Broker {
     /// R29: proposes the end of sessions that were not heard of for the whole term, a bounded number in
     /// one step.
     pub(super) fn expire_sessions(&mut self, now: Instant) {
-        let term = self.config.session_expiry;
-        self.expire_quiet(now, term, EXPIRY_STEP);
+        // R34: nothing is added to what a target has to have.
+        if self.shutdown.is_none() {
+            let term = self.config.session_expiry;
+            self.expire_quiet(now, term, EXPIRY_STEP);
+        }
     }
 
     /// Whether another session has room. In a full table the one that was quiet for longest makes room,

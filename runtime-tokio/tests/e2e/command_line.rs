@@ -48,8 +48,16 @@ fn wrong_usage_is_explained_in_one_line() {
     );
     fails(&["broker", "--name", "a", "--coordination", "h:1", "--log-limit", "lots"], 2, &["1GiB"]);
     let broker = ["broker", "--name", "a", "--coordination", "h:1"];
-    fails(&[&broker[..], &["--retention-age", "soon"]].concat(), 2, &["7d"]);
-    fails(&[&broker[..], &["--retention-bytes", "1GiB"]].concat(), 1, &["--log-limit to 1088MiB"]);
+    fails(
+        &[&broker[..], &["--retention-age", "soon"]].concat(),
+        2,
+        &["--retention-age", "write for example"],
+    );
+    fails(
+        &[&broker[..], &["--retention-bytes", "1GiB"]].concat(),
+        2,
+        &["--retention-bytes", "seven eighths"],
+    );
     fails(&["discovery", "--coordination", "h:1", "--session-timeout", "0"], 2, &["longer than zero"]);
 }
 

@@ -119,13 +119,13 @@ fn wrong_settings_are_one_line() {
     let _turn = turn();
     let common = ["broker", "--name", "a", "--coordination", "127.0.0.1:1"];
     for (extra, status, words) in [
-        (&["--metrics-url", "http://a"][..], 2, ["--metrics-org", "--metrics-bucket"]),
-        (&["--metrics-token-file", "/x"], 2, ["--metrics-url", "try --help"]),
-        (&options("/3242/23"), 1, ["/3242/23", "http://127.0.0.1:8086"]),
-        (&options("https://a"), 1, ["https://a", "encryption"]),
+        (&["--metrics-url", "http://a"][..], 2, ["--metrics-url", "metrics.org is not"]),
+        (&["--metrics-token-file", "/x"], 2, ["--metrics-token-file", "set metrics.url"]),
+        (&options("/3242/23"), 2, ["--metrics-url", "http://127.0.0.1:8086"]),
+        (&options("https://a"), 2, ["--metrics-url", "no https"]),
         (
             &[&options("http://a")[..], &["--metrics-token-file", "/does/not/exist"]].concat(),
-            1,
+            2,
             ["/does/not/exist", "token"],
         ),
     ] {

@@ -255,7 +255,7 @@ impl Checks<'_> {
         };
         if !is_http(url) {
             // It may hold a password, so it is not shown.
-            let text = "metrics.url is no address of an InfluxDB without a path and a user; write for example http://127.0.0.1:8086";
+            let text = "metrics.url is not of the form http://HOST:PORT (no https, no path, no user); write for example http://127.0.0.1:8086";
             self.blame(&["metrics.url"], text.into());
         }
         for (key, value) in [("metrics.org", &metrics.org), ("metrics.bucket", &metrics.bucket)] {
