@@ -8,7 +8,7 @@ use crate::id::Member;
 use crate::limits::{MAX_DRAIN_REQUESTS, RETRY_SOON, SHUTDOWN_DEADLINE, Timing};
 use crate::link::LinkId;
 use crate::message::{Departure, Message, Refusal, TakeOver};
-use crate::time::{Duration, Instant, earliest};
+use crate::time::{Duration, Instant};
 use crate::trace::{Rejection, Suspicion, Trace};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -60,8 +60,8 @@ impl Shutdown {
     }
 
     /// When it ends at the latest. Everything else is looked at with each heartbeat.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        earliest(Some(self.deadline), self.farewell_until)
+    pub(super) fn deadline(&self) -> Instant {
+        self.farewell_until.unwrap_or(self.deadline)
     }
 }
 

@@ -469,7 +469,7 @@ impl Node for Broker {
         let shared = earliest(self.registry.deadline(), self.configuration.deadline());
         // A regular tick: a longer gap between two inputs means that the process was not running.
         let tick = Some(self.last_input + timing.heartbeat);
-        let shutdown = self.shutdown.as_ref().and_then(Shutdown::deadline);
+        let shutdown = self.shutdown.as_ref().map(Shutdown::deadline);
         earliest(earliest(role, shared), earliest(shutdown, tick))
     }
 }

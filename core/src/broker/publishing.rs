@@ -30,17 +30,16 @@ impl Broker {
             // R28: only who names the session that is there continues it. A request that was under way
             // for long never ends a session that began after it.
             Some(session) if session.incarnation != request.incarnation => {
-                let incarnation = session.incarnation;
-                self.refuse(link, Refusal::Fenced { publisher, incarnation });
+                self.fence(link, publisher, session.incarnation);
             }
             None if request.incarnation > 0 => {
                 self.refuse(link, Refusal::UnknownSession { publisher });
             }
-            None if !self.has_room_for_a_session(now) => {
-                self.refuse_busy(link, publisher, (1, RETRY_LATER), Limit::Sessions);
-            }
             _ if let Some(limit) = self.limit_reached(0) => {
                 self.refuse_busy(link, publisher, (1, RETRY_LATER), limit);
+            }
+            None if !self.has_room_for_a_session(now) => {
+                self.refuse_busy(link, publisher, (1, RETRY_LATER), Limit::Sessions);
             }
             _ => {
                 let incarnation = self.replica.log().end();
@@ -49,6 +48,16 @@ impl Broker {
                 self.await_commit(now, link, publisher);
             }
         }
+    }
+
+    /// Names the session that is in the way. R10: one that is not committed may never have been.
+    fn fence(&mut self, link: LinkId, publisher: PublisherId, incarnation: u64) {
+        let committed = self.replica.sessions().base().get(publisher);
+        let reason = match committed.is_some_and(|session| session.incarnation == incarnation) {
+            true => Refusal::Fenced { publisher, incarnation },
+            false => Refusal::Electing { retry_after: RETRY_SOON },
+        };
+        self.refuse(link, reason);
     }
 
     /// Takes the batches that continue the session, and refuses what does not fit.
@@ -63,8 +72,7 @@ impl Broker {
             return self.refuse(link, Refusal::UnknownSession { publisher });
         };
         if session.incarnation > header.incarnation {
-            let incarnation = session.incarnation;
-            return self.refuse(link, Refusal::Fenced { publisher, incarnation });
+            return self.fence(link, publisher, session.incarnation);
         }
         let Role::Primary(primary) = &mut self.role else { return };
         primary.publishers.insert(publisher, link);

@@ -104,6 +104,7 @@ impl Broker {
     pub(super) fn note_age(&mut self, now: Instant, from: Offset) {
         if let Some(age) = self.config.retention.age {
             let end = self.replica.log().end();
+            self.ages.trimmed(self.replica.log().start());
             self.ages.appended(now, age, (from, end));
         }
     }

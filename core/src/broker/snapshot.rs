@@ -233,11 +233,16 @@ impl Staging {
         if anew {
             self.log = Log::starting_at(from, previous_epoch);
         }
-        if self.log.bytes() + entries.iter().map(Entry::weight).sum::<u64>() > limit {
-            return Err(Rejection::TooLarge);
-        }
         for entry in entries {
             self.log.append(entry.clone());
+            // R36: all this is committed. What the group keeps no longer takes no memory here either, or
+            // a transfer under load would never fit.
+            if let EntryKind::Trim { to } = entry.kind {
+                self.log.trim(to);
+            }
+        }
+        if self.log.bytes() > limit {
+            return Err(Rejection::TooLarge);
         }
         self.parts += 1;
         Ok(anew)

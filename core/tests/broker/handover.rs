@@ -362,3 +362,17 @@ fn a_member_that_has_just_joined_and_leaves_is_not_waited_for() {
     assert_eq!(world.in_sync(), ["a"]);
     assert_eq!(world.acknowledgements(), 1, "without any time passing");
 }
+
+/// The successor is there just before the time to leave is over: the farewell is said in peace.
+#[test]
+fn a_late_handover_does_not_keep_the_process_busy() {
+    let mut world = asking();
+    for _ in 0..197 {
+        world.run(25);
+        world.ack(B, "b", 2);
+    }
+    assert_eq!(world.broker.leads(), Some(1));
+    promote_b(&mut world);
+    assert!(world.run(200) < 10);
+    assert!(matches!(departures(&world)[..], [Departure::HandedOver { .. }]));
+}

@@ -418,7 +418,7 @@ fn a_snapshot_below_the_commit_offset_is_dropped() {
 /// A snapshot is bounded like the log that it replaces.
 #[test]
 fn a_snapshot_that_exceeds_the_logs_memory_is_dropped() {
-    let config = Config { log_bytes: 1_000, uncommitted_bytes: 0, ..Config::default() };
+    let config = Config { log_bytes: 700, uncommitted_bytes: 0, ..Config::default() };
     let (mut world, link) = World::backup_with(false, config);
     world.receive(link, &some_records(0, 20, kept()));
     assert!(world.traces.contains(&Trace::Rejected { link, reason: Rejection::TooLarge }));
@@ -536,4 +536,21 @@ impl Peer {
             _ => {}
         }
     }
+}
+
+/// R36: what the group has dropped while a snapshot is on its way takes no memory: under load more comes
+/// by than a log may take.
+#[test]
+fn a_transfer_under_load_with_trims_fits() {
+    let config = Config { log_bytes: 1_400, uncommitted_bytes: 0, ..Config::default() };
+    let (mut world, link) = World::backup_with(false, config);
+    world.receive(link, &some_records(0, 20, kept()));
+    for number in 0..20 {
+        let (trim, next) = (24 + number * 2, 25 + number * 2);
+        let decision = entry(trim, EntryKind::Trim { to: trim });
+        world.receive(link, &some_records(1 + number * 2, trim, vec![decision]));
+        world.receive(link, &some_records(2 + number * 2, next, vec![batch(next, 10 + number)]));
+    }
+    let refused = world.traces.iter().filter(|trace| matches!(trace, Trace::Rejected { .. })).count();
+    assert_eq!(refused, 0);
 }
