@@ -41,7 +41,7 @@ struct Bucket {
     end: Offset,
 }
 
-/// When what was appended, coarsely: at most [`STEP`] marks within the age limit.
+/// When what was appended, coarsely: at most sixteen marks within the age limit.
 #[derive(Clone, Debug, Default)]
 pub struct Ages(VecDeque<Bucket>);
 
