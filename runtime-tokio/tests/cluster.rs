@@ -14,6 +14,7 @@ use steadfast_runtime::address::parse;
 use steadfast_runtime::zookeeper::Config as ZooKeeper;
 use steadfast_tokio::client::{
     CloseError, ConnectError, Notice, Publisher, PublisherOptions, Start, Subscriber, SubscriberOptions,
+    survey,
 };
 use steadfast_tokio::coordination::Coordination;
 use steadfast_tokio::nodes::{
@@ -21,7 +22,7 @@ use steadfast_tokio::nodes::{
     start_discovery, start_service,
 };
 use support::zookeeper::Ensemble;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -76,6 +77,17 @@ impl Cluster {
     fn addresses(&self) -> String {
         let addresses: Vec<_> = self.discovery.iter().map(|node| node.address().to_string()).collect();
         addresses.join(",")
+    }
+
+    /// Waits until every broker is in sync: who is killed before that takes the only copy along.
+    async fn in_sync(&self) {
+        let discovery: Vec<_> = self.discovery.iter().map(|node| node.address().clone()).collect();
+        let all = async {
+            while !survey(&discovery, PATIENCE).await.missing(self.brokers.len()).is_empty() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, all).await.expect("every broker is in sync");
     }
 
     /// Ends a broker as a crash does.
@@ -137,6 +149,7 @@ async fn publish(publisher: &Publisher, from: u64, to: u64) {
 }
 
 async fn a_killed_primary_loses_nothing(mut cluster: Cluster) {
+    cluster.in_sync().await;
     let primaries = Primaries::default();
     let publisher = publisher(&cluster, &primaries).await;
     let mut early = subscriber(&cluster, Start::Earliest).await;
