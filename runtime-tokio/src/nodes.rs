@@ -4,13 +4,13 @@ use crate::coordination::{Backing, Coordination};
 use crate::driver::{NodePorts, drive_observed};
 use crate::transport::Transport;
 use std::ops::ControlFlow;
-use std::time::Duration;
 use steadfast_core::coordination::service;
 use steadfast_core::id::{Address, Group, NodeName};
 use steadfast_core::node::Node;
 use steadfast_core::{broker, discovery};
 use steadfast_runtime::address::ListenError;
 use steadfast_runtime::clock::Clock;
+use steadfast_runtime::configuration::LAG_MARGIN;
 use steadfast_runtime::coordination::Port;
 use steadfast_runtime::identity;
 use steadfast_runtime::inbox::{Sender, inbox};
@@ -18,10 +18,6 @@ use steadfast_runtime::metrics::Sink;
 use steadfast_runtime::metrics::watch::{BrokerWatch, DiscoveryWatch};
 use steadfast_runtime::observer::Observer;
 use tokio::task::JoinHandle;
-
-/// How much later than the coordination session's timeout a primary drops a silent member: a sick
-/// primary loses its own session first (R12).
-const LAG_MARGIN: Duration = Duration::from_millis(500);
 
 /// A node that runs. Dropped, it ends at once, as a crash would end it.
 #[derive(Debug)]

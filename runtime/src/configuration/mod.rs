@@ -21,8 +21,8 @@ pub use layers::{Environment, PREFIX, environment};
 pub use problem::{Origin, Problem, Problems};
 pub use reference::{FLAGS, default_file, reference};
 pub use settings::{
-    Broker, Cluster, Coordination, Discovery, Logging, Metrics, OnTotalLoss, Recovery, Retention, Servers,
-    Settings,
+    Broker, Cluster, Coordination, Discovery, LAG_MARGIN, Logging, Metrics, OnTotalLoss, Recovery, Retention,
+    Servers, Settings,
 };
 pub use values::{parse_node_name, parse_servers};
 

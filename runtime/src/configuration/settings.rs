@@ -15,7 +15,7 @@ pub use steadfast_core::broker::OnTotalLoss;
 
 /// How much longer than the coordination session's timeout a primary waits for a silent member: a
 /// sick primary loses its own session first (R12).
-const LAG_MARGIN: Duration = Duration::from_millis(500);
+pub const LAG_MARGIN: Duration = Duration::from_millis(500);
 
 /// Configuration of Steadfast.
 ///

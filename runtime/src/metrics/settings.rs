@@ -1,7 +1,6 @@
 //! Where metrics go, checked before anything starts: the client library panics on a bad address.
 
 use std::fmt;
-use std::path::Path;
 use std::time::Duration;
 use url::Url;
 
@@ -119,16 +118,6 @@ impl Token {
         }
     }
 
-    /// Reads the token from a file.
-    ///
-    /// # Errors
-    /// When the file cannot be read or holds no token.
-    pub fn from_file(path: &Path) -> Result<Self, SettingsError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| SettingsError::TokenFile { path: path.display().to_string(), error })?;
-        Self::new(&text)
-    }
-
     pub(super) fn expose(&self) -> &str {
         &self.0
     }
@@ -173,14 +162,6 @@ pub enum SettingsError {
         "the metrics token is empty or holds more than printable characters; give it as the server shows it"
     )]
     Token,
-    /// The token's file.
-    #[error("cannot read the metrics token from {path}: {error}; name a file that holds the token alone")]
-    TokenFile {
-        /// Which file.
-        path: String,
-        /// Why not.
-        error: std::io::Error,
-    },
     /// The exporter's thread.
     #[error("cannot start the metrics thread: {0}; raise the limits of threads and open files")]
     Thread(std::io::Error),
@@ -249,7 +230,5 @@ mod tests {
         for bad in ["", " \n", "a b", "a\u{0}b", "é"] {
             assert!(Token::new(bad).is_err(), "{bad:?}");
         }
-        let error = Token::from_file(Path::new("/nowhere/token")).unwrap_err().to_string();
-        assert!(error.contains("/nowhere/token"), "{error}");
     }
 }
