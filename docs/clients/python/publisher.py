@@ -1,199 +1,195 @@
 #!/usr/bin/env python3
-"""A publisher: every record exactly once and in order, through every change of primary.
+"""Publishes lines, each once and in order, through every change of primary. See docs/wire.md.
 
-    publisher.py orders.eu --discovery 127.0.0.1:7401,127.0.0.1:7402 < orders.txt
+All trouble has one answer: find the primary, open the session on a new link, send again what is not
+acknowledged. That neither loses nor doubles a record. The README shows how to call it.
 """
 
 import argparse
-import os
+import random
+import re
 import sys
 import time
-from collections import deque
+from contextlib import suppress
+
+import zmq
+from crc32c import crc32c
+from google.protobuf.message import DecodeError
 
 import steadfast_pb2 as wire
-from batches import FULL, MAX_RECORD, Batch, Window, new_id
-from cluster import Client
-from link import put_off
-from texts import is_topic
 
-WINDOW_FRAMES, FRAME_BATCHES = 8, 256
-QUEUE_BYTES = 8 << 20  # beyond it `publish` waits
-ANSWER_LIMIT = 2.0  # s without progress, then everything in flight is sent again
+QUIET, LOOKUP_LIMIT, PATIENCE = 0.150, 0.250, 2.0  # s without a frame, an answer, progress
+PINGS, WINDOW = 3, 8  # pings without an answer until a broker is left; batches in flight
+BLOCK, MAX_RECORD = 64 << 10, 1 << 20  # bytes
+WORD = r"[^\s.*>\x00-\x1f\x7f-\x9f]+"  # of a topic
 
 
-class Stopped(Exception):
-    """The publisher cannot go on; the text says why."""
+class Leave(Exception):
+    """This link is of no use any more."""
 
 
-class Publisher(Client):
-    """`publish` and `flush`; call `poll` often while you have nothing to say. For one thread."""
+class Publisher:
+    def __init__(self, discovery, topic, timeout=30.0):
+        self.replicas, self.topic, self.timeout = discovery.split(","), topic, timeout
+        if not all(re.fullmatch(r"[^\s/]+:\d{1,5}", address) for address in self.replicas):
+            sys.exit(f"{discovery!r} does not list addresses: write HOST:PORT,HOST:PORT")
+        if not re.fullmatch(rf"{WORD}(\.{WORD}){{0,31}}", topic) or len(topic.encode()) > 255:
+            sys.exit(f"{topic!r} is not a topic: write words with dots between, as orders.eu")
+        self.socket = self.hint = self.group_id = None
+        self.lineage, self.known = 0, (0, 0)  # known: lineage and epoch of the latest route or hint
+        self.is_open, self.attempts, self.later = False, 0, 0.0
+        self.acknowledged, self.trouble, self.moved_at = 0, False, time.monotonic()
+        self.begin_session()
 
-    def __init__(self, discovery, timeout=30.0):
-        super().__init__(discovery)
-        self.id, self.nonce, self.incarnation, self.history = new_id(), new_id(), 0, None
-        self.state, self.retry_at, self.resume_from = "detached", 0.0, 0
-        self.queue, self.queued_bytes = deque(), 0  # batches without numbers; the last one takes more records
-        self.window, self.frame = Window(), 0
-        self.sent_at, self.answered_gap = 0.0, None
-        self.published = self.acknowledged = self.unknown = 0  # records
-        self.timeout, self.moved_at = timeout, time.monotonic()
+    def begin_session(self, reason=None):
+        """With a new identity, too: what is meant for an earlier one cannot be mistaken."""
+        if reason and self.incarnation:  # What is in flight may be stored: it is not sent again.
+            print(f"{reason}; of unknown fate: {self.next - self.last - 1}", file=sys.stderr)
+            self.trouble = True
+        self.id = wire.Uuid(high=random.getrandbits(64), low=random.getrandbits(64))
+        self.nonce = wire.Uuid(high=random.getrandbits(64), low=random.getrandbits(64))
+        self.incarnation, self.last, self.next = 0, 0, 1  # last acknowledged, next to be given
+        self.window = []  # batches in flight, as (publish, body)
 
-    def publish(self, topic, payload):
-        """Takes a record (bytes). Waits while too much is queued."""
-        if len(payload) > MAX_RECORD:
-            raise ValueError(f"a payload has {len(payload)} bytes, a record holds at most {MAX_RECORD}: split it")
-        while self.queued_bytes > QUEUE_BYTES:
-            self.poll(0.1)
-        if not (self.queue and self.queue[-1].takes(topic, payload)):
-            self.poll()
-            self.queue.append(Batch(topic))
-        self.queued_bytes += self.queue[-1].add(payload)
-        self.published += 1
+    def publish(self, payloads):
+        """Sends a batch when the window has room. It stays the same, however often it is sent."""
+        while not self.is_open or len(self.window) == WINDOW:
+            self.turn()
+        body = wire.Records(payload=payloads).SerializeToString()
+        publish = wire.Publish(group_id=self.group_id, lineage=self.lineage)
+        publish.batches.add(
+            topic=self.topic, publisher=self.id, incarnation=self.incarnation, count=len(payloads),
+            first_sequence=self.next, raw_length=len(body), checksum=crc32c(body))
+        self.next += len(payloads)
+        self.window.append((publish, body))
+        self.send(body, publish=publish)
 
-    def flush(self):
-        """Waits until every record has its outcome: acknowledged or unknown."""
-        while self.acknowledged + self.unknown < self.published:
-            self.poll(0.1)
-
-    def send_what_waits(self):
-        """With nothing in flight everything, else full batches, as far as the window goes."""
-        idle = not self.window.sent
-        while self.state == "open" and self.window.frames() < WINDOW_FRAMES and len(self.queue) > (0 if idle else 1):
-            frame, size = [], 0
-            while self.queue and size < FULL and len(frame) < FRAME_BATCHES:
-                batch = self.queue.popleft()
-                batch.seal(self.id, self.incarnation, self.window.next, self.frame)
-                self.window.push(batch)
-                frame.append(batch)
-                size += batch.size
-            self.queued_bytes -= size
-            self.frame += 1
-            self.sent_at = time.monotonic() if idle else self.sent_at
-            self.transmit(frame)
-
-    def transmit(self, batches):
-        publish = wire.Publish(group_id=self.history[0], lineage=self.history[1], batches=[b.header for b in batches])
-        self.primary.send([batch.body for batch in batches], publish=publish)
-
-    def resend(self, first):
-        self.sent_at = time.monotonic()
-        for frame in self.window.frames_from(first):
-            self.transmit(frame)
-
-    def acknowledge(self, last):
-        count = self.window.acknowledge(last)
-        if count:
-            self.acknowledged += count
-            self.sent_at, self.moved_at, self.answered_gap = time.monotonic(), time.monotonic(), None
-
-    # What happens on the link to the primary.
-
-    def attached(self):
-        if self.incarnation == 0:
-            self.history = self.route.group_id, self.route.lineage
-        self.open_session()
+    def turn(self, *files):
+        """Takes a frame, or waits for one. Returns whether a file can be read instead."""
+        now = time.monotonic()
+        if self.is_open and not self.window:
+            self.moved_at = now
+        try:
+            if not self.socket:
+                self.open_session()
+            readable, _, ended = zmq.select([self.socket, *files], [], [*files], QUIET)
+            if self.socket in readable:
+                self.pings = 0
+                self.take(*self.receive())
+            elif readable or ended:
+                return True
+            elif self.pings == PINGS or now > max(self.since, self.moved_at) + PATIENCE:
+                raise Leave
+            else:
+                self.pings += 1
+                self.send(ping=wire.Ping())
+        except (Leave, zmq.ZMQError, DecodeError):
+            if now > self.moved_at + self.timeout:
+                sys.exit("no acknowledgement: check that the cluster has a primary and is the same")
+            self.is_open, self.socket = False, self.socket and self.socket.close()
+            backoff = random.uniform(0, min(0.500, 0.010 * 2 ** min(self.attempts, 6)))
+            time.sleep(min(self.later, 0.500) + (0 if self.hint else backoff))
+            self.attempts, self.later = self.attempts + 1, 0.0
+        return False
 
     def open_session(self):
-        self.primary.send(open_session=wire.OpenSession(
-            group_id=self.history[0], lineage=self.history[1], publisher=self.id, nonce=self.nonce,
+        self.connect(self.hint or self.find_primary())
+        self.send(open_session=wire.OpenSession(
+            group_id=self.group_id, lineage=self.lineage, publisher=self.id, nonce=self.nonce,
             incarnation=self.incarnation))
-        self.state, self.retry_at = "opening", time.monotonic() + ANSWER_LIMIT
 
-    def detached(self):
-        self.state, self.answered_gap = "detached", None
+    def find_primary(self):
+        """The address of the primary, as some replica of discovery knows it."""
+        self.connect("tcp://" + random.choice(self.replicas))
+        self.send(lookup=wire.Lookup(fresh=self.attempts % 2 == 1))
+        kind, route = self.receive() if self.socket.poll(LOOKUP_LIMIT * 1000) else (None, None)
+        self.socket = self.socket.close()
+        if kind != "route" or not route.HasField("group_id"):
+            raise Leave
+        other = self.group_id not in (None, route.group_id)
+        if other and route.fresh:
+            sys.exit("this is another cluster, or it lost all data: begin again")
+        if other or (route.lineage, route.epoch) < self.known:
+            raise Leave  # A route never goes back.
+        self.known, self.later = (route.lineage, route.epoch), route.retry_after_ms / 1000
+        self.group_id, self.lineage = route.group_id, self.lineage or route.lineage
+        return route.primary.address  # While there is none, it is empty: that cannot be dialled.
 
-    def tick(self, now):
-        if self.acknowledged + self.unknown == self.published:
-            self.moved_at = now
-        elif now >= self.moved_at + self.timeout:
-            raise Stopped(f"no acknowledgement for {self.timeout:g} s; check that the cluster has a primary")
-        if self.state == "opening" and now >= self.retry_at:
-            self.open_session()
-        elif self.state == "paused" and now >= self.retry_at:
-            self.state, self.answered_gap = "open", None
-            self.resend(self.resume_from)
-        elif self.state == "open" and self.window.sent and now >= self.sent_at + ANSWER_LIMIT:
-            self.answered_gap = None
-            self.resend(self.window.first())
-        self.send_what_waits()
+    def connect(self, address):
+        self.pings, self.since, self.hint = 0, time.monotonic(), None
+        self.socket = zmq.Context.instance().socket(zmq.DEALER)
+        self.socket.linger, self.socket.reconnect_ivl, self.socket.ipv6 = 0, -1, True
+        self.socket.connect(address)
 
-    def received(self, kind, message, _bodies):
-        if kind in ("session_opened", "publish_ack"):
-            own = (message.group_id, message.lineage, message.publisher) == (*self.history, self.id)
-            if own and kind == "session_opened" and self.incarnation in (0, message.incarnation):
-                self.opened(message)
-            elif own and message.incarnation == self.incarnation:
-                self.acknowledge(message.last_sequence)
+    def send(self, *bodies, **message):
+        head = wire.Envelope(version=1, **message).SerializeToString()
+        with suppress(zmq.Again):  # What the peer does not take goes out again on the next link.
+            self.socket.send_multipart([head, *bodies], zmq.NOBLOCK)
 
-    def opened(self, message):
-        self.incarnation = message.incarnation
-        if not self.window.first() - 1 <= message.last_sequence < self.window.next:
-            return self.give_up()  # It lacks what was acknowledged, or has what was never sent.
-        self.acknowledge(message.last_sequence)
-        if self.state == "opening":
-            self.state, self.attempts = "open", 0
-            self.resend(self.window.first())
+    def receive(self):
+        envelope = wire.Envelope.FromString(self.socket.recv_multipart()[0])
+        kind = envelope.WhichOneof("message") if envelope.version == 1 else None
+        return kind, kind and getattr(envelope, kind)
 
-    def refused(self, reason, about, _stream):
-        if reason == "lineage_changed":
-            if self.incarnation:
-                print("the cluster gave its data up: acknowledged records may be lost", file=sys.stderr)
-            self.begin_anew(about.group_id, about.lineage)
-        elif reason == "electing" or reason == "busy" and self.state == "opening":
-            self.state, self.retry_at = "opening", put_off(about.retry_after_ms)
-        elif getattr(about, "publisher", None) != self.id:
-            pass  # Not about this publisher.
-        elif reason == "busy" and self.state == "open":
-            self.state, self.retry_at, self.resume_from = "paused", put_off(about.retry_after_ms), about.expect
-        elif reason == "gap" and self.state == "open" and self.answered_gap != about.expect <= self.window.next:
-            # No acknowledgement: the broker may hold what lies below without having committed it.
-            if about.expect < self.window.first():
-                return self.give_up()
-            self.answered_gap = about.expect
-            self.resend(about.expect)
-        elif reason == "unknown_session" and self.incarnation:
-            self.begin_anew(*self.history)
+    def take(self, kind, message):
+        if kind == "refusal" and (reason := message.WhichOneof("reason")):
+            self.refused(reason, getattr(message, reason))
+        elif kind in ("session_opened", "publish_ack") and message.publisher == self.id:
+            self.heard(kind == "session_opened", message)
+
+    def heard(self, opened, message):
+        last = message.last_sequence
+        if opened and self.incarnation not in (0, message.incarnation):
+            self.begin_session("the session has expired, an old request has begun another")
+        elif opened and self.last <= last < self.next:  # Else this is not the log of the session.
+            self.incarnation, self.is_open, self.attempts = message.incarnation, True, 0
+        if opened and not self.is_open:
+            raise Leave
+        if self.last < last < self.next and message.incarnation == self.incarnation:
+            self.acknowledged += last - self.last
+            self.last, self.moved_at = last, time.monotonic()
+            while self.window and self.window[0][0].batches[0].first_sequence <= last:
+                self.window.pop(0)
+        for publish, body in self.window if opened else ():
+            self.send(body, publish=publish)
+
+    def refused(self, reason, about):
+        """Every refusal ends in a new link. It may say where, when, or that the session is over."""
+        self.later = getattr(about, "retry_after_ms", 0) / 1000
+        if reason == "not_primary" and (self.known[0], about.epoch) > self.known:
+            self.known, self.hint = (self.known[0], about.epoch), about.primary.address
+        elif reason == "lineage_changed" and about.group_id == self.group_id:
+            if about.lineage > self.lineage:
+                self.lineage, self.known = about.lineage, max(self.known, (about.lineage, 0))
+                self.begin_session("the cluster lost data, perhaps acknowledged records")
+        elif reason == "unknown_session":
+            self.begin_session("the session has expired")
         elif reason == "fenced" and about.incarnation > self.incarnation:
-            raise Stopped(f"another process uses this publisher's identity (its session {about.incarnation})")
-
-    def begin_anew(self, group_id, lineage):
-        """A new session. What was sent and not acknowledged is unknown now, and never sent again unasked."""
-        self.unknown += sum(batch.header.count for batch in self.window.sent)
-        self.window, self.nonce, self.incarnation, self.history = Window(), new_id(), 0, (group_id, lineage)
-        self.open_session()
-
-
-def lines(file, publisher):
-    """Lines of a file descriptor without their newlines. The publisher works while they are waited for."""
-    rest, block = b"", True
-    while block:
-        if file in publisher.poll(0.1, file):
-            block = os.read(file, 64 << 10)
-            *complete, rest = (rest + block).split(b"\n")
-            yield from complete
-    if rest:
-        yield rest
+            sys.exit("another process uses this publisher's identity")
+        raise Leave
 
 
 def main():
     parser = argparse.ArgumentParser(description="Publish each line of standard input as a record.")
     parser.add_argument("topic")
     parser.add_argument("--discovery", required=True, metavar="HOST:PORT,...")
-    parser.add_argument("--timeout", type=float, default=30, metavar="SECONDS", help="of no acknowledgement")
-    args = parser.parse_args()
-    if not is_topic(args.topic):
-        parser.error(f"{args.topic!r} is not a topic: write words with dots between, for example orders.eu")
-    publisher = Publisher(args.discovery, args.timeout)
-    try:
-        for line in lines(0, publisher):
-            publisher.publish(args.topic, line)
-        publisher.flush()
-    except (Stopped, ValueError, KeyboardInterrupt) as error:
-        print(f"publisher.py: {str(error) or 'interrupted'}", file=sys.stderr)
-    print(f"acknowledged {publisher.acknowledged} of {publisher.published} records")
-    publisher.close()
-    return 0 if publisher.acknowledged == publisher.published else 1
+    parser.add_argument("--timeout", type=float, default=30, help="of seconds without progress")
+    publisher, rest, block = Publisher(**vars(parser.parse_args())), b"", b"\n"
+    while block:
+        while not publisher.turn(0):
+            pass
+        block = sys.stdin.buffer.raw.read(BLOCK) or (rest and b"\n")  # Ends the last line, too.
+        *lines, rest = (rest + block).split(b"\n")
+        if max(map(len, [rest, *lines])) > MAX_RECORD:
+            sys.exit(f"a line has more than {MAX_RECORD} bytes, which is the largest record")
+        for payloads in filter(None, (lines[:1], lines[1:])):  # The first may be long.
+            publisher.publish(payloads)
+    while publisher.window:
+        publisher.turn()
+    print(f"acknowledged {publisher.acknowledged} records")
+    return int(publisher.trouble)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with suppress(KeyboardInterrupt):
+        sys.exit(main())

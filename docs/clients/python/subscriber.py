@@ -1,199 +1,199 @@
 #!/usr/bin/env python3
-"""A subscriber: every matching record in order and once, through every change of primary, or word of what is missing.
+"""Writes matching records in order, each once, through every change of primary. See docs/wire.md.
 
-    subscriber.py 'orders.>' --discovery 127.0.0.1:7401,127.0.0.1:7402 --position orders.position
+All trouble has one answer: find the primary, open the stream on a new link, at the own position.
 """
 
 import argparse
-import os
+import random
+import re
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
+
+import zmq
+from crc32c import crc32c
+from google.protobuf.message import DecodeError
 
 import steadfast_pb2 as wire
-from cluster import Client
-from inbox import Gap, Inbox
-from link import delay, put_off
-from texts import is_filter, keep_position, read_position, write_position
 
-CREDIT = 4 << 20  # body bytes that may wait for the application
-STREAM_LIMIT = 2.0  # s without a frame of the stream, then it is opened again
-SLACK = 8 << 20  # a broker that oversteps its credit by more is left
+QUIET, LOOKUP_LIMIT, PATIENCE = 0.150, 0.250, 2.0  # s without a frame, an answer, progress
+PINGS, CREDIT = 3, 4 << 20  # pings without an answer until a broker is left; bytes on the way
+WORD = r"(\*|[^\s.*>\x00-\x1f\x7f-\x9f]+)"  # of a filter
 
 
-class Subscriber(Client):
-    """Iterate over it: a `Record`, or a `Gap` that says what is missing. For one thread."""
+class Leave(Exception):
+    """This link is of no use any more."""
+
+
+class Subscriber:
+    """Iterate: payloads, texts on what is missing, None at times. `position` is behind them."""
 
     def __init__(self, discovery, filters, start="latest"):
-        """Where to start: "earliest", "latest", or a position as text."""
-        super().__init__(discovery)
+        self.replicas, self.filters, self.start = discovery.split(","), filters, start
+        if not all(re.fullmatch(r"[^\s/]+:\d{1,5}", address) for address in self.replicas):
+            sys.exit(f"{discovery!r} does not list addresses: write HOST:PORT,HOST:PORT")
         for text in filters:
-            if not is_filter(text):
-                raise ValueError(f"{text!r} is not a filter: write for example orders.eu, orders.* or orders.>")
-        self.filters, self.start = list(filters), start
-        # How far it has come: everything that matches below is in the inbox, or was.
-        self.group_id, self.position = read_position(start) if start not in ("earliest", "latest") else (None, None)
-        self.inbox = Inbox()
-        self.stream = self.epoch = self.got = self.granted = self.expected = 0
-        self.history = None  # in which the stream was asked for
-        self.state, self.due, self.reopenings = "detached", 0.0, 0
+            if not re.fullmatch(rf"({WORD}\.){{0,31}}(>|{WORD})", text) or len(text.encode()) > 255:
+                sys.exit(f"{text!r} is not a filter: write orders.eu, orders.* or orders.>")
+        self.socket = self.hint = self.group_id = self.position = None
+        self.lineage, self.known = 0, (0, 0)  # known: lineage and epoch of the latest route or hint
+        self.attempts, self.later, self.epoch = 0, 0.0, 0
+        if start not in ("earliest", "latest"):
+            with suppress(ValueError):
+                _, group, *numbers, _ = start.split("-")
+                self.group_id = wire.Uuid(high=int(group[:16], 16), low=int(group[16:], 16))
+                self.lineage, epoch, offset = map(int, numbers)
+                self.position = wire.Position(lineage=self.lineage, epoch=epoch, offset=offset)
+            if not self.position or self.bookmark() != start:
+                sys.exit(f"{start!r} is not a position: copy one whole, as a subscriber wrote it")
+
+    def bookmark(self):
+        group, at = self.group_id, self.position
+        text = f"0-{group.high:016x}{group.low:016x}-{at.lineage}-{at.epoch}-{at.offset}"
+        return f"{text}-{crc32c(text.encode()):08x}"
 
     def __iter__(self):
         while True:
-            if (item := self.next(0.1)) is not None:
-                yield item
-
-    def next(self, timeout):
-        """The next `Record` or `Gap`; None if there is none in time."""
-        self.grant()
-        if not self.inbox.ready:
-            self.poll(timeout)
-        return self.inbox.take()
-
-    def bookmark(self):
-        """Where to go on after everything that was taken, as text. None before the first stream is open."""
-        place = self.inbox.taken if self.inbox.ready else self.position and (self.group_id, self.position)
-        return place and write_position(place)
-
-    # What is said on the link to the primary.
-
-    def detached(self):
-        self.state = "detached"
+            yield None
+            try:
+                if not self.socket:
+                    self.open_stream()
+                if self.got >= self.granted - CREDIT * 3 // 4:
+                    self.granted = self.got + CREDIT
+                    self.send(credit=wire.Credit(stream=1, limit=self.granted))
+                if self.socket.poll(QUIET * 1000):
+                    self.pings = 0
+                    yield from self.take(*self.receive())
+                elif self.pings == PINGS or time.monotonic() > self.since + PATIENCE:
+                    raise Leave
+                else:
+                    self.pings += 1
+                    self.send(ping=wire.Ping())
+            except (Leave, zmq.ZMQError, DecodeError):
+                self.socket = self.socket and self.socket.close()
+                backoff = random.uniform(0, min(0.500, 0.010 * 2 ** min(self.attempts, 6)))
+                time.sleep(min(self.later, 0.500) + (0 if self.hint else backoff))
+                self.attempts, self.later = self.attempts + 1, 0.0
 
     def open_stream(self):
-        history = (self.group_id, self.position.lineage) if self.position else (self.route.group_id, self.route.lineage)
-        if history != self.history:
-            self.history, self.epoch = history, 0
-        self.stream += 1
-        self.got, self.granted = 0, max(CREDIT - self.inbox.unread, 0)
-        start = {"position": self.position} if self.position else {self.start: getattr(wire, self.start.title())()}
-        self.primary.send(open_stream=wire.OpenStream(
-            stream=self.stream, group_id=history[0], lineage=history[1], filters=self.filters,
-            credit=self.granted, **start))
-        self.state, self.due = "opening", time.monotonic() + STREAM_LIMIT
+        self.connect(self.hint or self.find_primary())
+        self.got, self.granted, self.expected = 0, CREDIT, None
+        start = {"position": self.position} if self.position else {self.start: {}}
+        self.send(open_stream=wire.OpenStream(
+            stream=1, group_id=self.group_id, lineage=self.lineage, filters=self.filters,
+            credit=CREDIT, **start))
 
-    attached = open_stream
+    def find_primary(self):
+        self.connect("tcp://" + random.choice(self.replicas))
+        self.send(lookup=wire.Lookup(fresh=self.attempts % 2 == 1))
+        kind, route, _ = self.receive() if self.socket.poll(LOOKUP_LIMIT * 1000) else (None,) * 3
+        self.socket = self.socket.close()
+        if kind != "route" or not route.HasField("group_id"):
+            raise Leave
+        other = self.group_id not in (None, route.group_id)
+        if other and route.fresh:
+            sys.exit("this is another cluster, or it lost all data: start without a position")
+        if other or (route.lineage, route.epoch) < self.known:
+            raise Leave  # A route never goes back.
+        self.known, self.later = (route.lineage, route.epoch), route.retry_after_ms / 1000
+        self.group_id, self.lineage = route.group_id, self.lineage or route.lineage
+        return route.primary.address  # While there is none, it is empty: that cannot be dialled.
 
-    def close_stream(self):
-        if self.state in ("opening", "open"):
-            self.primary.send(close_stream=wire.CloseStream(stream=self.stream))
+    def connect(self, address):
+        self.pings, self.since, self.hint = 0, time.monotonic(), None
+        self.socket = zmq.Context.instance().socket(zmq.DEALER)
+        self.socket.linger, self.socket.reconnect_ivl, self.socket.ipv6 = 0, -1, True
+        self.socket.connect(address)
 
-    def reopen_later(self):
-        self.close_stream()
-        self.state, self.due = "waiting", time.monotonic() + delay(self.reopenings)
-        self.reopenings += 1
+    def send(self, **message):
+        self.socket.send(wire.Envelope(version=1, **message).SerializeToString(), zmq.NOBLOCK)
 
-    def tick(self, now):
-        if self.state != "detached" and now >= self.due:
-            self.close_stream()
-            self.open_stream()
+    def receive(self):
+        head, *bodies = self.socket.recv_multipart()
+        envelope = wire.Envelope.FromString(head)
+        kind = envelope.WhichOneof("message") if envelope.version == 1 else None
+        return kind, kind and getattr(envelope, kind), bodies
 
-    def grant(self):
-        """Credit is absolute: a repeated or lost grant does no harm. A quarter of the window at a time."""
-        limit = max(self.got + CREDIT - self.inbox.unread, 0)
-        if self.state == "open" and limit >= self.granted + CREDIT // 4:
-            self.granted = limit
-            self.primary.send(credit=wire.Credit(stream=self.stream, limit=limit))
+    def take(self, kind, message, bodies):
+        if kind == "refusal" and (reason := message.WhichOneof("reason")):
+            yield from self.refused(reason, getattr(message, reason))
+        elif kind in ("stream_opened", "deliver"):
+            if message.lineage != self.lineage or message.epoch < self.epoch:
+                raise Leave  # A primary that was deposed and does not know it yet.
+            self.epoch, self.since = message.epoch, time.monotonic()
+            yield from (self.opened if kind == "stream_opened" else self.deliver)(message, bodies)
 
-    # What is heard.
+    def opened(self, message, _bodies):
+        start, at = message.start, self.position or message.start
+        self.expected, self.attempts = start.offset, 0
+        self.position = start if start.offset > at.offset else at
+        if start.offset > at.offset:  # On an open stream, too, if retention overtakes it.
+            yield f"records {at.offset} to {start.offset} (exclusive) are no longer kept"
 
-    def received(self, kind, message, bodies):
-        if kind == "stream_opened" and message.stream == self.stream and (
-                self.state == "opening" or self.state == "open" and message.start.offset > self.expected):
-            self.opened(message)  # One that is open already was overtaken by retention.
-        elif kind == "deliver" and message.stream == self.stream and self.state == "open":
-            self.delivered(message, bodies)
-
-    def opened(self, message):
-        if (message.group_id, message.lineage) != self.history or message.epoch < self.epoch:
-            return self.give_up()  # A primary of an earlier reign that does not know it yet.
-        self.epoch, self.attempts, self.state = message.epoch, 0, "open"
-        self.due, self.expected = time.monotonic() + STREAM_LIMIT, message.start.offset
-        if self.position and message.start.offset > self.position.offset:
-            self.inbox.missing(f"records {self.position.offset} to {message.start.offset} (exclusive) were not kept")
-        if not self.position or message.start.offset > self.position.offset:
-            self.group_id, self.position = message.group_id, message.start
-        self.grant()
-
-    def delivered(self, message, bodies):
-        fits = (message.group_id, message.lineage) == self.history and message.epoch >= self.epoch
-        if not fits or getattr(message, "from") != self.expected or len(bodies) != len(message.entries):
-            return self.reopen_later()
-        self.epoch, self.reopenings = message.epoch, 0
+    def deliver(self, message, bodies):
+        if getattr(message, "from") != self.expected or len(bodies) != len(message.entries):
+            raise Leave  # A frame is missing.
         for entry, body in zip(message.entries, bodies):
-            self.take(entry, body)
-        if message.upto.offset >= self.position.offset:
-            self.position = message.upto
-        self.expected, self.due = message.upto.offset, time.monotonic() + STREAM_LIMIT
-        if self.got > self.granted + SLACK:
-            return self.give_up()
-        self.grant()
+            header, payloads = entry.batch, []
+            self.got += len(body)
+            if (crc32c(body), 0, len(body)) == (header.checksum, header.codec, header.raw_length):
+                with suppress(DecodeError):
+                    payloads = wire.Records.FromString(body).payload
+            first, end = max(self.position.offset, entry.offset), entry.offset + header.count
+            if len(payloads) != header.count and first < end:
+                yield f"records {first} to {end} (exclusive) cannot be decoded"
+                continue
+            for at in range(first + 1, end + 1):  # Not what lies below the position.
+                self.position = wire.Position(lineage=self.lineage, epoch=entry.epoch, offset=at)
+                yield payloads[at - entry.offset - 1]
+        self.expected, self.position = message.upto.offset, message.upto
 
-    def take(self, entry, body):
-        """A position inside a batch gets the whole batch: what was handled before is left out."""
-        self.got += len(body)
-        end = entry.offset + entry.batch.count
-        if end > self.position.offset:
-            skip = max(self.position.offset - entry.offset, 0)
-            self.inbox.add(entry, body, skip, *self.history)
-            self.position = wire.Position(lineage=self.history[1], epoch=entry.epoch, offset=end)
-
-    def refused(self, reason, about, stream):
-        if stream not in (0, self.stream):
-            return  # Of a stream that was closed.
-        if reason in ("electing", "busy"):
-            self.state, self.due = "waiting", put_off(about.retry_after_ms)
-        elif reason == "lineage_changed":
-            if self.position:
-                lineages = f"lineage {self.history[1]} became {about.lineage}"
-                self.inbox.missing(f"the cluster gave its data up ({lineages}): what was delivered may exist no more")
-                self.group_id, self.position = about.group_id, wire.Position(lineage=about.lineage)
-            self.open_stream()
-        elif reason == "diverged" and self.position and self.position.offset:
-            # The record before `common` is taken to be of the own epoch; if not, the start is next.
-            common = about.common if about.common < self.position.offset else 0
-            self.inbox.missing(f"the log changed under the subscriber: records from {common} on were replaced")
-            epoch = self.position.epoch if common else 0
-            self.position = wire.Position(lineage=self.history[1], epoch=epoch, offset=common)
-            self.reopen_later()
+    def refused(self, reason, about):
+        self.later, at = getattr(about, "retry_after_ms", 0) / 1000, self.position
+        if reason == "not_primary" and (self.known[0], about.epoch) > self.known:
+            self.known, self.hint = (self.known[0], about.epoch), about.primary.address
+        elif reason == "lineage_changed" and about.group_id == self.group_id:
+            if about.lineage > self.lineage:
+                self.lineage, self.known = about.lineage, max(self.known, (about.lineage, 0))
+                self.epoch, self.position = 0, at and wire.Position(lineage=self.lineage)
+                yield at and "the cluster lost data, perhaps also what was delivered"
+        elif reason == "diverged" and at:
+            common, epoch = (about.common, at.epoch) if about.common < at.offset else (0, 0)
+            self.position = wire.Position(lineage=self.lineage, epoch=epoch, offset=common)
+            yield f"records from {common} on were replaced by others"
+        raise Leave
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Write the payloads of matching records, a line each.")
+    parser = argparse.ArgumentParser(description="Write matching payloads, a line each.")
     parser.add_argument("filters", nargs="+", metavar="FILTER")
     parser.add_argument("--discovery", required=True, metavar="HOST:PORT,...")
-    parser.add_argument("--from", dest="start", default="latest", metavar="earliest|latest|POSITION")
-    parser.add_argument("--position", metavar="FILE", help="go on where this file says, and keep it up to date")
-    parser.add_argument("--count", type=int, help="end after so many records")
-    args = parser.parse_args()
-    if args.position and os.path.exists(args.position):
-        args.start = open(args.position).read().strip()
-    try:
-        return write_all(Subscriber(args.discovery, args.filters, args.start), args)
-    except ValueError as error:
-        parser.error(str(error))
-
-
-def write_all(subscriber, args):
-    """Exit status: 1 when something was missing."""
-    out, count, gaps = sys.stdout.buffer, 0, 0
-    while args.count is None or count < args.count:
-        item = subscriber.next(0.1)
-        if isinstance(item, Gap):
-            gaps += 1
-            print(f"missing: {item.text}", file=sys.stderr)
-        elif item:
+    parser.add_argument("--from", dest="start", default="latest", metavar="WHERE")
+    parser.add_argument("--position", type=Path, metavar="FILE")
+    parser.add_argument("--count", type=int)
+    args, count, status = parser.parse_args(), 0, 0
+    if args.position and args.position.exists():
+        args.start = args.position.read_text().strip()
+    subscriber = Subscriber(args.discovery, args.filters, args.start)
+    for item in subscriber:
+        if isinstance(item, str):
+            status = 1
+            print(f"missing: {item}", file=sys.stderr)
+        elif item is not None:
             count += 1
-            out.write(item.payload + b"\n")
-        if item is None or count % 1_000 == 0 or count == args.count:
-            # First the records, then the position that covers them: a crash in between repeats and loses nothing.
-            out.flush()
-            keep_position(args.position, subscriber.bookmark())
-    subscriber.close()
-    return 1 if gaps else 0
+            sys.stdout.buffer.write(item + b"\n")
+        if item is None or count == args.count:
+            sys.stdout.buffer.flush()
+            if args.position and subscriber.position:  # It covers only what is written.
+                new = args.position.with_name(args.position.name + ".new")
+                new.write_text(subscriber.bookmark())
+                new.replace(args.position)
+        if count == args.count:
+            return status
 
 
 if __name__ == "__main__":
-    try:
+    with suppress(KeyboardInterrupt, BrokenPipeError):
         sys.exit(main())
-    except (KeyboardInterrupt, BrokenPipeError):
-        os._exit(0)  # Asked to leave, or nobody reads any more.
