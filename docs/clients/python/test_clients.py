@@ -106,9 +106,9 @@ class Publishing(unittest.TestCase):
         return broker, publisher, errors.getvalue()
 
     def test_what_a_broker_did_not_take_comes_again_as_the_same_bytes(self):
-        for reason in ({"gap": wire.Gap(expect=1)}, {"busy": wire.Busy(expect=1, retry_after_ms=20)},
-                       {"electing": wire.Electing()}, {"not_primary": wire.NotPrimary()},
-                       {"invalid": wire.Invalid(detail="x")}):
+        busy = wire.Busy(expect=1, retry_after_ms=20)
+        for reason in ({"gap": wire.Gap(expect=1)}, {"busy": busy}, {"electing": wire.Electing()},
+                       {"not_primary": wire.NotPrimary()}, {"invalid": wire.Invalid(detail="x")}):
             with self.subTest(reason):
                 broker, publisher, errors = self.run_publisher(
                     opened(5), refusal(**reason), opened(5), acknowledged)
@@ -160,7 +160,9 @@ class Publishing(unittest.TestCase):
 
 def stream(start, *delivered, group_id=LOG, lineage=1):
     """The stream begins at `start`; frames with their bodies follow."""
-    at = start if isinstance(start, wire.Position) else wire.Position(lineage=1, epoch=1, offset=start)
+    at = start
+    if isinstance(start, int):
+        at = wire.Position(lineage=1, epoch=1, offset=start)
     history = {"group_id": group_id, "lineage": lineage}
     return lambda asked: [
         ({"stream_opened": wire.StreamOpened(stream=asked.stream, epoch=5, start=at, **history)},),
@@ -195,10 +197,10 @@ class Subscribing(unittest.TestCase):
         deliver = wire.Envelope.FromString(head).deliver
         start = wire.Position(lineage=2, epoch=5, offset=303)
         # The same frame again does not continue the stream: it is opened again where it stands.
+        group, frame = deliver.group_id, (deliver, *bodies)
         broker, subscriber, items = self.read(
-            3, position(303, 2, 5, deliver.group_id),
-            stream(start, (deliver, *bodies), (deliver, *bodies), group_id=deliver.group_id, lineage=2),
-            silence, group_id=deliver.group_id)
+            3, position(303, 2, 5, group), stream(start, frame, frame, group_id=group, lineage=2),
+            silence, group_id=group)
         self.assertEqual(items, [b"", b"three", "records 305 to 306 (exclusive) cannot be decoded"])
         self.assertEqual(broker.heard[1][1].position, deliver.upto)
         self.assertEqual(subscriber.bookmark(), position(310, 2, 5, deliver.group_id))
@@ -234,7 +236,8 @@ class Subscribing(unittest.TestCase):
 
 class Programs(unittest.TestCase):
     def test_topics_and_filters(self):
-        for good, bad in (("a", ""), ("a.b", "a..b"), ("ü.1", "a b"), ("a", "a.*"), ("a", "a" * 256)):
+        topics = ("a", ""), ("a.b", "a..b"), ("ü.1", "a b"), ("a", "a.*"), ("a", "a" * 256)
+        for good, bad in topics:
             Publisher("127.0.0.1:1", good)
             self.assertRaises(SystemExit, Publisher, "127.0.0.1:1", bad)
         for good, bad in ((">", ">.a"), ("*", "a>"), ("a.*.c", "*a"), ("a.>", "a\n")):
