@@ -112,6 +112,14 @@ impl Broker {
         primary.followers.send_entries(now, from, &mut self.io.out);
     }
 
+    /// R9: whom the commits of a primary wait for, besides a follower on its way into the set; nobody,
+    /// where this broker does not lead.
+    pub fn counted(&self) -> impl Iterator<Item = &Member> {
+        let state = self.registry.view().state.as_ref().filter(|_| self.leads().is_some());
+        let pending = self.configuration.pending_member();
+        state.into_iter().flat_map(move |(state, _)| state.in_sync.iter().chain(pending))
+    }
+
     /// R9: moves the commit offset to what every member that counts has verified, and tells everyone
     /// who waits for it.
     pub(super) fn advance_commit(&mut self, now: Instant) {
