@@ -111,26 +111,26 @@ async fn prepare_outbox(
     let summary = outbox.summary();
     if summary.waiting > 0 {
         let waiting = grouped(summary.waiting);
-        eprintln!(
+        super::tell(&format_args!(
             "the outbox holds {waiting} records of an earlier run: what is not acknowledged is sent first"
-        );
+        ));
     }
     let set_aside = grouped(summary.set_aside);
     match args.unknown {
         _ if summary.set_aside == 0 => {}
-        None | Some(Unknown::Keep) => eprintln!(
+        None | Some(Unknown::Keep) => super::tell(&format_args!(
             "the outbox keeps {set_aside} records whose fate is not known: decide with --unknown drop or \
              --unknown resend"
-        ),
+        )),
         Some(Unknown::Drop) => {
             outbox.drop_set_aside().map_err(Failure::complete)?;
-            eprintln!("dropped {set_aside} records whose fate was not known");
+            super::tell(&format_args!("dropped {set_aside} records whose fate was not known"));
         }
         Some(Unknown::Resend) => {
             let records = outbox.send_set_aside_again().map_err(Failure::complete)?;
             drop(outbox);
             resend(args, configuration, records).await?;
-            eprintln!("sent {set_aside} records again whose fate was not known");
+            super::tell(&format_args!("sent {set_aside} records again whose fate was not known"));
         }
     }
     Ok(if args.resume { summary.taken } else { 0 })
@@ -214,7 +214,11 @@ async fn watch(publisher: &Publisher, limit: Duration) {
         if start.elapsed() >= QUIET && shown_at.elapsed() >= Duration::from_secs(1) && stderr().is_terminal()
         {
             shown_at = Instant::now();
-            eprintln!("{} of {} acknowledged", grouped(progress.acknowledged), grouped(progress.published));
+            super::tell(&format_args!(
+                "{} of {} acknowledged",
+                grouped(progress.acknowledged),
+                grouped(progress.published)
+            ));
         }
     }
 }

@@ -133,7 +133,7 @@ impl Sink {
             serde_json::to_writer(&mut self.out.buffer, &missing(gap))?;
             self.out.buffer.push(b'\n');
         } else {
-            eprintln!("missing: {gap}");
+            super::tell(&format_args!("missing: {gap}"));
         }
         Ok(())
     }
