@@ -33,6 +33,8 @@ struct PublishReport {
     unacknowledged: u64,
     /// Of an earlier run, from the outbox.
     recovered: u64,
+    /// Of an earlier run, and of unknown fate: the outbox keeps them apart.
+    set_aside: u64,
     seconds: f64,
 }
 
@@ -231,6 +233,7 @@ impl PublishReport {
             acknowledged: progress.acknowledged,
             unacknowledged: progress.published - progress.acknowledged + progress.recovering,
             recovered: progress.recovered,
+            set_aside: progress.unrecovered,
             seconds: (time.as_secs_f64() * 1_000.0).round() / 1_000.0,
         }
     }
@@ -251,7 +254,10 @@ impl PublishReport {
 
 impl Stop {
     fn failure(self, report: &PublishReport, args: &PublishArgs, outbox: Option<String>) -> Failure {
-        let left = format!("{} records are not acknowledged", grouped(report.unacknowledged));
+        let left = match report.unacknowledged {
+            0 => "everything that was published is acknowledged".to_owned(),
+            count => format!("{} records are not acknowledged", grouped(count)),
+        };
         match self {
             Self::Input(error @ LinesError::TooLong { .. }) => Failure::new(
                 format!("{error}; what stands before it was published, {left}"),
@@ -262,7 +268,15 @@ impl Stop {
             }
             Self::Refused(error) => {
                 let cause = outbox.unwrap_or_else(|| error.to_string());
-                Failure::complete(format!("{left}: {cause}"))
+                let kept = match report.set_aside {
+                    0 => String::new(),
+                    kept => format!(
+                        "; {} records of an earlier run, whose fate is not known, stay in the outbox: decide with \
+                         --unknown drop or --unknown resend",
+                        grouped(kept)
+                    ),
+                };
+                Failure::complete(format!("{left}: {cause}{kept}"))
             }
             Self::Stalled => Failure::new(
                 format!("{left}, and none was for {} s", args.timeout.as_secs_f64()),
