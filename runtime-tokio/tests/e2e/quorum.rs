@@ -29,8 +29,12 @@ fn kill(cluster: &mut Cluster, broker: usize) {
 /// R9, R35: however long one waits, nothing is acknowledged.
 fn writes_wait(publisher: &mut Worker) -> u64 {
     // What was under way when the last member went.
-    sleep(Duration::from_secs(1));
-    let acknowledged = publisher.count();
+    let mut acknowledged = publisher.count();
+    wait_until("acknowledgements end", || {
+        sleep(Duration::from_millis(500));
+        let before = std::mem::replace(&mut acknowledged, publisher.count());
+        acknowledged == before
+    });
     sleep(Duration::from_secs(2));
     assert_eq!(publisher.count(), acknowledged, "an acknowledgement that rests on one process");
     acknowledged

@@ -85,7 +85,7 @@ fn a_backup_that_returns_under_full_load_gets_in_sync_and_takes_over_on_zookeepe
     let backup = 1 - primary;
     let subscribe = ["worker", "subscriber", "--filter", "load.>"];
     let subscriber = Worker::start("subscriber", &subscribe, &discovery);
-    let publish = ["worker", "publisher", "--topic", "load.all", "--size", "4000", "--rate", "0"];
+    let publish = ["worker", "publisher", "--topic", "load.all", "--size", "1000", "--rate", "0"];
     let mut publisher = Worker::start("publisher", &publish, &discovery);
 
     cluster.brokers[backup].process.signal("KILL");
