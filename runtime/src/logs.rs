@@ -1,6 +1,6 @@
 //! Where log lines go and how they look.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use tracing::{Subscriber, debug};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -122,10 +122,78 @@ fn open(files: &Files) -> Result<(NonBlocking, WorkerGuard), LogError> {
         builder = builder.max_log_files(keep);
     }
     let appender = builder.build(&files.directory).map_err(|error| failed(&cause(&error)))?;
+    let directory = files.directory.clone();
+    let lines = Lines { to: appender, directory, say: io::stderr(), lost: 0, torn: false };
     Ok(NonBlockingBuilder::default()
         .buffered_lines_limit(WAITING_LINES)
         .thread_name("steadfast-logs")
-        .finish(appender))
+        .finish(lines))
+}
+
+/// Lines on their way to a file that may not take them: the disk is full, or broken. The process goes on
+/// without its log, and says so once.
+struct Lines<W, S> {
+    to: W,
+    directory: PathBuf,
+    /// Where it is said.
+    say: S,
+    /// Lines that were lost since the file last took one.
+    lost: u64,
+    /// The last thing in the file is a part of a line.
+    torn: bool,
+}
+
+impl<W: Write, S: Write> Lines<W, S> {
+    fn put(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.torn {
+            self.to.write_all(b"\n")?;
+            self.torn = false;
+        }
+        let mut rest = line;
+        while !rest.is_empty() {
+            match self.to.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    rest = &rest[count..];
+                    self.torn = !rest.is_empty();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write, S: Write> Write for Lines<W, S> {
+    /// Takes a line, whatever becomes of it.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self.put(line) {
+            Ok(()) if self.lost > 0 => {
+                let (directory, lost) = (self.directory.display(), self.lost);
+                let _ =
+                    writeln!(self.say, "log files in {directory} are written again; {lost} lines were lost");
+                self.lost = 0;
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if self.lost == 0 {
+                    let directory = self.directory.display();
+                    let _ = writeln!(
+                        self.say,
+                        "cannot write log files in {directory}: {error}; make room on the disk, or put it right: \
+                         log lines are lost until then"
+                    );
+                }
+                self.lost += 1;
+            }
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 /// What the operating system said.
@@ -136,7 +204,6 @@ fn cause(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
 
     #[test]
     fn files_are_named_after_their_process_and_old_ones_are_removed() {
@@ -170,5 +237,53 @@ mod tests {
         let error = open(&files).map(drop).unwrap_err().to_string();
         assert!(error.starts_with("cannot write log files in /dev/null/logs: "), "{error}");
         assert!(error.ends_with("or choose another one"), "{error}");
+    }
+
+    /// A file with so much room left.
+    struct Full {
+        room: usize,
+        bytes: Vec<u8>,
+    }
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.room == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let count = bytes.len().min(self.room);
+            self.room -= count;
+            self.bytes.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_once_and_lines_go_on_when_there_is_room() {
+        let to = Full { room: 8, bytes: Vec::new() };
+        let directory = PathBuf::from("/logs");
+        let mut lines = Lines { to, directory, say: Vec::new(), lost: 0, torn: false };
+        for line in ["one\n", "two two\n", "three\n", "four\n"] {
+            lines.write_all(line.as_bytes()).unwrap();
+        }
+        lines.to.room = 100;
+        lines.write_all(b"five\n").unwrap();
+        lines.write_all(b"six\n").unwrap();
+        assert_eq!(String::from_utf8_lossy(&lines.to.bytes), "one\ntwo \nfive\nsix\n");
+        lines.to.room = 0;
+        lines.write_all(b"seven\n").unwrap();
+        let said = String::from_utf8(lines.say).unwrap();
+        let said: Vec<_> = said.lines().collect();
+        assert_eq!(said.len(), 3, "{said:?}");
+        for told in [said[0], said[2]] {
+            assert!(
+                told.starts_with("cannot write log files in /logs: ") && told.contains("make room"),
+                "{told}"
+            );
+        }
+        assert_eq!(said[1], "log files in /logs are written again; 3 lines were lost");
     }
 }

@@ -181,6 +181,28 @@ fn a_damaged_file_is_refused() {
     }
 }
 
+/// What a process leaves behind that dies while it makes an outbox is in nobody's way.
+#[test]
+fn an_outbox_has_its_name_once_it_is_complete() {
+    let place = Place::new();
+    fs::write(place.0.join("outbox.new-00000000"), [0; 4_096]).unwrap();
+    drop(open(&place.file()));
+    let names: Vec<_> = fs::read_dir(&place.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    let others: Vec<_> = (0..4)
+        .map(|_| {
+            let path = place.0.join("other");
+            std::thread::spawn(move || Outbox::open(path, None))
+        })
+        .collect();
+    let opened: Vec<_> = others.into_iter().map(|other| other.join().unwrap()).collect();
+    assert_eq!(opened.iter().filter(|outbox| outbox.is_ok()).count(), 1, "one has it");
+    for error in opened.iter().filter_map(|outbox| outbox.as_ref().err()) {
+        assert!(matches!(error, OutboxError::InUse { .. }), "{error}");
+    }
+    assert_eq!(fs::read_dir(&place.0).unwrap().count(), 3, "nothing half made is left");
+}
+
 #[test]
 fn a_place_that_cannot_be_written_is_named() {
     let place = Place::new();

@@ -60,7 +60,7 @@ pub async fn run(args: DrainArgs, configuration: &Configuration) -> Result<(), F
     let outcome = loop {
         tokio::select! {
             outcome = &mut draining => break outcome,
-            _ = beat.tick() => eprintln!("{} is leaving: {} s", args.name, start.elapsed().as_secs()),
+            _ = beat.tick() => super::tell(&format_args!("{} is leaving: {} s", args.name, start.elapsed().as_secs())),
         }
     };
     let text = describe(&args.name, outcome)?;

@@ -32,6 +32,7 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 use failure::{Failure, USAGE};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fmt::Display;
 use std::io::Write as _;
 use std::process::ExitCode;
 use steadfast_runtime::configuration::Configuration;
@@ -50,7 +51,7 @@ pub fn main() -> ExitCode {
     match start(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            tell(&failure);
             failure.status().into()
         }
     }
@@ -113,11 +114,16 @@ fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        eprint!("{}", error.render());
+        let _ = error.print();
         return USAGE.into();
     }
-    eprintln!("{}", failure::usage_line(error));
+    tell(&failure::usage_line(error));
     USAGE.into()
+}
+
+/// Says a line on standard error. That nobody can take it is no reason to end in another way.
+fn tell(line: &impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Prints a result on standard output.

@@ -33,6 +33,8 @@ struct PublishReport {
     unacknowledged: u64,
     /// Of an earlier run, from the outbox.
     recovered: u64,
+    /// Of an earlier run, and of unknown fate: the outbox keeps them apart.
+    set_aside: u64,
     seconds: f64,
 }
 
@@ -111,26 +113,26 @@ async fn prepare_outbox(
     let summary = outbox.summary();
     if summary.waiting > 0 {
         let waiting = grouped(summary.waiting);
-        eprintln!(
+        super::tell(&format_args!(
             "the outbox holds {waiting} records of an earlier run: what is not acknowledged is sent first"
-        );
+        ));
     }
     let set_aside = grouped(summary.set_aside);
     match args.unknown {
         _ if summary.set_aside == 0 => {}
-        None | Some(Unknown::Keep) => eprintln!(
+        None | Some(Unknown::Keep) => super::tell(&format_args!(
             "the outbox keeps {set_aside} records whose fate is not known: decide with --unknown drop or \
              --unknown resend"
-        ),
+        )),
         Some(Unknown::Drop) => {
             outbox.drop_set_aside().map_err(Failure::complete)?;
-            eprintln!("dropped {set_aside} records whose fate was not known");
+            super::tell(&format_args!("dropped {set_aside} records whose fate was not known"));
         }
         Some(Unknown::Resend) => {
             let records = outbox.send_set_aside_again().map_err(Failure::complete)?;
             drop(outbox);
             resend(args, configuration, records).await?;
-            eprintln!("sent {set_aside} records again whose fate was not known");
+            super::tell(&format_args!("sent {set_aside} records again whose fate was not known"));
         }
     }
     Ok(if args.resume { summary.taken } else { 0 })
@@ -214,7 +216,11 @@ async fn watch(publisher: &Publisher, limit: Duration) {
         if start.elapsed() >= QUIET && shown_at.elapsed() >= Duration::from_secs(1) && stderr().is_terminal()
         {
             shown_at = Instant::now();
-            eprintln!("{} of {} acknowledged", grouped(progress.acknowledged), grouped(progress.published));
+            super::tell(&format_args!(
+                "{} of {} acknowledged",
+                grouped(progress.acknowledged),
+                grouped(progress.published)
+            ));
         }
     }
 }
@@ -227,6 +233,7 @@ impl PublishReport {
             acknowledged: progress.acknowledged,
             unacknowledged: progress.published - progress.acknowledged + progress.recovering,
             recovered: progress.recovered,
+            set_aside: progress.unrecovered,
             seconds: (time.as_secs_f64() * 1_000.0).round() / 1_000.0,
         }
     }
@@ -247,7 +254,10 @@ impl PublishReport {
 
 impl Stop {
     fn failure(self, report: &PublishReport, args: &PublishArgs, outbox: Option<String>) -> Failure {
-        let left = format!("{} records are not acknowledged", grouped(report.unacknowledged));
+        let left = match report.unacknowledged {
+            0 => "everything that was published is acknowledged".to_owned(),
+            count => format!("{} records are not acknowledged", grouped(count)),
+        };
         match self {
             Self::Input(error @ LinesError::TooLong { .. }) => Failure::new(
                 format!("{error}; what stands before it was published, {left}"),
@@ -258,7 +268,15 @@ impl Stop {
             }
             Self::Refused(error) => {
                 let cause = outbox.unwrap_or_else(|| error.to_string());
-                Failure::complete(format!("{left}: {cause}"))
+                let kept = match report.set_aside {
+                    0 => String::new(),
+                    kept => format!(
+                        "; {} records of an earlier run, whose fate is not known, stay in the outbox: decide with \
+                         --unknown drop or --unknown resend",
+                        grouped(kept)
+                    ),
+                };
+                Failure::complete(format!("{left}: {cause}{kept}"))
             }
             Self::Stalled => Failure::new(
                 format!("{left}, and none was for {} s", args.timeout.as_secs_f64()),

@@ -33,7 +33,7 @@ pub fn load(cli: &Cli) -> Result<Configuration, Failure> {
 pub fn print_all(problems: &Problems) -> Failure {
     let mut failures: Vec<_> = problems.iter().map(Failure::usage).collect();
     let last = failures.pop();
-    failures.iter().for_each(|failure| eprintln!("{failure}"));
+    failures.iter().for_each(super::tell);
     last.unwrap_or_else(|| Failure::usage(problems))
 }
 

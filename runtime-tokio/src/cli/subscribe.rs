@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind, Write};
 use std::pin::pin;
 use std::time::Duration;
 use std::{mem, thread};
-use steadfast_core::subscriber;
+use steadfast_core::subscriber::{self, LossReason};
 use steadfast_runtime::configuration::Configuration;
 use steadfast_tokio::client::{Gap, Message, Subscriber, SubscriberOptions};
 use tokio::sync::{mpsc, oneshot};
@@ -42,17 +42,19 @@ pub async fn run(args: SubscribeArgs, configuration: &Configuration) -> Result<(
     let filters = args.filters.iter().map(|filter| filter.as_str());
     let subscriber =
         Subscriber::connect(&discovery(configuration), filters, options).await.map_err(connect_failure)?;
-    let mut sink = Sink { out: Output::start(), json: args.json, left: args.count, gaps: 0 };
+    let mut sink = Sink { out: Output::start(), json: args.json, left: args.count, gaps: 0, remedy: None };
     match sink.take_all(subscriber).await {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         Err(error) => {
             Err(Failure::new(format!("cannot write to standard output: {error}"), "check where it leads"))
         }
-        Ok(()) if sink.gaps > 0 => Err(Failure::new(
-            format!("records are missing: {} gaps were reported", sink.gaps),
-            "subscribe sooner after they are published, or let brokers keep more (--retention-bytes, --retention-records, --retention-age)",
-        )),
-        Ok(()) => Ok(()),
+        Ok(()) => match sink.remedy {
+            Some(remedy) => {
+                let gaps = if sink.gaps == 1 { "gap was" } else { "gaps were" };
+                Err(Failure::new(format!("records are missing: {} {gaps} reported", sink.gaps), remedy))
+            }
+            None => Ok(()),
+        },
     }
 }
 
@@ -62,6 +64,8 @@ struct Sink {
     /// Records that are still wanted.
     left: Option<u64>,
     gaps: u64,
+    /// What can be done about the first of them.
+    remedy: Option<&'static str>,
 }
 
 impl Sink {
@@ -129,11 +133,12 @@ impl Sink {
 
     fn report(&mut self, gap: &Gap) -> io::Result<()> {
         self.gaps += 1;
+        self.remedy.get_or_insert(remedy(gap));
         if self.json {
             serde_json::to_writer(&mut self.out.buffer, &missing(gap))?;
             self.out.buffer.push(b'\n');
         } else {
-            eprintln!("missing: {gap}");
+            super::tell(&format_args!("missing: {gap}"));
         }
         Ok(())
     }
@@ -199,6 +204,21 @@ fn record(message: &Message) -> Value {
         Err(_) => object["payload_base64"] = STANDARD.encode(&message.payload).into(),
     }
     object
+}
+
+const fn remedy(gap: &Gap) -> &'static str {
+    match gap {
+        Gap::Lost { reason: LossReason::Retention, .. } => {
+            "subscribe sooner after they are published, or let brokers keep more (--retention-bytes, \
+             --retention-records, --retention-age)"
+        }
+        Gap::Lost { reason: LossReason::Undecodable, .. } => {
+            "publish them again with a program of this version"
+        }
+        Gap::LineageChanged { .. } | Gap::Diverged { .. } => {
+            "look in the brokers' logs why, and publish again what is still wanted"
+        }
+    }
 }
 
 fn missing(gap: &Gap) -> Value {

@@ -96,10 +96,7 @@ pub enum Gap {
         reason: LossReason,
     },
     /// The cluster gave its data up. What follows is from the beginning of the new history.
-    #[error(
-        "the cluster gave its data up (lineage {} became {}): what was delivered may exist no more",
-        from.position.lineage, to.lineage
-    )]
+    #[error("{}: what was delivered may exist no more", change(*from, *to))]
     LineageChanged {
         /// How far the subscriber had come.
         from: Bookmark,
@@ -114,6 +111,16 @@ pub enum Gap {
         /// Where the stream goes on.
         common: Offset,
     },
+}
+
+fn change(from: Bookmark, to: History) -> String {
+    if from.group_id != to.group_id {
+        let (old, new) = (from.group_id, to.group_id);
+        return format!(
+            "the cluster that was here is gone, and another one is in its place ({new:?}, not {old:?})"
+        );
+    }
+    format!("the cluster gave its data up (lineage {} became {})", from.position.lineage, to.lineage)
 }
 
 const fn loss(reason: LossReason) -> &'static str {

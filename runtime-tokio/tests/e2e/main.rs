@@ -6,6 +6,8 @@ mod command_line;
 mod configuration;
 mod demo;
 mod files;
+mod full_disk;
+mod gone;
 mod hostile;
 mod metrics;
 #[path = "../../../runtime/tests/metrics/server.rs"]
@@ -13,11 +15,15 @@ mod metrics;
 mod metrics_server;
 mod nodes;
 mod outbox;
+mod overtaken;
 mod python;
+mod quorum;
 mod retention;
 mod rolling;
 mod status;
 mod total_loss;
+mod unruly;
+mod worker;
 #[path = "../support/zookeeper.rs"]
 #[allow(dead_code, reason = "every test file uses its part")]
 mod zookeeper;

@@ -226,7 +226,12 @@ impl Cluster {
 
     /// As [`Cluster::start`]; the brokers get these options.
     pub fn start_with(service: Service, brokers: usize, options: &[&str]) -> Self {
-        let discovery = service.node("discovery", &["discovery"]);
+        Self::start_as(service, brokers, options, &[])
+    }
+
+    /// As [`Cluster::start_with`]; discovery gets these options.
+    pub fn start_as(service: Service, brokers: usize, options: &[&str], of_discovery: &[&str]) -> Self {
+        let discovery = service.node("discovery", &[&["discovery"], of_discovery].concat());
         let mut cluster = Self { brokers: Vec::new(), discovery, service };
         for n in 0..brokers {
             let broker = cluster.new_broker(n, options);

@@ -2,6 +2,7 @@
 //! and then holds everything that is kept.
 
 use crate::nodes::{Cluster, Running, Service, run, steadfast, turn, wait_until};
+use crate::worker::{Worker, check};
 use std::fs;
 use std::process::Output;
 
@@ -57,4 +58,58 @@ fn a_backup_that_returns_below_the_log_start_takes_over_on_zookeeper() {
     assert!((KEPT / 2..KEPT * 2).contains(&received.len()), "{} are kept", received.len());
     assert!(words.ends_with(&received), "what is kept is the end of what was published");
     assert_eq!(subscriber.err.text(), "");
+}
+
+/// The number behind the last words of this kind.
+fn last_number(text: &str, words: &str) -> Option<u64> {
+    let (_, rest) = text.rsplit_once(words)?;
+    rest.split(|byte: char| !byte.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Where the log began when the primary last began a snapshot.
+fn start_at_snapshot(said: &str) -> Option<u64> {
+    let (before, _) = said.rsplit_once("SnapshotBegun {")?;
+    let trim = before.rfind("Trimmed {")?;
+    last_number(before[trim..].lines().next()?, ", to: ")
+}
+
+/// R16, R17: publishers write as fast as they can all the time, and the log is trimmed while the snapshot is
+/// on its way. The backup gets in sync under this load; then the primary is killed, and nothing is lost.
+#[test]
+fn a_backup_that_returns_under_full_load_gets_in_sync_and_takes_over_on_zookeeper() {
+    let _turn = turn();
+    let retention = ["--retention-bytes", "256MiB"];
+    let mut cluster = Cluster::start_with(Service::ensemble(), 2, &retention);
+    let discovery = cluster.discovery.address.clone();
+    let primary = cluster.primary();
+    let backup = 1 - primary;
+    let subscribe = ["worker", "subscriber", "--filter", "load.>"];
+    let subscriber = Worker::start("subscriber", &subscribe, &discovery);
+    let publish = ["worker", "publisher", "--topic", "load.all", "--size", "1000", "--rate", "0"];
+    let mut publisher = Worker::start("publisher", &publish, &discovery);
+
+    cluster.brokers[backup].process.signal("KILL");
+    cluster.brokers[backup].process.wait();
+    wait_until("the backup is dropped", || cluster.discovery.in_sync() == 1);
+    let trimmed = |cluster: &Cluster| cluster.brokers[primary].process.err.text().contains("Trimmed");
+    wait_until("the log is trimmed", || trimmed(&cluster));
+    cluster.restart_broker(backup, &retention);
+    wait_until("the backup is in sync under load", || cluster.discovery.in_sync() == 2);
+    // The load goes on.
+    publisher.wait_for(10_000);
+
+    let before = start_at_snapshot(&cluster.brokers[primary].process.err.text());
+    let installed = last_number(&cluster.brokers[backup].process.err.text(), "Installed { start: ");
+    let (Some(before), Some(installed)) = (before, installed) else {
+        panic!("no snapshot was sent and installed: {before:?}, {installed:?}")
+    };
+    assert!(installed > before, "the log was trimmed on the way of the snapshot: {installed}, {before}");
+
+    cluster.brokers[primary].process.signal("KILL");
+    wait_until("the backup takes over", || cluster.primary() == backup);
+    publisher.wait_for(10_000);
+    let published = check(publisher, vec![subscriber]);
+    println!(
+        "{published} records; the log began at {before} when the snapshot began, at {installed} in the end"
+    );
 }

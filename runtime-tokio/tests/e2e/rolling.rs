@@ -1,9 +1,7 @@
 //! Every process of a cluster is restarted, one after the other, while records flow (R34).
 
-use crate::nodes::{Node, Running, Service, run, steadfast, turn, wait_until};
-use serde_json::Value;
-use std::io::Write as _;
-use std::process::{ChildStdin, Stdio};
+use crate::nodes::{Node, Service, run, turn, wait_until};
+use crate::worker::{Worker, check};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -80,58 +78,6 @@ impl Cluster {
     }
 }
 
-/// A publisher or subscriber that reports to this test, a line of JSON for each thing that it says.
-struct Worker {
-    process: Running,
-    orders: ChildStdin,
-    seen: usize,
-}
-
-impl Worker {
-    fn start(name: &str, args: &[&str], discovery: &str) -> Self {
-        let mut command = steadfast(&[args, &["--discovery", discovery, "--attached"]].concat());
-        command.stdin(Stdio::piped());
-        let mut process = Running::start(name, command);
-        let orders = process.stdin();
-        let worker = Self { process, orders, seen: 0 };
-        wait_until(&format!("{name} is connected"), || worker.process.out.text().contains("\"connected\""));
-        worker
-    }
-
-    fn order(&mut self, order: &str) {
-        writeln!(self.orders, "{order}").unwrap();
-    }
-
-    /// What it has said since the last call.
-    fn news(&mut self) -> Vec<Value> {
-        let text = self.process.out.text();
-        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-        let lines: Vec<_> = complete.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let from = std::mem::replace(&mut self.seen, lines.len());
-        lines[from..].to_vec()
-    }
-
-    /// The longest time without a record since the last call.
-    fn silence(&mut self) -> Duration {
-        let silence = |report: &Value| {
-            let silence = &report["silence"];
-            Some(silence["until"].as_u64()?.saturating_sub(silence["from"].as_u64()?))
-        };
-        Duration::from_nanos(self.news().iter().filter_map(silence).max().unwrap_or(0))
-    }
-
-    /// Its last words.
-    fn finish(mut self) -> Value {
-        assert!(self.process.wait().success(), "{} ends well", self.process.name);
-        self.news().pop().expect("a last report")
-    }
-}
-
-/// Which records a report names, as ranges.
-fn numbers(report: &Value, field: &str) -> Vec<(u64, u64)> {
-    serde_json::from_value(report[field].clone()).unwrap()
-}
-
 /// One process leaves and comes back. Says what it was and how long the clients heard nothing.
 fn restart(cluster: &mut Cluster, index: usize, workers: &mut [Worker]) -> String {
     sleep(CALM);
@@ -182,22 +128,8 @@ fn every_process_restarts(service: Service) {
     let steps: Vec<_> = brokers_first.map(|index| restart(&mut cluster, index, &mut workers)).collect();
     steps.iter().for_each(|step| println!("{step}"));
 
-    let mut workers = workers.into_iter();
-    let mut publisher = workers.next().unwrap();
-    publisher.order("stop");
-    let published = publisher.finish();
-    let acknowledged = numbers(&published, "acknowledged");
-    assert_eq!(published["failed"], 0, "{published}");
-    let &[(0, end)] = &acknowledged[..] else { panic!("not everything is acknowledged: {acknowledged:?}") };
-    assert!(end > 1_000, "only {end} records");
-    for mut subscriber in workers {
-        subscriber.order(&format!("finish {end}"));
-        let received = subscriber.finish();
-        for fault in ["duplicated", "out_of_order", "corrupt", "reported_missing"] {
-            assert_eq!(received[fault], 0, "{received}");
-        }
-        assert_eq!(numbers(&received, "delivered"), acknowledged);
-    }
+    let publisher = workers.remove(0);
+    check(publisher, workers);
     let reigns = cluster.members.iter().map(|member| member.node.latest_epoch()).max().unwrap();
     assert!(reigns >= 2, "the primary was restarted, too");
 }

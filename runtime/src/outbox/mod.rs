@@ -56,8 +56,9 @@ pub enum OutboxError {
     },
     /// The machine is at fault.
     #[error(
-        "cannot open the outbox {}: {cause}; check that its directory exists and can be written",
-        path.display()
+        "cannot open the outbox {}: {cause}; {}",
+        path.display(),
+        if is_full(cause) { MAKE_ROOM } else { "check that its directory exists and can be written" }
     )]
     Open {
         /// Which file.
@@ -70,7 +71,7 @@ pub enum OutboxError {
         "cannot write the outbox {}: {cause}; {}, then start the publisher again with it: nothing that was \
          acknowledged is lost",
         path.display(),
-        remedy(cause)
+        if is_full(cause) { MAKE_ROOM } else { "put its disk right" }
     )]
     Write {
         /// Which file.
@@ -90,9 +91,8 @@ pub enum OutboxError {
     },
 }
 
-fn remedy(cause: &io::Error) -> &'static str {
-    match cause.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on its disk",
-        _ => "put its disk right",
-    }
+const MAKE_ROOM: &str = "make room on its disk";
+
+fn is_full(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -7,6 +7,7 @@ use redb::{
     Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _,
     StorageBackend, StorageError, Table, TableDefinition, WriteTransaction,
 };
+use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -61,7 +62,25 @@ impl Outbox {
     /// When the file is in use, damaged, another publisher's, or cannot be opened or written.
     pub fn open(path: impl AsRef<Path>, publisher: Option<PublisherId>) -> Result<Self, OutboxError> {
         let path = path.as_ref();
+        if !path.exists() {
+            Self::make(path, publisher)?;
+        }
         Self::with(path, publisher, |builder| builder.create(path))
+    }
+
+    /// Makes an empty outbox. The file has its name once it is complete: one that a full disk or the end
+    /// of the process has left half made could not be told from a damaged one.
+    fn make(path: &Path, publisher: Option<PublisherId>) -> Result<(), OutboxError> {
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(format!(".new-{:08x}", identity::random() as u32));
+        let made = Self::with(path, publisher, |builder| builder.create(&unfinished)).and_then(|outbox| {
+            drop(outbox);
+            name(Path::new(&unfinished), path)
+                .map_err(|cause| OutboxError::Open { path: path.to_owned(), cause })
+        });
+        // Where it has a second name by now, this was the first.
+        let _ = fs::remove_file(&unfinished);
+        made
     }
 
     /// The same on another storage than a file.
@@ -183,6 +202,18 @@ impl Outbox {
         };
         run().map_err(|error| writing(&self.path, error))
     }
+}
+
+/// Gives a complete file its name. One that another process has made meanwhile stays.
+fn name(complete: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(complete, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Ok(()) => {}
+        // There are file systems without links.
+        Err(_) => fs::rename(complete, path)?,
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 type Found = (PublisherId, Saved, Summary);

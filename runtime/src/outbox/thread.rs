@@ -52,7 +52,8 @@ pub fn keep(outbox: Outbox) -> std::io::Result<(Port, Keeper)> {
     let failed = Arc::clone(&error);
     thread::Builder::new().name("outbox".to_owned()).spawn(move || {
         if let Err(error) = run(&outbox, &taken, &said) {
-            tracing::error!("{error}");
+            // Whoever publishes is told, and the keeper says why: this is for those who follow the log.
+            tracing::info!("{error}");
             let _ = failed.set(error);
             let _ = said.send(Event::Failed);
         }

@@ -156,7 +156,7 @@ impl Progress {
         let elapsed = self.start.elapsed();
         if elapsed >= self.next {
             self.next = elapsed + PROGRESS;
-            eprintln!("waiting ({} s): {missing}", elapsed.as_secs());
+            super::tell(&format_args!("waiting ({} s): {missing}", elapsed.as_secs()));
         }
     }
 }
