@@ -92,7 +92,7 @@ async fn run(command: Command, configuration: &Configuration, parent: &Parent) -
         Command::Coordination(args) => node::coordination(args).await,
         Command::Drain(args) => drain::run(args, configuration).await,
         Command::Group(GroupCommand::Force(args)) => group::force(args, configuration).await,
-        Command::Serve(args) => serve::run(args).await,
+        Command::Serve(args) => serve::run(args, configuration).await,
         Command::Status(args) => status::run(args, configuration).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Config(args) => config::run(&args.what, configuration),

@@ -42,7 +42,7 @@ fn in_sync(report: &Value) -> Vec<&str> {
 }
 
 /// A base from which serve's ports are free, as far as anybody can tell beforehand.
-fn free_base() -> u16 {
+pub fn free_base() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let mut bases = (12_000..30_000).step_by(50).skip(std::process::id() as usize % 200);
     bases.find(|base| (0..15).all(|n| is_free(base + n))).expect("free ports")
