@@ -6,6 +6,7 @@ use super::metrics::MetricsArgs;
 use super::serve::ServeArgs;
 use super::status::StatusArgs;
 use super::text::{self, kept};
+use super::worker::args::WorkerCommand;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -433,17 +434,6 @@ Examples:
   steadfast bench latency --rate 5000
   steadfast bench failover --rounds 10 --json";
 
-impl Bench {
-    /// What every benchmark has.
-    pub const fn options(&self) -> &BenchOptions {
-        match self {
-            Self::Throughput(args) => &args.options,
-            Self::Latency(args) => &args.options,
-            Self::Failover(args) => &args.options,
-        }
-    }
-}
-
 /// `steadfast bench`
 #[derive(Debug, Args)]
 #[command(after_help = BENCH_HELP)]
@@ -515,44 +505,6 @@ pub struct FailoverArgs {
     /// Records per second
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: u32,
-}
-
-/// What a worker does.
-#[derive(Debug, Subcommand)]
-pub enum WorkerCommand {
-    /// Publish numbered records.
-    Publisher(PublisherWorkerArgs),
-    /// Check what is delivered.
-    Subscriber(SubscriberWorkerArgs),
-}
-
-/// `steadfast worker publisher`
-#[derive(Debug, Args)]
-pub struct PublisherWorkerArgs {
-    #[command(flatten)]
-    pub client: ClientArgs,
-    #[command(flatten)]
-    pub metrics: MetricsArgs,
-    #[arg(long, value_parser = text::topic)]
-    pub topic: Topic,
-    /// Bytes of a record.
-    #[arg(long)]
-    pub size: u32,
-    /// Records per second; 0: as fast as they are taken.
-    #[arg(long)]
-    pub rate: u32,
-    /// Stop by itself after this many.
-    #[arg(long)]
-    pub records: Option<u64>,
-}
-
-/// `steadfast worker subscriber`
-#[derive(Debug, Args)]
-pub struct SubscriberWorkerArgs {
-    #[command(flatten)]
-    pub client: ClientArgs,
-    #[arg(long, value_parser = text::filter)]
-    pub filter: Filter,
 }
 
 #[cfg(test)]

@@ -21,6 +21,17 @@ const RECOVERY: Duration = Duration::from_secs(20);
 /// Steady flow before a fault and after it.
 const STEADY: Duration = Duration::from_millis(700);
 
+impl Bench {
+    /// What every benchmark has.
+    pub const fn options(&self) -> &BenchOptions {
+        match self {
+            Self::Throughput(args) => &args.options,
+            Self::Latency(args) => &args.options,
+            Self::Failover(args) => &args.options,
+        }
+    }
+}
+
 /// Runs one benchmark.
 ///
 /// # Errors

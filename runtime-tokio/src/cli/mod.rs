@@ -26,7 +26,7 @@ mod tree;
 mod trial;
 mod worker;
 
-use args::{Cli, Command, GroupCommand, WorkerCommand};
+use args::{Cli, Command, GroupCommand};
 use attached::Parent;
 use clap::Parser as _;
 use clap::error::ErrorKind;
@@ -36,6 +36,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use steadfast_runtime::configuration::Configuration;
 use tokio::task::LocalSet;
+use worker::args::WorkerCommand;
 
 /// Open files are raised to this many, or as far as the hard limit allows: accepted links have a limit
 /// of their own below it, and connections that say nothing end here.

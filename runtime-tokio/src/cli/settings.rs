@@ -2,11 +2,12 @@
 
 use super::args::{
     BrokerArgs, Cli, ClientArgs, Command, DiscoveryArgs, FileArgs, GroupCommand, ListenArgs, LogArgs,
-    LogLevel, ServiceArgs, WorkerCommand,
+    LogLevel, ServiceArgs,
 };
 use super::config::ConfigCommand;
 use super::failure::Failure;
 use super::metrics::MetricsArgs;
+use super::worker::args::WorkerCommand;
 use std::path::PathBuf;
 use steadfast_runtime::configuration::{self, Configuration, Environment, Flag, Problems, Sources, Value};
 use steadfast_runtime::logs::{self, Destination, LogGuard};

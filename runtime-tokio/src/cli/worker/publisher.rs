@@ -1,10 +1,10 @@
 //! The publisher: numbered records at a steady rate, or as fast as they are taken.
 
-use super::super::args::PublisherWorkerArgs;
 use super::super::attached::Parent;
 use super::super::failure::Failure;
 use super::super::metrics::{measured, prepare, start_exporter};
 use super::super::publish::{connect_failure, discovery};
+use super::args::PublisherWorkerArgs;
 use super::payload::{Factory, now};
 use super::pulse::Pulse;
 use super::report::{NumberSet, Published, Report};
