@@ -74,7 +74,8 @@ fn every_phase_is_told(server: &VictoriaMetrics, (signal, level, causes): (&str,
     assert!(0.0 <= proposed && proposed <= elected && elected <= serving, "{phases:?}");
     assert!(serving <= delivered && serving <= acked, "{phases:?}");
     assert!(value("commit_age_ms") >= 0.0);
-    assert!(!cluster.brokers[primary].process.is_running());
+    let before = &mut cluster.brokers[primary].process;
+    wait_until("the old primary is gone", || !before.is_running());
     cluster
 }
 
