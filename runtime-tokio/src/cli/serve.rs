@@ -50,7 +50,8 @@ and on the brokers. Prints 'ready' and what to type in another terminal when cli
 or SIGTERM ends it. The metrics of all nodes can go to an InfluxDB, as those of a real cluster; of the
 configuration only the variables STEADFAST_METRICS_… count here.
 
-Exit status: 0 when asked to end, 1 when it cannot start or a node fails, 2 wrong usage.
+Exit status: 0 when asked to end, or when every broker was drained; 1 when it cannot start or a node
+fails; 2 wrong usage.
 
 Examples:
   steadfast serve
@@ -137,7 +138,7 @@ impl Cluster {
         Ok(Service::Embedded(address))
     }
 
-    /// Starts the nodes, says what to do with them, and waits for the first that ends.
+    /// Starts the nodes, says what to do with them, and waits until one fails or no broker is left.
     async fn serve(&mut self, args: &ServeArgs, service: &Service, root: &str) -> Result<(), Failure> {
         let replicas: Vec<_> = (1..=REPLICAS).map(|n| local(args.port_base + n)).collect();
         for (listen, n) in replicas.iter().zip(1..) {
@@ -151,15 +152,24 @@ impl Cluster {
         let healthy = wait_healthy(&replicas, usize::from(args.brokers), PATIENCE).await;
         healthy.map_err(|(failure, _)| failure)?;
         super::print(&welcome(args, &replicas))?;
+        while self.nodes.len() > replicas.len() {
+            self.one_ends().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a node ends: without a failure, it was drained.
+    async fn one_ends(&mut self) -> Result<(), Failure> {
         let ends = self.nodes.iter_mut().chain(&mut self.service).map(|thread| &mut thread.ended);
         let (result, ended, _) = select_all(ends).await;
         // It is not asked to leave any more.
-        if ended < self.nodes.len() {
-            self.nodes.remove(ended);
-        } else {
-            self.service = None;
-        }
-        result.unwrap_or_else(|_| Err(panicked())).and(Err(panicked()))
+        let thread = match ended < self.nodes.len() {
+            true => Some(self.nodes.remove(ended)),
+            false => self.service.take(),
+        };
+        result.unwrap_or_else(|_| Err(panicked()))?;
+        thread.iter().for_each(|thread| eprintln!("{} has left", thread.name));
+        Ok(())
     }
 
     /// Ends all nodes; the coordination service last.
@@ -255,6 +265,7 @@ Ctrl-C ends it.",
 
 /// A node's thread. Told to end when this is dropped.
 struct Thread {
+    name: String,
     ask: oneshot::Sender<()>,
     ended: oneshot::Receiver<Result<(), Failure>>,
 }
@@ -309,7 +320,7 @@ impl Thread {
         };
         thread::Builder::new().name(name.to_owned()).spawn(run).map_err(cannot)?;
         match has_started.await {
-            Ok(Ok(())) => Ok(Self { ask, ended }),
+            Ok(Ok(())) => Ok(Self { name: name.to_owned(), ask, ended }),
             Ok(Err(error)) => Err(Failure::new(error, "or choose other ports with --port-base")),
             Err(_) => Err(panicked()),
         }
@@ -317,7 +328,7 @@ impl Thread {
 
     /// Asks the node to leave and waits until it has.
     async fn stop(self) -> Result<(), Failure> {
-        let Self { ask, ended } = self;
+        let Self { ask, ended, .. } = self;
         drop(ask);
         ended.await.unwrap_or_else(|_| Err(panicked()))
     }

@@ -119,7 +119,7 @@ pub enum ConnectError {
 }
 
 fn unreachable(discovery: &[Address], timeout: Duration) -> ConnectError {
-    let addresses: Vec<_> = discovery.iter().map(Address::as_str).collect();
+    let addresses: Vec<_> = discovery.iter().map(|one| one.as_str().trim_start_matches("tcp://")).collect();
     ConnectError::Unreachable { discovery: addresses.join(", "), timeout }
 }
 

@@ -102,6 +102,22 @@ fn a_served_cluster_takes_records_from_other_processes_and_ends_cleanly() {
 }
 
 #[test]
+fn a_broker_of_a_served_cluster_can_be_drained() {
+    let _turn = turn();
+    let base = free_base();
+    let mut serve = serve(&["--port-base", &base.to_string(), "--brokers", "2"]);
+    let discovery = format!("127.0.0.1:{}", base + 1);
+    let first = run(&["drain", "broker-1", "--discovery", &discovery]);
+    assert!(first.status.success(), "{}", stderr(&first));
+    wait_until("serve says so", || serve.err.text().contains("broker-1 has left"));
+    assert!(serve.is_running(), "the other one goes on");
+    wait_until("the other one is alone", || in_sync(&status(&discovery)) == ["broker-2"]);
+    let last = run(&["drain", "broker-2", "--discovery", &discovery]);
+    assert_eq!(last.status.code(), Some(1), "its data is gone: {}", stderr(&last));
+    assert_eq!(serve.wait().code(), Some(0), "{}", serve.err.text());
+}
+
+#[test]
 fn a_cluster_served_on_zookeeper_leaves_nothing_there() {
     let _turn = turn();
     let ensemble = Ensemble::start(1);
