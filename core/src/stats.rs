@@ -289,7 +289,7 @@ impl Stats {
     }
 
     /// Counts what the node does by its outputs.
-    pub(crate) fn output<E>(&mut self, output: &Output<E>) {
+    pub fn output<E>(&mut self, output: &Output<E>) {
         match output {
             Output::Transmit { frame, .. } => {
                 self.sent.count += 1;

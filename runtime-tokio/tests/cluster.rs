@@ -9,12 +9,13 @@ use std::time::Duration;
 use steadfast_core::broker;
 use steadfast_core::coordination::service;
 use steadfast_core::discovery;
-use steadfast_core::id::NodeName;
+use steadfast_core::id::{Address, Incarnation, NodeName};
+use steadfast_core::status::BrokerAt;
 use steadfast_runtime::address::parse;
 use steadfast_runtime::zookeeper::Config as ZooKeeper;
 use steadfast_tokio::client::{
-    CloseError, ConnectError, Notice, Publisher, PublisherOptions, Start, Subscriber, SubscriberOptions,
-    survey,
+    CloseError, ConnectError, DrainError, Notice, Publisher, PublisherOptions, Start, Subscriber,
+    SubscriberOptions, drain, survey, survey_discovery,
 };
 use steadfast_tokio::coordination::Coordination;
 use steadfast_tokio::nodes::{
@@ -79,9 +80,13 @@ impl Cluster {
         addresses.join(",")
     }
 
+    fn discovery(&self) -> Vec<Address> {
+        self.discovery.iter().map(|node| node.address().clone()).collect()
+    }
+
     /// Waits until every broker is in sync: who is killed before that takes the only copy along.
     async fn in_sync(&self) {
-        let discovery: Vec<_> = self.discovery.iter().map(|node| node.address().clone()).collect();
+        let discovery = self.discovery();
         let all = async {
             while !survey(&discovery, PATIENCE).await.missing(self.brokers.len()).is_empty() {
                 sleep(Duration::from_millis(10)).await;
@@ -210,6 +215,29 @@ async fn nodes_stop_when_they_are_asked_to() {
     publisher.publish("numbers.all", "1").await.unwrap();
     let closed = publisher.close(Duration::from_millis(100)).await;
     assert_eq!(closed, Err(CloseError::Deadline { unacknowledged: 1 }));
+}
+
+/// A broker may have been started again since, or another one where it was: neither is asked to leave.
+#[tokio::test]
+async fn only_the_process_that_is_meant_is_drained() {
+    let mut cluster = Cluster::embedded(2).await;
+    cluster.in_sync().await;
+    let brokers = survey_discovery(&cluster.discovery(), PATIENCE).await.brokers_to_ask();
+    let [one, two] = &brokers[..] else { panic!("two brokers: {brokers:?}") };
+    let mut before = one.clone();
+    before.identity.incarnation = Incarnation(one.identity.incarnation.0 ^ 1);
+    let elsewhere = BrokerAt { address: two.address.clone(), ..one.clone() };
+    for other in [before, elsewhere] {
+        assert_eq!(drain(&other).await, Err(DrainError::Other));
+    }
+    let replica = BrokerAt { address: cluster.discovery()[0].clone(), ..one.clone() };
+    assert_eq!(drain(&replica).await, Err(DrainError::Refused));
+    cluster.in_sync().await;
+    drain(one).await.unwrap();
+    let ended = |broker: &mut RunningBroker| broker.address() == &one.address;
+    let left = cluster.brokers.iter_mut().flatten().find_map(|broker| ended(broker).then_some(broker));
+    let event = timeout(PATIENCE, left.expect("it is there").ended()).await.unwrap();
+    assert_eq!(event, Some(broker::Event::Stopped));
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 //! and no channel of its own: a low watermark, the ranges completed above it, the ranges that
 //! failed, and a waker for each receipt that is being waited for.
 
+use crate::metrics::acknowledgements::Acknowledgements;
+use crate::metrics::latency::Percentiles;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -98,6 +100,8 @@ struct State {
     /// The first failure that no flush has reported.
     unreported: Option<PublishError>,
     end: Option<PublishError>,
+    /// Where somebody wants to know how long acknowledgements take.
+    timed: Option<Acknowledgements>,
 }
 
 /// The shared state.
@@ -127,6 +131,7 @@ impl Completions {
             waiters: Vec::new(),
             unreported: None,
             end: None,
+            timed: None,
         }))
     }
 
@@ -159,6 +164,9 @@ impl Completions {
         state.records += 1;
         state.bytes += length;
         state.lengths.push_back(u32::try_from(length).expect("a record's length is bounded"));
+        if let Some(timed) = &mut state.timed {
+            timed.begin(ticket);
+        }
         send(ticket);
         Poll::Ready(Ok(ticket))
     }
@@ -255,6 +263,16 @@ impl Completions {
         Poll::Ready(())
     }
 
+    /// Measures from now on how long acknowledgements take.
+    pub fn measure(&self) {
+        self.lock().timed.get_or_insert_default();
+    }
+
+    /// How long acknowledgements have taken since the last call, of a sample of records.
+    pub fn take_latency(&self) -> Option<Percentiles> {
+        self.lock().timed.as_mut()?.take()
+    }
+
     /// Counters.
     pub fn progress(&self) -> Progress {
         self.lock().progress
@@ -280,6 +298,9 @@ impl State {
         let bytes: usize = self.lengths.range(first..last).map(|&length| length as usize).sum();
         self.bytes -= bytes;
         self.records -= last - first;
+        if let Some(timed) = &mut self.timed {
+            timed.end(&tickets, result.is_ok());
+        }
         match result {
             Ok(()) => self.progress.acknowledged += count,
             Err(error) => {

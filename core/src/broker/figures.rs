@@ -68,6 +68,11 @@ pub struct FollowerFigures {
 }
 
 impl Broker {
+    /// Whether it is a backup that suspects its primary.
+    pub fn suspects(&self) -> bool {
+        matches!(&self.role, Role::Backup(backup) if backup.suspicion().is_some())
+    }
+
     /// Its state in numbers, at `now`.
     pub fn figures(&self, now: Instant) -> Figures {
         let view = self.registry.view();

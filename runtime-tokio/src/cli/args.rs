@@ -6,6 +6,7 @@ use super::metrics::MetricsArgs;
 use super::serve::ServeArgs;
 use super::status::StatusArgs;
 use super::text::{self, kept};
+use super::worker::args::WorkerCommand;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,15 +21,17 @@ Examples:
       The main job in one command: a cluster on this machine whose primary is killed and paused.
 
   steadfast serve
-      A cluster in this one process, for development; it says what to type in another terminal.
+      A cluster in this one process, for development. The other commands find it by themselves, each
+      in a terminal of its own:
+  steadfast subscribe 'orders.>'
+  steadfast publish orders.eu < orders.txt
+  steadfast status --watch
 
-  A cluster by hand, each line in a terminal of its own:
+  A cluster by hand, at the same addresses, each line in a terminal of its own:
   steadfast coordination --listen 127.0.0.1:7400
   steadfast discovery --coordination 127.0.0.1:7400 --listen 127.0.0.1:7401
   steadfast broker --coordination 127.0.0.1:7400 --name one
   steadfast broker --coordination 127.0.0.1:7400 --name two
-  steadfast subscribe 'orders.>' --discovery 127.0.0.1:7401
-  steadfast publish orders.eu --discovery 127.0.0.1:7401 < orders.txt
 
 Exit status: 0 the job is done, 1 it failed (one line on standard error says why), 2 wrong usage.";
 
@@ -273,18 +276,21 @@ pub struct CoordinationArgs {
 /// Where a client finds the cluster.
 #[derive(Clone, Debug, Args)]
 pub struct ClientArgs {
-    /// Addresses of discovery replicas [default: 127.0.0.1:7401]
+    /// Addresses of discovery replicas: any that answers will do. By default those of 'steadfast serve'
+    /// [default: 127.0.0.1:7401,127.0.0.1:7402]
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = kept(text::address))]
     pub discovery: Vec<String>,
 }
 
 const PUBLISH_HELP: &str = "\
-A record is the bytes of a line, without the newline; an empty line is an empty record.
+A record is the bytes of a line, without the newline; an empty line is an empty record. Waits until
+the cluster has acknowledged every record: then each in-sync broker has it.
 
 Exit status: 0 if every record was acknowledged, 1 otherwise, 2 wrong usage.
 
 Examples:
-  steadfast publish orders.eu --discovery 127.0.0.1:7401 < orders.txt
+  echo '42 apples' | steadfast publish orders.eu
+  steadfast publish orders.eu --discovery 10.0.0.21:7401,10.0.0.22:7401 < orders.txt
   steadfast publish logs.web --file access.log --timeout 1m
   tail -f access.log | steadfast publish logs.web
   steadfast publish orders.eu --file orders.txt --outbox orders.outbox --resume";
@@ -321,6 +327,9 @@ pub struct PublishArgs {
     /// Print the counts as one JSON object
     #[arg(long)]
     pub json: bool,
+    /// Send how long acknowledgements take to the metrics server of the configuration, see [metrics]
+    #[arg(long)]
+    pub metrics: bool,
 }
 
 /// What becomes of records of unknown fate.
@@ -335,8 +344,9 @@ pub enum Unknown {
 }
 
 const SUBSCRIBE_HELP: &str = "\
-In a filter '*' stands for one word and a final '>' for one or more; other filters match exactly
-themselves.
+Runs until it is stopped, and shows what is published from then on; --from earliest begins with the
+oldest record that is kept. In a filter '*' stands for one word and a final '>' for one or more; other
+filters match exactly themselves.
 
 With --json each record is one object: topic, publisher, sequence, group, position, and payload
 (text) or payload_base64 (where it is not UTF-8). --from takes a position: what follows that record.
@@ -349,7 +359,8 @@ Exit status: 0 when stopped by Ctrl-C or SIGTERM or after --count records and no
 
 Examples:
   steadfast subscribe orders.eu
-  steadfast subscribe 'orders.*' 'logs.>' --from earliest --discovery 127.0.0.1:7401
+  steadfast subscribe 'orders.*' 'logs.>' --from earliest
+  steadfast subscribe '>' --from earliest --until-head --discovery 10.0.0.21:7401,10.0.0.22:7401
   steadfast subscribe '>' --json --count 1";
 
 /// `steadfast subscribe`
@@ -369,7 +380,8 @@ pub struct SubscribeArgs {
     /// Stop after this many records
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
-    /// Stop after everything that had been acknowledged, to anyone, when the command started
+    /// Stop after everything that had been acknowledged, to anyone, when the command started; with
+    /// --from earliest: print what there is and end
     #[arg(long)]
     pub until_head: bool,
     /// Write each record as one JSON object
@@ -454,6 +466,9 @@ pub struct BenchOptions {
     /// Keep each process's log in this directory
     #[arg(long, value_name = "DIR")]
     pub logs: Option<PathBuf>,
+    /// What metrics cost: nodes and publisher send them, if they are told where
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 }
 
 /// `steadfast bench throughput`
@@ -490,42 +505,6 @@ pub struct FailoverArgs {
     /// Records per second
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: u32,
-}
-
-/// What a worker does.
-#[derive(Debug, Subcommand)]
-pub enum WorkerCommand {
-    /// Publish numbered records.
-    Publisher(PublisherWorkerArgs),
-    /// Check what is delivered.
-    Subscriber(SubscriberWorkerArgs),
-}
-
-/// `steadfast worker publisher`
-#[derive(Debug, Args)]
-pub struct PublisherWorkerArgs {
-    #[command(flatten)]
-    pub client: ClientArgs,
-    #[arg(long, value_parser = text::topic)]
-    pub topic: Topic,
-    /// Bytes of a record.
-    #[arg(long)]
-    pub size: u32,
-    /// Records per second; 0: as fast as they are taken.
-    #[arg(long)]
-    pub rate: u32,
-    /// Stop by itself after this many.
-    #[arg(long)]
-    pub records: Option<u64>,
-}
-
-/// `steadfast worker subscriber`
-#[derive(Debug, Args)]
-pub struct SubscriberWorkerArgs {
-    #[command(flatten)]
-    pub client: ClientArgs,
-    #[arg(long, value_parser = text::filter)]
-    pub filter: Filter,
 }
 
 #[cfg(test)]

@@ -21,22 +21,30 @@ const RECOVERY: Duration = Duration::from_secs(20);
 /// Steady flow before a fault and after it.
 const STEADY: Duration = Duration::from_millis(700);
 
+impl Bench {
+    /// What every benchmark has.
+    pub const fn options(&self) -> &BenchOptions {
+        match self {
+            Self::Throughput(args) => &args.options,
+            Self::Latency(args) => &args.options,
+            Self::Failover(args) => &args.options,
+        }
+    }
+}
+
 /// Runs one benchmark.
 ///
 /// # Errors
 /// When something does not start, or records are lost.
 pub async fn run(args: BenchArgs) -> Result<(), Failure> {
-    let options = match &args.what {
-        Bench::Throughput(args) => args.options.clone(),
-        Bench::Latency(args) => args.options.clone(),
-        Bench::Failover(args) => args.options.clone(),
-    };
+    let options = args.what.options();
     let plan = Plan {
         service: None,
         cluster: format!("bench-{:016x}", identity::seed()),
         discovery: 1,
         brokers: 2,
         logs: options.logs.clone(),
+        metrics: options.metrics.flags(),
     };
     let mut cluster = Cluster::new(plan);
     let result = tokio::select! {

@@ -32,6 +32,8 @@ pub struct Plan {
     pub brokers: usize,
     /// Where each process's log goes.
     pub logs: Option<PathBuf>,
+    /// Where the metrics of nodes and publishers go: flags.
+    pub metrics: Vec<String>,
 }
 
 /// A cluster, as far as it is started.
@@ -127,6 +129,7 @@ impl Cluster {
         );
         // This machine's configuration is for another cluster.
         args.extend(["--config", "/dev/null"].map(str::to_owned));
+        args.extend_from_slice(&self.plan.metrics);
         Process::start(name, &args, self.plan.logs.as_deref())
     }
 
@@ -153,6 +156,11 @@ impl Cluster {
         let addresses: Vec<_> = self.discovery.iter().map(|(_, address)| address.as_str()).collect();
         all.extend(["--discovery".to_owned(), addresses.join(",")]);
         Process::start(name, &all, self.plan.logs.as_deref())
+    }
+
+    /// Where metrics go: flags for nodes and publishers.
+    pub fn metrics(&self) -> &[String] {
+        &self.plan.metrics
     }
 
     /// The group's state, as last read.

@@ -64,6 +64,7 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
         discovery: 2,
         brokers: 3,
         logs: args.logs,
+        metrics: Vec::new(),
     };
     let mut cluster = Cluster::new(plan);
     let result = tokio::select! {

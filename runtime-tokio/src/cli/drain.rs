@@ -1,36 +1,37 @@
-//! `steadfast drain`: a broker leaves its group, by its name.
+//! `steadfast drain`: a broker leaves its group, by its name. Discovery says where it is.
 
-use super::args::{FileArgs, ServiceArgs};
+use super::args::{ClientArgs, FileArgs};
 use super::failure::Failure;
-use super::service::Service;
+use super::status::no_discovery;
 use super::text;
 use clap::Args;
 use std::time::{Duration, Instant};
-use steadfast_core::group::LiveNode;
-use steadfast_core::id::{Group, NodeName};
+use steadfast_core::id::NodeName;
 use steadfast_core::message::Departure;
+use steadfast_core::status::BrokerAt;
 use steadfast_runtime::configuration::Configuration;
-use steadfast_tokio::client::{DrainError, drain};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use steadfast_tokio::client::{DrainError, drain, survey_discovery};
+use tokio::time::{MissedTickBehavior, interval};
 
 pub const HELP: &str = "\
 The broker does what it does on SIGTERM: if it is primary it hands over to a backup that has every
-record, and clients move there within milliseconds. Its process ends. Its address is read from the
-coordination service, so a broker that listens on loopback can be drained from its own machine only.
+record, and clients move there within milliseconds. Its process ends, and nothing starts it again.
+
+Discovery says where the broker is; 'steadfast status' shows the names. Only that very process is
+asked: not another one at its address, and not one that has taken its name since. A broker that
+listens on loopback can be drained from its own machine only.
 
 Exit status: 0 if it has left and nothing was lost by it; 1 if not, or if nobody could take over;
 2 wrong usage.
 
 Examples:
-  steadfast drain one --zookeeper zk1:2181,zk2:2181,zk3:2181
-  steadfast drain two --coordination 127.0.0.1:7400";
+  steadfast drain broker-2
+  steadfast drain two --discovery 10.0.0.21:7401,10.0.0.22:7401";
 
 /// Progress is shown from this moment on, and so often.
 const QUIET: Duration = Duration::from_secs(2);
-/// How long the coordination service may take to say where the broker is.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The only group.
-const GROUP: Group = 0;
+/// How long discovery may take to say where the broker is.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `steadfast drain`
 #[derive(Debug, Args)]
@@ -40,7 +41,7 @@ pub struct DrainArgs {
     #[arg(value_name = "NAME", value_parser = text::node_name)]
     pub name: NodeName,
     #[command(flatten)]
-    pub service: ServiceArgs,
+    pub client: ClientArgs,
     #[command(flatten)]
     pub file: FileArgs,
 }
@@ -51,12 +52,12 @@ pub struct DrainArgs {
 /// When there is no such broker, when it is not known how it has left, and when nobody has taken over
 /// what it held.
 pub async fn run(args: DrainArgs, configuration: &Configuration) -> Result<(), Failure> {
-    let live = find(&args, configuration).await?;
+    let broker = find(&args.name, configuration).await?;
     let start = Instant::now();
     let mut beat = interval(QUIET);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     beat.tick().await;
-    let mut draining = std::pin::pin!(drain(&live.address));
+    let mut draining = std::pin::pin!(drain(&broker));
     let outcome = loop {
         tokio::select! {
             outcome = &mut draining => break outcome,
@@ -68,23 +69,17 @@ pub async fn run(args: DrainArgs, configuration: &Configuration) -> Result<(), F
 }
 
 /// The process that runs under this name; of two, the later one (R32).
-async fn find(args: &DrainArgs, configuration: &Configuration) -> Result<LiveNode, Failure> {
-    let settings = &configuration.settings;
-    let service = Service::of(configuration)?;
-    let mut tree = service.open(settings.coordination.connect_timeout).await?;
-    let group = timeout(PATIENCE, tree.group(&settings.root(), GROUP)).await;
-    tree.close().await;
-    let Ok(Ok(group)) = group else {
-        return Err(Failure::new(
-            "the coordination service does not say where the broker is",
-            "check that it is well and that the address is right",
-        ));
-    };
-    let mut found = group.live.into_iter().filter(|live| live.id.member.node == args.name);
-    found.next_back().ok_or_else(|| {
+async fn find(name: &NodeName, configuration: &Configuration) -> Result<BrokerAt, Failure> {
+    let discovery = &configuration.settings.cluster.discovery;
+    let seen = survey_discovery(discovery, PATIENCE).await;
+    if seen.discovery.iter().all(|(_, answer)| answer.is_err()) {
+        return Err(no_discovery(discovery));
+    }
+    let named = seen.brokers_to_ask().into_iter().filter(|broker| broker.identity.member.node == *name);
+    named.max_by_key(|broker| broker.identity.czxid).ok_or_else(|| {
         Failure::new(
-            format!("no broker {} runs in the cluster {}", args.name, settings.cluster.name),
-            "check the name and --cluster",
+            format!("discovery knows no broker {name}"),
+            "look at 'steadfast status' for the names and addresses of those that run",
         )
     })
 }
@@ -126,6 +121,7 @@ mod tests {
             Ok(Departure::TimedOut),
             Err(DrainError::Unreachable),
             Err(DrainError::Ended),
+            Err(DrainError::Other),
             Err(DrainError::Refused),
             Err(DrainError::Silent),
         ] {

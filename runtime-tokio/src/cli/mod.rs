@@ -26,7 +26,7 @@ mod tree;
 mod trial;
 mod worker;
 
-use args::{Cli, Command, GroupCommand, WorkerCommand};
+use args::{Cli, Command, GroupCommand};
 use attached::Parent;
 use clap::Parser as _;
 use clap::error::ErrorKind;
@@ -37,6 +37,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use steadfast_runtime::configuration::Configuration;
 use tokio::task::LocalSet;
+use worker::args::WorkerCommand;
 
 /// Open files are raised to this many, or as far as the hard limit allows: accepted links have a limit
 /// of their own below it, and connections that say nothing end here.
@@ -93,7 +94,7 @@ async fn run(command: Command, configuration: &Configuration, parent: &Parent) -
         Command::Coordination(args) => node::coordination(args).await,
         Command::Drain(args) => drain::run(args, configuration).await,
         Command::Group(GroupCommand::Force(args)) => group::force(args, configuration).await,
-        Command::Serve(args) => serve::run(args).await,
+        Command::Serve(args) => serve::run(args, configuration).await,
         Command::Status(args) => status::run(args, configuration).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Config(args) => config::run(&args.what, configuration),

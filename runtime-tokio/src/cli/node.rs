@@ -32,7 +32,7 @@ pub async fn broker(configuration: &Configuration) -> Result<(), Failure> {
         ));
     };
     let name = node.to_string();
-    let metrics = prepare(configuration)?;
+    let metrics = prepare(configuration, &settings.cluster.name)?;
     let (coordination, timing) = coordinate(configuration).await?;
     let config = broker::Config {
         timing,
@@ -85,7 +85,7 @@ pub async fn run_broker(mut running: RunningBroker, leave: impl Future<Output = 
 /// When it cannot start.
 pub async fn discovery(configuration: &Configuration) -> Result<(), Failure> {
     let settings = &configuration.settings;
-    let metrics = prepare(configuration)?;
+    let metrics = prepare(configuration, &settings.cluster.name)?;
     let (coordination, timing) = coordinate(configuration).await?;
     let options = DiscoveryOptions {
         listen: settings.discovery.listen.clone(),

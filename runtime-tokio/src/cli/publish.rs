@@ -4,20 +4,25 @@ use super::args::{PublishArgs, Unknown};
 use super::display::grouped;
 use super::failure::Failure;
 use super::lines::{self, LinesError};
+use super::metrics::{measured, start_client};
 use super::signals;
 use serde::Serialize;
 use std::fs::File;
 use std::io::{IsTerminal as _, stderr, stdin};
 use std::panic;
 use std::path::Path;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 use steadfast_core::filter::Topic;
 use steadfast_core::limits::Timing;
 use steadfast_core::publisher;
 use steadfast_runtime::configuration::Configuration;
+use steadfast_runtime::metrics::Exporter;
 use steadfast_tokio::client::{ConnectError, Outbox, PublishError, Publisher, PublisherOptions};
-use tokio::time::interval;
+use tokio::time::{interval, timeout};
 
+/// What it is called in metrics.
+const NAME: &str = "publish";
 /// How long a publisher may take to close when everything is acknowledged.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// Progress is shown from this moment on.
@@ -67,8 +72,12 @@ pub async fn run(args: PublishArgs, configuration: &Configuration) -> Result<(),
         Some(path) => prepare_outbox(&args, configuration, path).await?,
         None => 0,
     };
-    let options = options(&args, configuration);
-    let publisher = Publisher::connect(&discovery(configuration), options).await.map_err(connect_failure)?;
+    let exporter = start_client(configuration, args.metrics, NAME)?;
+    let options =
+        PublisherOptions { metrics: measured(exporter.as_ref(), NAME), ..options(&args, configuration) };
+    let discovery = discovery(configuration);
+    let connecting = Publisher::connect(&discovery, options);
+    let publisher = patiently(connecting, &discovery).await.map_err(connect_failure)?;
     let start = Instant::now();
     let stopped = tokio::select! {
         result = publish_all(&publisher, &args.topic, blocks, skip) => result.err(),
@@ -82,6 +91,7 @@ pub async fn run(args: PublishArgs, configuration: &Configuration) -> Result<(),
         let _ = publisher.close(CLOSE_LIMIT).await;
     }
     super::print(&if args.json { report.json()? } else { report.text() })?;
+    exporter.map(Exporter::close);
     match stopped {
         Some(stop) => Err(stop.failure(&report, &args, outbox_error)),
         None => Ok(()),
@@ -167,7 +177,25 @@ pub fn timing(configuration: &Configuration) -> Timing {
 
 /// A client that found no cluster.
 pub fn connect_failure(error: ConnectError) -> Failure {
-    Failure::complete(error)
+    match error {
+        ConnectError::Unreachable { discovery, timeout } => Failure::new(
+            format!("no primary was found within {} s by discovery at {discovery}", timeout.as_secs_f32()),
+            "check that discovery and brokers run and that --discovery is right, or try it on 'steadfast serve'",
+        ),
+        error => Failure::complete(error),
+    }
+}
+
+/// Waits for a client's connection, and says so on a terminal when it takes long.
+pub async fn patiently<T>(connecting: impl Future<Output = T>, discovery: &str) -> T {
+    let mut connecting = pin!(connecting);
+    if let Ok(connected) = timeout(QUIET, &mut connecting).await {
+        return connected;
+    }
+    if stderr().is_terminal() {
+        eprintln!("looking for a primary by discovery at {discovery}");
+    }
+    connecting.await
 }
 
 async fn publish_all(

@@ -2,6 +2,7 @@
 //! runtime of its own, as if it were a process.
 
 use super::failure::Failure;
+use super::metrics::{MetricsArgs, prepare, start_exporter};
 use super::node::{run_broker, run_discovery, run_service};
 use super::service::Service;
 use super::signals::asked_to_leave;
@@ -17,10 +18,18 @@ use steadfast_core::coordination::service;
 use steadfast_core::id::{Address, NodeName};
 use steadfast_core::{broker, discovery};
 use steadfast_runtime::address::ListenError;
+use steadfast_runtime::configuration::Configuration;
 use steadfast_runtime::identity;
-use steadfast_tokio::nodes::{BrokerOptions, DiscoveryOptions, start_broker, start_discovery, start_service};
+use steadfast_runtime::metrics::{Exporter, Sink};
+use steadfast_tokio::nodes::{
+    BrokerOptions, DiscoveryOptions, start_measured_broker, start_measured_discovery, start_service,
+};
 use tokio::sync::oneshot;
 
+/// What the process and its cluster are called in metrics.
+const NAME: &str = "serve";
+/// Where `cluster.discovery` has its default.
+const PORT_BASE: u16 = 7400;
 /// How many discovery replicas: the second one shows that clients take several addresses.
 const REPLICAS: u16 = 2;
 /// The first broker's port, counted from the base.
@@ -38,9 +47,11 @@ survives its end. What dies is the whole cluster; 'steadfast demo' shows failove
 
 Listens on 127.0.0.1 only. With the default base 7400: 7400 coordination, 7401 and 7402 discovery, 7411
 and on the brokers. Prints 'ready' and what to type in another terminal when clients can use it; Ctrl-C
-or SIGTERM ends it.
+or SIGTERM ends it. The metrics of all nodes can go to an InfluxDB, as those of a real cluster; of the
+configuration only the variables STEADFAST_METRICS_… count here.
 
-Exit status: 0 when asked to end, 1 when it cannot start or a node fails, 2 wrong usage.
+Exit status: 0 when asked to end, or when every broker was drained; 1 when it cannot start or a node
+fails; 2 wrong usage.
 
 Examples:
   steadfast serve
@@ -63,7 +74,7 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "PORT",
-        default_value_t = 7400,
+        default_value_t = PORT_BASE,
         value_parser = clap::value_parser!(u16).range(1..=65_500)
     )]
     pub port_base: u16,
@@ -74,21 +85,26 @@ pub struct ServeArgs {
     /// [default: the embedded coordination service, in this process]
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', value_parser = text::address)]
     pub zookeeper: Vec<Address>,
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 }
 
 /// Runs it until it is asked to end.
 ///
 /// # Errors
 /// When a node cannot start, or ends before.
-pub async fn run(args: ServeArgs) -> Result<(), Failure> {
+pub async fn run(args: ServeArgs, configuration: &Configuration) -> Result<(), Failure> {
     let root = format!("/steadfast/serve-{:016x}", identity::seed());
-    let mut cluster = Cluster::default();
+    let exporter = start_exporter(prepare(configuration, NAME)?, NAME)?;
+    let sink = exporter.as_ref().map(|exporter| exporter.sink().clone());
+    let mut cluster = Cluster { sink, ..Cluster::default() };
     let service = cluster.coordinate(&args, &root).await?;
     let result = tokio::select! {
         result = cluster.serve(&args, &service, &root) => result,
         () = asked_to_leave() => Ok(()),
     };
     let stopped = cluster.stop().await;
+    exporter.map(Exporter::close);
     let removed = service.remove(&root, PATIENCE).await;
     result.and(stopped).and(removed)
 }
@@ -99,6 +115,8 @@ struct Cluster {
     /// Outlives the others, which end their sessions there.
     service: Option<Thread>,
     nodes: Vec<Thread>,
+    /// For the metrics of all of them.
+    sink: Option<Sink>,
 }
 
 impl Cluster {
@@ -120,27 +138,38 @@ impl Cluster {
         Ok(Service::Embedded(address))
     }
 
-    /// Starts the nodes, says what to do with them, and waits for the first that ends.
+    /// Starts the nodes, says what to do with them, and waits until one fails or no broker is left.
     async fn serve(&mut self, args: &ServeArgs, service: &Service, root: &str) -> Result<(), Failure> {
         let replicas: Vec<_> = (1..=REPLICAS).map(|n| local(args.port_base + n)).collect();
         for (listen, n) in replicas.iter().zip(1..) {
-            self.nodes.push(start_replica(n, listen.clone(), service, root).await?);
+            let sink = self.sink.clone();
+            self.nodes.push(start_replica(n, (listen.clone(), sink), service, root).await?);
         }
         for n in 1..=args.brokers {
-            self.nodes.push(start_one_broker(n, args, service, root).await?);
+            let sink = self.sink.clone();
+            self.nodes.push(start_one_broker((n, sink), args, service, root).await?);
         }
         let healthy = wait_healthy(&replicas, usize::from(args.brokers), PATIENCE).await;
         healthy.map_err(|(failure, _)| failure)?;
         super::print(&welcome(args, &replicas))?;
+        while self.nodes.len() > replicas.len() {
+            self.one_ends().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a node ends: without a failure, it was drained.
+    async fn one_ends(&mut self) -> Result<(), Failure> {
         let ends = self.nodes.iter_mut().chain(&mut self.service).map(|thread| &mut thread.ended);
         let (result, ended, _) = select_all(ends).await;
         // It is not asked to leave any more.
-        if ended < self.nodes.len() {
-            self.nodes.remove(ended);
-        } else {
-            self.service = None;
-        }
-        result.unwrap_or_else(|_| Err(panicked())).and(Err(panicked()))
+        let thread = match ended < self.nodes.len() {
+            true => Some(self.nodes.remove(ended)),
+            false => self.service.take(),
+        };
+        result.unwrap_or_else(|_| Err(panicked()))?;
+        thread.iter().for_each(|thread| eprintln!("{} has left", thread.name));
+        Ok(())
     }
 
     /// Ends all nodes; the coordination service last.
@@ -154,7 +183,12 @@ impl Cluster {
     }
 }
 
-async fn start_replica(n: u16, listen: Address, service: &Service, root: &str) -> Result<Thread, Failure> {
+async fn start_replica(
+    n: u16,
+    (listen, sink): (Address, Option<Sink>),
+    service: &Service,
+    root: &str,
+) -> Result<Thread, Failure> {
     let options = DiscoveryOptions {
         listen,
         coordination: service.coordination(SESSION_TIMEOUT),
@@ -162,14 +196,15 @@ async fn start_replica(n: u16, listen: Address, service: &Service, root: &str) -
         config: discovery::Config::default(),
     };
     let life = async move |life: Life| {
-        let Some(running) = life.started.report(start_discovery(options).await) else { return Ok(()) };
+        let started = start_measured_discovery(options, sink).await;
+        let Some(running) = life.started.report(started) else { return Ok(()) };
         run_discovery(running, life.asked).await
     };
     Thread::start(&format!("discovery-{n}"), life).await
 }
 
 async fn start_one_broker(
-    n: u16,
+    (n, sink): (u16, Option<Sink>),
     args: &ServeArgs,
     service: &Service,
     root: &str,
@@ -189,7 +224,8 @@ async fn start_one_broker(
         },
     };
     let life = async move |life: Life| {
-        let Some(running) = life.started.report(start_broker(options).await) else { return Ok(()) };
+        let started = start_measured_broker(options, sink).await;
+        let Some(running) = life.started.report(started) else { return Ok(()) };
         run_broker(running, life.asked).await
     };
     Thread::start(&name, life).await
@@ -204,6 +240,11 @@ fn welcome(args: &ServeArgs, replicas: &[Address]) -> String {
     let ports: Vec<_> =
         replicas.iter().map(|address| address.as_str().trim_start_matches("tcp://")).collect();
     let discovery = ports.join(",");
+    // Other commands look at the usual ports by themselves.
+    let option = match args.port_base {
+        PORT_BASE => String::new(),
+        _ => format!(" --discovery {discovery}"),
+    };
     let first = args.port_base + FIRST_BROKER;
     let last = first + args.brokers - 1;
     format!(
@@ -211,9 +252,9 @@ fn welcome(args: &ServeArgs, replicas: &[Address]) -> String {
 ready: discovery at {discovery}, {} brokers at 127.0.0.1:{first} to {last}
 
 In other terminals:
-  steadfast subscribe 'orders.>' --discovery {discovery}
-  echo '42 apples' | steadfast publish orders.eu --discovery {discovery}
-  steadfast status --watch --discovery {discovery}
+  steadfast subscribe 'orders.>'{option}
+  echo '42 apples' | steadfast publish orders.eu{option}
+  steadfast status --watch{option}
 From Python: docs/clients/python/README.md
 
 For development only: everything is in the memory of this one process, and gone when it ends.
@@ -224,6 +265,7 @@ Ctrl-C ends it.",
 
 /// A node's thread. Told to end when this is dropped.
 struct Thread {
+    name: String,
     ask: oneshot::Sender<()>,
     ended: oneshot::Receiver<Result<(), Failure>>,
 }
@@ -278,7 +320,7 @@ impl Thread {
         };
         thread::Builder::new().name(name.to_owned()).spawn(run).map_err(cannot)?;
         match has_started.await {
-            Ok(Ok(())) => Ok(Self { ask, ended }),
+            Ok(Ok(())) => Ok(Self { name: name.to_owned(), ask, ended }),
             Ok(Err(error)) => Err(Failure::new(error, "or choose other ports with --port-base")),
             Err(_) => Err(panicked()),
         }
@@ -286,7 +328,7 @@ impl Thread {
 
     /// Asks the node to leave and waits until it has.
     async fn stop(self) -> Result<(), Failure> {
-        let Self { ask, ended } = self;
+        let Self { ask, ended, .. } = self;
         drop(ask);
         ended.await.unwrap_or_else(|_| Err(panicked()))
     }
@@ -294,4 +336,34 @@ impl Thread {
 
 fn panicked() -> Failure {
     Failure::new("a node has ended by itself", "report what was said on standard error, and start again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+    use steadfast_runtime::configuration::keys;
+
+    #[derive(clap::Parser)]
+    struct Served {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+
+    /// Other commands find it without a flag, and are told of its ports where they are others.
+    #[test]
+    fn the_usual_ports_are_the_default_of_clients() {
+        let text = |args: &[&str]| {
+            let Served { args } = Served::parse_from(args);
+            let replicas: Vec<_> = (1..=REPLICAS).map(|n| local(args.port_base + n)).collect();
+            (welcome(&args, &replicas), replicas)
+        };
+        let (usual, replicas) = text(&["serve"]);
+        let discovery = keys().iter().find(|key| key.path == "cluster.discovery").unwrap();
+        let default = discovery.default_text().unwrap();
+        assert_eq!(steadfast_runtime::address::parse_list(&default).unwrap(), replicas);
+        assert!(!usual.contains("--discovery"), "{usual}");
+        let (other, _) = text(&["serve", "--port-base", "7500"]);
+        assert_eq!(other.matches(" --discovery 127.0.0.1:7501,127.0.0.1:7502").count(), 3, "{other}");
+    }
 }

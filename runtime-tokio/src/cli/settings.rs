@@ -2,11 +2,12 @@
 
 use super::args::{
     BrokerArgs, Cli, ClientArgs, Command, DiscoveryArgs, FileArgs, GroupCommand, ListenArgs, LogArgs,
-    LogLevel, ServiceArgs, WorkerCommand,
+    LogLevel, ServiceArgs,
 };
 use super::config::ConfigCommand;
 use super::failure::Failure;
 use super::metrics::MetricsArgs;
+use super::worker::args::WorkerCommand;
 use std::path::PathBuf;
 use steadfast_runtime::configuration::{self, Configuration, Environment, Flag, Problems, Sources, Value};
 use steadfast_runtime::logs::{self, Destination, LogGuard};
@@ -21,12 +22,24 @@ pub fn load(cli: &Cli) -> Result<Configuration, Failure> {
     flags.logs(&cli.log);
     let sources = match flags.add(&cli.command) {
         Some(file) => Sources::of_process(file, flags.0),
-        None => Sources { file: None, places: &[], environment: Environment::new(), flags: flags.0 },
+        None => Sources { file: None, places: &[], environment: own(&cli.command), flags: flags.0 },
     };
     configuration::load(sources).map_err(|problems| match &cli.command {
         Command::Config(_) => print_all(&problems),
         _ => Failure::usage(problems),
     })
+}
+
+/// The environment of a command that reads no configuration: a cluster of its own takes from it only
+/// where its metrics go.
+fn own(command: &Command) -> Environment {
+    match command {
+        Command::Serve(_) => {
+            let metrics = |name: &String| name.starts_with("STEADFAST_METRICS_");
+            configuration::environment().into_iter().filter(|(name, _)| metrics(name)).collect()
+        }
+        _ => Environment::new(),
+    }
 }
 
 /// Prints all problems but the last one, which is the failure.
@@ -68,10 +81,7 @@ impl Flags {
         let file = match command {
             Command::Broker(args) => self.broker(args),
             Command::Discovery(args) => self.discovery(args),
-            Command::Drain(args) => {
-                self.service(&args.service);
-                &args.file
-            }
+            Command::Drain(args) => self.client(&args.client, &args.file),
             Command::Group(GroupCommand::Force(args)) => {
                 self.service(&args.service);
                 &args.file
@@ -86,15 +96,24 @@ impl Flags {
             },
             Command::Worker(worker) => {
                 let client = match worker {
-                    WorkerCommand::Publisher(args) => &args.client,
+                    WorkerCommand::Publisher(args) => {
+                        self.metrics(&args.metrics);
+                        &args.client
+                    }
                     WorkerCommand::Subscriber(args) => &args.client,
                 };
                 self.list("cluster.discovery", &client.discovery);
                 return None;
             }
-            Command::Demo(_) | Command::Bench(_) | Command::Serve(_) | Command::Coordination(_) => {
+            Command::Bench(args) => {
+                self.metrics(&args.what.options().metrics);
                 return None;
             }
+            Command::Serve(args) => {
+                self.metrics(&args.metrics);
+                return None;
+            }
+            Command::Demo(_) | Command::Coordination(_) => return None,
         };
         Some(file.config.clone())
     }

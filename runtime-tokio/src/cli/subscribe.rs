@@ -2,7 +2,7 @@
 
 use super::args::SubscribeArgs;
 use super::failure::Failure;
-use super::publish::{connect_failure, discovery, timing};
+use super::publish::{connect_failure, discovery, patiently, timing};
 use super::signals;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -40,8 +40,9 @@ pub async fn run(args: SubscribeArgs, configuration: &Configuration) -> Result<(
         ..SubscriberOptions::default()
     };
     let filters = args.filters.iter().map(|filter| filter.as_str());
-    let subscriber =
-        Subscriber::connect(&discovery(configuration), filters, options).await.map_err(connect_failure)?;
+    let discovery = discovery(configuration);
+    let connecting = Subscriber::connect(&discovery, filters, options);
+    let subscriber = patiently(connecting, &discovery).await.map_err(connect_failure)?;
     let mut sink = Sink { out: Output::start(), json: args.json, left: args.count, gaps: 0, remedy: None };
     match sink.take_all(subscriber).await {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

@@ -125,6 +125,7 @@ impl<'a> Trial<'a> {
         let mut args = ["publisher", "--topic", work.topic].map(str::to_owned).to_vec();
         args.extend(["--size".into(), work.size.to_string(), "--rate".into(), work.rate.to_string()]);
         args.extend(work.records.iter().flat_map(|count| ["--records".into(), count.to_string()]));
+        args.extend_from_slice(cluster.metrics());
         let publisher = Worker::start(cluster, "publisher", &args)?;
         let (marks, shown_epoch, fault) = (BTreeMap::new(), 0, None);
         Ok(Self { cluster, display, publisher, subscribers, marks, shown_epoch, fault })

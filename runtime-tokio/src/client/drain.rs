@@ -1,17 +1,19 @@
 //! Asks one broker to leave (R34).
 
+use super::survey::from_broker;
 use crate::transport::Transport;
 use std::fmt;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
-use steadfast_core::id::Address;
 use steadfast_core::limits::SHUTDOWN_DEADLINE;
 use steadfast_core::link::{LinkCommand, LinkId, LinkStatus};
 use steadfast_core::message::{Departure, Message};
 use steadfast_core::node::Input;
+use steadfast_core::status::BrokerAt;
 use steadfast_core::wire;
 use steadfast_runtime::batch::Batch;
+use steadfast_runtime::identity;
 use tokio::time::timeout;
 
 /// What a broker needs beyond its own limit: to be dialled, and to end.
@@ -26,6 +28,8 @@ pub enum DrainError {
     Unreachable,
     /// It began to leave, and its process ended before it said how.
     Ended,
+    /// Another process listens at its address.
+    Other,
     /// It does not take the order: too many others wait for the same, or it is no broker.
     Refused,
     /// It began to leave and has not said how within its time.
@@ -39,20 +43,29 @@ impl fmt::Display for DrainError {
         f.write_str(match self {
             Self::Unreachable => "it does not answer",
             Self::Ended => "it ended before it said how it has left",
+            Self::Other => "another process is at its address",
             Self::Refused => "it has refused",
             Self::Silent => "it began to leave and says nothing more",
         })
     }
 }
 
-/// Asks the broker at this address to leave, and waits until it has: until its process has closed the
-/// connection, so that another one may listen there.
+/// Asks this broker to leave, and waits until it has: until its process has closed the connection, so
+/// that another one may listen there. Only the process that is meant is asked, whoever is at its
+/// address by now.
 ///
 /// # Errors
 /// When it is not known how, or whether, it has left.
-pub async fn drain(address: &Address) -> Result<Departure, DrainError> {
-    let mut conversation = Conversation { transport: Transport::dial_only(), begun: false, departure: None };
-    conversation.transport.command(LinkCommand::Dial { link: LINK, address: address.clone() });
+pub async fn drain(broker: &BrokerAt) -> Result<Departure, DrainError> {
+    let mut conversation = Conversation {
+        broker,
+        token: identity::seed(),
+        transport: Transport::dial_only(),
+        begun: false,
+        departure: None,
+    };
+    let address = broker.address.clone();
+    conversation.transport.command(LinkCommand::Dial { link: LINK, address });
     match timeout(SHUTDOWN_DEADLINE + MARGIN, conversation.run()).await {
         Ok(result) => result,
         // It has left the group; its process takes its time.
@@ -63,13 +76,15 @@ pub async fn drain(address: &Address) -> Result<Departure, DrainError> {
     }
 }
 
-struct Conversation {
+struct Conversation<'a> {
+    broker: &'a BrokerAt,
+    token: u64,
     transport: Transport,
     begun: bool,
     departure: Option<Departure>,
 }
 
-impl Conversation {
+impl Conversation<'_> {
     async fn run(&mut self) -> Result<Departure, DrainError> {
         loop {
             let mut batch: Batch<()> = Batch::default();
@@ -89,7 +104,8 @@ impl Conversation {
     fn handle(&mut self, input: Input<()>) -> Option<Result<Departure, DrainError>> {
         match input {
             Input::Link { status: LinkStatus::Up, .. } => {
-                self.transport.transmit(LINK, wire::encode(&Message::Drain));
+                // Who is it? A link never changes its process.
+                self.transport.transmit(LINK, wire::encode(&Message::StatusRequest { token: self.token }));
                 None
             }
             Input::Link { .. } => Some(self.departure.clone().ok_or(match self.begun {
@@ -97,17 +113,23 @@ impl Conversation {
                 false => DrainError::Unreachable,
             })),
             Input::Received { frame, .. } => match wire::decode(frame) {
-                Ok(Message::Drained(Departure::Begun)) => {
-                    self.begun = true;
-                    None
-                }
-                Ok(Message::Drained(departure)) => {
-                    self.departure = Some(departure);
-                    None
-                }
-                _ => Some(Err(DrainError::Refused)),
+                Ok(message) => self.hear(message).err().map(Err),
+                Err(_) => Some(Err(DrainError::Refused)),
             },
             _ => None,
         }
+    }
+
+    fn hear(&mut self, message: Message) -> Result<(), DrainError> {
+        match message {
+            Message::BrokerStatus(status) if status.token == self.token => {
+                from_broker(Message::BrokerStatus(status), self.broker).map_err(|_| DrainError::Other)?;
+                self.transport.transmit(LINK, wire::encode(&Message::Drain));
+            }
+            Message::Drained(Departure::Begun) => self.begun = true,
+            Message::Drained(departure) => self.departure = Some(departure),
+            _ => return Err(DrainError::Refused),
+        }
+        Ok(())
     }
 }

@@ -31,7 +31,7 @@ pub use steadfast_core::subscriber::{Bookmark, LossReason, Start};
 pub use steadfast_runtime::completions::{Bound, Progress, PublishError};
 pub use steadfast_runtime::outbox::{Outbox, OutboxError};
 pub use subscriber::{Gap, Message, Subscriber, SubscriberOptions};
-pub use survey::survey;
+pub use survey::{survey, survey_discovery};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,7 @@ use steadfast_core::id::{Address, Endpoint, Epoch, InvalidText};
 use steadfast_core::limits::MAX_FILTERS;
 use steadfast_core::trace::Detachment;
 use steadfast_runtime::address::InvalidAddress;
+use steadfast_runtime::metrics::Sink;
 
 /// How long [`Publisher::connect`] and [`Subscriber::connect`] look for a primary by default.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,6 +64,16 @@ pub enum Notice {
 
 /// Takes notices, on the client's own task: it must not block.
 pub type Observer = Arc<dyn Fn(Notice) + Send + Sync>;
+
+/// Where a client's metrics go.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// What the client is called in them: the same in every run. Not its identity, which would make
+    /// every run a series of its own.
+    pub name: String,
+    /// Of an exporter: see [`steadfast_runtime::metrics::Prepared`].
+    pub sink: Sink,
+}
 
 /// Why a client could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +119,7 @@ pub enum ConnectError {
 }
 
 fn unreachable(discovery: &[Address], timeout: Duration) -> ConnectError {
-    let addresses: Vec<_> = discovery.iter().map(Address::as_str).collect();
+    let addresses: Vec<_> = discovery.iter().map(|one| one.as_str().trim_start_matches("tcp://")).collect();
     ConnectError::Unreachable { discovery: addresses.join(", "), timeout }
 }
 

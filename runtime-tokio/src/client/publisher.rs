@@ -1,7 +1,7 @@
 //! The publisher's handle.
 
-use super::{CONNECT_TIMEOUT, ConnectError, IntoTopic, Notice, Observer, unreachable};
-use crate::driver::{NodePorts, drive};
+use super::{CONNECT_TIMEOUT, ConnectError, IntoTopic, Measured, Notice, Observer, unreachable};
+use crate::driver::{NodePorts, drive_observed};
 use crate::transport::Transport;
 use bytes::Bytes;
 use std::fmt;
@@ -19,6 +19,7 @@ use steadfast_core::publisher::{self, Boot, Command, Config, Event};
 use steadfast_runtime::clock::Clock;
 use steadfast_runtime::completions::{Bound, Completions, Progress, PublishError};
 use steadfast_runtime::inbox::{Sender, inbox};
+use steadfast_runtime::metrics::watch::PublisherWatch;
 use steadfast_runtime::outbox::{self, Outbox, OutboxError};
 use steadfast_runtime::{address, identity};
 use tokio::sync::watch;
@@ -41,6 +42,8 @@ pub struct PublisherOptions {
     pub connect_timeout: Option<Duration>,
     /// Is told of every change of primary.
     pub observer: Option<Observer>,
+    /// Measures how long acknowledgements take, and sends it.
+    pub metrics: Option<Measured>,
     /// Batching, windows and timings. Its queue is sized by `bound`.
     pub config: Config,
 }
@@ -54,6 +57,7 @@ impl Default for PublisherOptions {
             bound: Bound { records: 1 << 17, bytes: 8 << 20 },
             connect_timeout: Some(CONNECT_TIMEOUT),
             observer: None,
+            metrics: None,
             config: Config::default(),
         }
     }
@@ -75,6 +79,7 @@ impl fmt::Debug for PublisherOptions {
             .field("outbox", &self.outbox)
             .field("bound", &self.bound)
             .field("connect_timeout", &self.connect_timeout)
+            .field("metrics", &self.metrics)
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
@@ -139,7 +144,9 @@ impl Publisher {
         let node = publisher::Publisher::new(clock.now(), boot);
         let (name, transport) = (format!("publisher {id:?}"), Transport::dial_only());
         let ports = NodePorts { name, transport, commands: receiver, coordination: None, storage, on_event };
-        let task = tokio::spawn(drive(node, clock, ports));
+        let measured = options.metrics.map(|Measured { name, sink }| (name, sink));
+        let watch = PublisherWatch::new(Arc::clone(&completions), measured);
+        let task = tokio::spawn(drive_observed(node, clock, ports, watch));
         let publisher = Self { id, commands, completions, keeper, task };
         if let Some(limit) = options.connect_timeout {
             let result = timeout(limit, is_connected.wait_for(Option::is_some)).await;

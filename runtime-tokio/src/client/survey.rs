@@ -14,14 +14,19 @@ use steadfast_runtime::batch::Batch;
 use steadfast_runtime::identity;
 use tokio::time::timeout;
 
+/// Asks these discovery replicas alone: nothing is known of what the brokers say. Each gets `patience`
+/// for its answer, and all are asked at once. Nothing is tried twice.
+pub async fn survey_discovery(discovery: &[Address], patience: Duration) -> Survey {
+    let answers = ask(discovery, patience).await;
+    let answers = answers.into_iter().map(|answer| answer.and_then(from_discovery));
+    Survey { discovery: discovery.iter().cloned().zip(answers).collect(), brokers: Vec::new() }
+}
+
 /// Asks these discovery replicas, and then the brokers that they name. Each gets `patience` for its
 /// answer, and all of a kind are asked at once, so that it takes about twice that at the most. Nothing
 /// is tried twice.
 pub async fn survey(discovery: &[Address], patience: Duration) -> Survey {
-    let answers = ask(discovery, patience).await;
-    let answers = answers.into_iter().map(|answer| answer.and_then(from_discovery));
-    let mut survey =
-        Survey { discovery: discovery.iter().cloned().zip(answers).collect(), brokers: Vec::new() };
+    let mut survey = survey_discovery(discovery, patience).await;
     let brokers = survey.brokers_to_ask();
     let addresses: Vec<_> = brokers.iter().map(|broker| broker.address.clone()).collect();
     let answers = ask(&addresses, patience).await.into_iter();
@@ -41,7 +46,7 @@ fn from_discovery(message: Message) -> Answer<DiscoveryStatus> {
 }
 
 /// Only the process that was asked speaks for itself: another one may listen at its address by now.
-fn from_broker(message: Message, at: &BrokerAt) -> Answer<BrokerStatus> {
+pub(super) fn from_broker(message: Message, at: &BrokerAt) -> Answer<BrokerStatus> {
     match message {
         Message::BrokerStatus(status)
             if status.sender.member == at.identity.member

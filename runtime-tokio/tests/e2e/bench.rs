@@ -1,5 +1,6 @@
 //! `steadfast bench` prints its figures. What they are is no test's business.
 
+use crate::metrics_server::Stub;
 use crate::nodes::{run, turn};
 use serde_json::Value;
 
@@ -21,4 +22,18 @@ fn benchmarks_print_their_figures() {
     let failover = bench(&["failover", "--rounds", "1"]);
     assert!(failover["primary_killed_outage_median_ms"].as_f64().unwrap() > 0.0);
     assert!(failover["backup_killed_publisher_stall_worst_ms"].as_f64().unwrap() > 0.0);
+}
+
+/// What metrics cost is measured by a run with them: every node and the publisher send theirs.
+#[test]
+fn a_benchmark_with_metrics_sends_them() {
+    let _turn = turn();
+    let server = Stub::start(|_| Some(204));
+    let to = ["--metrics-url", &server.url, "--metrics-org", "acme", "--metrics-bucket", "steadfast"];
+    bench(&[&["latency", "--time", "2s", "--metrics-interval", "200ms"], &to[..]].concat());
+    let requests = server.requests.lock().unwrap();
+    let told: String = requests.iter().map(|request| request.body.as_str()).collect();
+    for part in ["node=broker-1 ", "node=broker-2 ", "steadfast_discovery,", "node=publisher ack_count="] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
 }

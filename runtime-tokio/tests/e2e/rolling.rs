@@ -48,7 +48,8 @@ fn start(name: &str, args: &[String]) -> Node {
 /// A cluster whose every process has a name.
 struct Cluster {
     members: Vec<Member>,
-    service: Service,
+    /// Runs as long as the members do.
+    _service: Service,
 }
 
 impl Cluster {
@@ -61,7 +62,7 @@ impl Cluster {
             let name = format!("broker-{n}");
             members.push(Member::start(&name, &["broker", "--name", &name], &service));
         }
-        let cluster = Self { members, service };
+        let cluster = Self { members, _service: service };
         wait_until("every broker is in sync", || cluster.members.iter().all(Member::sees_all_in_sync));
         cluster
     }
@@ -144,13 +145,13 @@ fn every_process_of_a_cluster_on_zookeeper_restarts_under_load() {
 fn a_drained_broker_says_how_it_has_left() {
     let _turn = turn();
     let mut cluster = Cluster::start(Service::embedded());
-    let args = cluster.service.args();
-    let drain = |name: &str| run(&["drain", name, &args[0], &args[1]]);
+    let discovery = cluster.members[0].node.address.clone();
+    let drain = |name: &str| run(&["drain", name, "--discovery", &discovery]);
     let fails = |output: std::process::Output, word: &str| {
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), error.contains(word)), (Some(1), true), "{error}");
     };
-    fails(drain("nobody"), "no broker nobody");
+    fails(drain("nobody"), "knows no broker nobody");
     let leave = |cluster: &mut Cluster, index: usize| {
         let output = drain(&cluster.members[index].name);
         assert!(cluster.members[index].node.process.wait().success());

@@ -42,7 +42,7 @@ fn in_sync(report: &Value) -> Vec<&str> {
 }
 
 /// A base from which serve's ports are free, as far as anybody can tell beforehand.
-fn free_base() -> u16 {
+pub fn free_base() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let mut bases = (12_000..30_000).step_by(50).skip(std::process::id() as usize % 200);
     bases.find(|base| (0..15).all(|n| is_free(base + n))).expect("free ports")
@@ -99,6 +99,22 @@ fn a_served_cluster_takes_records_from_other_processes_and_ends_cleanly() {
     assert_eq!(gone.status.code(), Some(1));
     let table = String::from_utf8(gone.stdout).unwrap();
     assert_eq!(table.matches("nobody listens there").count(), 2, "{table}");
+}
+
+#[test]
+fn a_broker_of_a_served_cluster_can_be_drained() {
+    let _turn = turn();
+    let base = free_base();
+    let mut serve = serve(&["--port-base", &base.to_string(), "--brokers", "2"]);
+    let discovery = format!("127.0.0.1:{}", base + 1);
+    let first = run(&["drain", "broker-1", "--discovery", &discovery]);
+    assert!(first.status.success(), "{}", stderr(&first));
+    wait_until("serve says so", || serve.err.text().contains("broker-1 has left"));
+    assert!(serve.is_running(), "the other one goes on");
+    wait_until("the other one is alone", || in_sync(&status(&discovery)) == ["broker-2"]);
+    let last = run(&["drain", "broker-2", "--discovery", &discovery]);
+    assert_eq!(last.status.code(), Some(1), "its data is gone: {}", stderr(&last));
+    assert_eq!(serve.wait().code(), Some(0), "{}", serve.err.text());
 }
 
 #[test]

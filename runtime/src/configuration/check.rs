@@ -4,6 +4,7 @@ use super::layers::Given;
 use super::problem::{Origin, Problem};
 use super::settings::Settings;
 use crate::address::host_and_port;
+use crate::metrics::settings::{INTERVALS, QUEUES, check_url};
 use crate::units::{show_bytes, show_duration};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -19,15 +20,12 @@ const SESSION_TIMEOUTS: RangeInclusive<Duration> = millis(100)..=millis(600_000)
 const HEARTBEATS: RangeInclusive<Duration> = millis(5)..=millis(60_000);
 const SUSPICIONS: RangeInclusive<Duration> = millis(10)..=millis(600_000);
 const BACKOFFS: RangeInclusive<Duration> = millis(1)..=millis(60_000);
-const INTERVALS: RangeInclusive<Duration> = millis(100)..=millis(3_600_000);
 /// A log has room for the largest record.
 const LEAST_LOG: u64 = 2 << 20;
 /// Below this a trim would hardly drop more than itself.
 const LEAST_RETENTION: u64 = 64 << 10;
 /// A publisher that is silent for a moment is not gone.
 const SESSION_EXPIRIES: RangeInclusive<Duration> = millis(10_000)..=millis(3_650 * 86_400_000);
-/// Points that wait take memory.
-const QUEUES: RangeInclusive<u64> = 100..=1_000_000;
 
 /// Looks at all settings together.
 pub(super) fn check(settings: &Settings, made: &BTreeMap<&'static str, Given>) -> Vec<Problem> {
@@ -253,10 +251,11 @@ impl Checks<'_> {
             }
             return;
         };
-        if !is_http(url) {
-            // It may hold a password, so it is not shown.
-            let text = "metrics.url is not of the form http://HOST:PORT (no https, no path, no user); write for example http://127.0.0.1:8086";
-            self.blame(&["metrics.url"], text.into());
+        if let Err(why) = check_url(url) {
+            self.blame(
+                &["metrics.url"],
+                format!("metrics.url {why}; write for example http://127.0.0.1:8086"),
+            );
         }
         for (key, value) in [("metrics.org", &metrics.org), ("metrics.bucket", &metrics.bucket)] {
             if value.is_none() {
@@ -299,12 +298,4 @@ fn port(address: &Address) -> u16 {
 
 fn plain(address: &Address) -> &str {
     address.as_str().trim_start_matches("tcp://")
-}
-
-/// Whether it is `http://HOST[:PORT]`, with nothing behind and no password within.
-fn is_http(url: &str) -> bool {
-    let host = url.strip_prefix("http://").map(|host| host.trim_end_matches('/'));
-    host.is_some_and(|host| {
-        !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic() && !"/?#@".contains(c))
-    })
 }

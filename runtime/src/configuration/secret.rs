@@ -23,7 +23,7 @@ pub(super) fn read(
     if let Some(value) = environment.get(key.variable).filter(|value| !value.is_empty()) {
         let origin = Origin::Environment(key.variable);
         return match value.to_str() {
-            Some(text) => Ok(Some(Secret::new(text.to_owned()))),
+            Some(text) => Ok(Some(Secret::new(text.trim().to_owned()))),
             None => Err(Problem::at(&origin, "it is not text in UTF-8; set it anew")),
         };
     }

@@ -52,10 +52,11 @@ pub struct Cluster {
     /// The cluster's name. It lives under /steadfast/NAME in the coordination tree.
     #[config(env = "STEADFAST_CLUSTER_NAME", default = "main", deserialize_with = values::cluster)]
     pub name: String,
-    /// Addresses of discovery replicas, for publishers and subscribers.
+    /// Addresses of discovery replicas, for publishers, subscribers, `status` and `drain`. The default is
+    /// where `steadfast serve` has them.
     #[config(
         env = "STEADFAST_CLUSTER_DISCOVERY",
-        default = ["127.0.0.1:7401"],
+        default = ["127.0.0.1:7401", "127.0.0.1:7402"],
         deserialize_with = values::addresses
     )]
     pub discovery: Vec<Address>,

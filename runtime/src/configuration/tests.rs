@@ -217,7 +217,7 @@ fn impossible_combinations_name_cause_and_remedy() {
         ),
         (
             "[metrics]\nurl = \"influx\"\norg = \"o\"\nbucket = \"b\"\n",
-            "steadfast.toml:2: metrics.url is not of the form http://HOST:PORT (no https, no path, no user); write for example http://127.0.0.1:8086",
+            "steadfast.toml:2: metrics.url is not a URL; write for example http://127.0.0.1:8086",
         ),
         (
             "[metrics]\nurl = \"http://h:1\"\norg = \"o\"\n",

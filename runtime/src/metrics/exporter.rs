@@ -4,7 +4,8 @@
 use super::point::Point;
 use super::queue::Queue;
 use super::schema::{Measurement, Origin, count, fields};
-use super::settings::{Settings, SettingsError, Token};
+use super::settings::{Settings, SettingsError};
+use crate::secret::Secret;
 use bytes::Bytes;
 use futures::future::{Either, select};
 use influxdb2::{Client, ClientBuilder, RequestError};
@@ -178,7 +179,7 @@ fn client(settings: &Settings) -> Result<Client, SettingsError> {
         // A redirected write would become a read.
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy();
-    let token = settings.token.as_ref().map_or("", Token::expose);
+    let token = settings.token.as_ref().map_or("", Secret::expose);
     ClientBuilder::with_builder(http, &settings.url, &settings.org, token)
         .build()
         .map_err(|error| SettingsError::Client(error.to_string()))

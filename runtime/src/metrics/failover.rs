@@ -117,6 +117,8 @@ pub struct Progress {
     pub delivered: u64,
     /// Acknowledgements sent to publishers so far.
     pub acked: u64,
+    /// Whether it is a backup and suspects its primary.
+    pub suspects: bool,
 }
 
 /// Follows one broker.
@@ -149,7 +151,9 @@ impl Tracker {
                 self.began = Some((now, Cause::Suspected(*cause)));
             }
             Trace::BecameBackup { primary, .. } => {
-                self.began = primary.is_none().then_some((now, Cause::Vacancy));
+                // Without a primary the same outage goes on.
+                let since = self.began.take().map_or(now, |(since, _)| since);
+                self.began = primary.is_none().then_some((since, Cause::Vacancy));
                 self.proposed = None;
             }
             Trace::Proposed { change: Change::Promote, .. } => self.proposed = Some(now),
@@ -180,6 +184,12 @@ impl Tracker {
             self.committed = Some(now);
         }
         self.progress = progress;
+        if let Some((_, Cause::Suspected(_))) = self.began
+            && !progress.suspects
+        {
+            // The primary was heard again.
+            self.began = None;
+        }
         let Reign { failover, before, until } = self.reign.as_mut()?;
         let since = now - failover.began;
         if progress.delivered > before.delivered {
@@ -234,7 +244,7 @@ mod tests {
     use super::*;
     use steadfast_core::id::NodeName;
 
-    const NOTHING: Progress = Progress { commit: 0, delivered: 0, acked: 0 };
+    const NOTHING: Progress = Progress { commit: 0, delivered: 0, acked: 0, suspects: false };
 
     fn at(milliseconds: u64) -> Instant {
         Instant::from_nanos(milliseconds * 1_000_000)
@@ -269,8 +279,12 @@ mod tests {
         tracker.traced(at(110), &Trace::EpochCommitted { epoch: 2, commit: 6 });
         tracker.traced(at(111), &suspected(Suspicion::NotLive));
         assert_eq!(tracker.turned(at(111), Progress { commit: 6, ..NOTHING }), None);
-        assert_eq!(tracker.turned(at(120), Progress { commit: 7, delivered: 0, acked: 1 }), None);
-        let failover = tracker.turned(at(130), Progress { commit: 7, delivered: 3, acked: 4 }).unwrap();
+        assert_eq!(
+            tracker.turned(at(120), Progress { commit: 7, delivered: 0, acked: 1, suspects: false }),
+            None
+        );
+        let failover =
+            tracker.turned(at(130), Progress { commit: 7, delivered: 3, acked: 4, suspects: false }).unwrap();
         let expected = Failover {
             epoch: 2,
             cause: Cause::Suspected(Suspicion::Refused),
@@ -336,6 +350,50 @@ mod tests {
     }
 
     #[test]
+    fn a_false_alarm_is_no_beginning() {
+        let mut tracker = Tracker::default();
+        tracker.traced(at(10), &suspected(Suspicion::Silence));
+        tracker.turned(at(10), Progress { suspects: true, ..NOTHING });
+        tracker.turned(at(20), NOTHING);
+        tracker.traced(at(5_000), &Trace::BecameBackup { epoch: 3, primary: None });
+        promoted(&mut tracker, 4, [5_010, 5_020]);
+        let failover = tracker.finish().unwrap();
+        assert_eq!((failover.cause, failover.began), (Cause::Vacancy, at(5_000)));
+    }
+
+    /// The members were gone, and the group had to be reset before anybody could lead: the outage began
+    /// with the suspicion.
+    #[test]
+    fn a_vacancy_after_a_suspicion_is_the_same_outage() {
+        let mut tracker = Tracker::default();
+        tracker.traced(at(10), &suspected(Suspicion::NotLive));
+        tracker.turned(at(11), Progress { suspects: true, ..NOTHING });
+        tracker.traced(at(2_500), &Trace::BecameBackup { epoch: 3, primary: None });
+        tracker.turned(at(2_501), NOTHING);
+        promoted(&mut tracker, 4, [2_510, 2_520]);
+        let failover = tracker.finish().unwrap();
+        assert_eq!((failover.cause, failover.began), (Cause::Vacancy, at(10)));
+        assert_eq!((failover.proposed, failover.elected), (Some(ms(2_500)), ms(2_510)));
+    }
+
+    /// R34: asked by a primary that leaves.
+    #[test]
+    fn a_handover_has_every_phase() {
+        let mut tracker = Tracker::default();
+        let progress = |commit, delivered, acked| Progress { commit, delivered, acked, suspects: false };
+        tracker.turned(at(90), progress(5, 0, 0));
+        tracker.traced(at(100), &suspected(Suspicion::Leaving));
+        tracker.turned(at(100), Progress { suspects: true, ..progress(5, 0, 0) });
+        promoted(&mut tracker, 2, [101, 103]);
+        tracker.traced(at(104), &Trace::EpochCommitted { epoch: 2, commit: 6 });
+        let failover = tracker.turned(at(110), progress(8, 2, 1)).unwrap();
+        assert_eq!((failover.cause.name(), failover.commit_age), ("handover", Some(ms(10))));
+        let phases = [failover.proposed, Some(failover.elected), failover.serving];
+        assert_eq!(phases, [Some(ms(1)), Some(ms(3)), Some(ms(4))]);
+        assert_eq!([failover.delivered, failover.acked], [Some(ms(10)); 2]);
+    }
+
+    #[test]
     fn a_primary_that_is_elected_again_did_not_suspect_itself() {
         let mut tracker = Tracker::default();
         promoted(&mut tracker, 1, [5, 6]);
@@ -351,7 +409,10 @@ mod tests {
         let mut tracker = Tracker::default();
         promoted(&mut tracker, 1, [5, 6]);
         tracker.traced(at(7), &Trace::EpochCommitted { epoch: 1, commit: 1 });
-        assert_eq!(tracker.turned(at(60_000), Progress { commit: 9, delivered: 9, acked: 9 }), None);
+        assert_eq!(
+            tracker.turned(at(60_000), Progress { commit: 9, delivered: 9, acked: 9, suspects: false }),
+            None
+        );
         assert_eq!(tracker.finish(), None);
     }
 }

@@ -24,54 +24,61 @@ pub struct Percentiles {
     pub max: u64,
 }
 
-/// The waits of one interval.
+/// Waits of one kind in one interval.
 #[derive(Debug)]
-pub struct Latencies {
-    commit: Histogram<u64>,
-    delivery: Histogram<u64>,
+pub struct Distribution(Histogram<u64>);
+
+impl Default for Distribution {
+    fn default() -> Self {
+        Self(Histogram::new_with_bounds(1, LONGEST, DIGITS).expect("the bounds are in order"))
+    }
 }
 
-impl Default for Latencies {
-    fn default() -> Self {
-        let new = || Histogram::new_with_bounds(1, LONGEST, DIGITS).expect("the bounds are in order");
-        Self { commit: new(), delivery: new() }
+impl Distribution {
+    /// Adds a wait.
+    pub fn record(&mut self, wait: Duration) {
+        self.0.saturating_record(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX));
     }
+
+    /// Percentiles, where there was any wait, and begins anew.
+    pub fn take(&mut self) -> Option<Percentiles> {
+        let Self(histogram) = self;
+        if histogram.is_empty() {
+            return None;
+        }
+        let of = |quantile| histogram.value_at_quantile(quantile).min(histogram.max());
+        let percentiles = Percentiles {
+            count: histogram.len(),
+            p50: of(0.5),
+            p95: of(0.95),
+            p99: of(0.99),
+            max: histogram.max(),
+        };
+        histogram.reset();
+        Some(percentiles)
+    }
+}
+
+/// A broker's waits of one interval.
+#[derive(Debug, Default)]
+pub struct Latencies {
+    commit: Distribution,
+    delivery: Distribution,
 }
 
 impl Latencies {
     /// Adds a wait.
     pub fn record(&mut self, sample: Sample) {
-        let (histogram, wait) = match sample {
-            Sample::Commit(wait) => (&mut self.commit, wait),
-            Sample::Delivery(wait) => (&mut self.delivery, wait),
-        };
-        histogram.saturating_record(microseconds(wait));
+        match sample {
+            Sample::Commit(wait) => self.commit.record(wait),
+            Sample::Delivery(wait) => self.delivery.record(wait),
+        }
     }
 
     /// Percentiles from append to commit and from commit to the first delivery, and begins anew.
     pub fn take(&mut self) -> (Option<Percentiles>, Option<Percentiles>) {
-        (take(&mut self.commit), take(&mut self.delivery))
+        (self.commit.take(), self.delivery.take())
     }
-}
-
-fn microseconds(wait: Duration) -> u64 {
-    u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn take(histogram: &mut Histogram<u64>) -> Option<Percentiles> {
-    if histogram.is_empty() {
-        return None;
-    }
-    let of = |quantile| histogram.value_at_quantile(quantile).min(histogram.max());
-    let percentiles = Percentiles {
-        count: histogram.len(),
-        p50: of(0.5),
-        p95: of(0.95),
-        p99: of(0.99),
-        max: histogram.max(),
-    };
-    histogram.reset();
-    Some(percentiles)
 }
 
 #[cfg(test)]

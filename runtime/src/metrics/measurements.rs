@@ -7,7 +7,7 @@ use super::point::{Point, Value};
 use super::schema::{Description, Measurement, Origin, count, fields, flag, milliseconds};
 use steadfast_core::broker::figures::{Figures, FollowerFigures};
 use steadfast_core::discovery;
-use steadfast_core::stats::{Stats, TopicTraffic};
+use steadfast_core::stats::{Stats, TopicTraffic, Traffic};
 use steadfast_core::trace::{Limit, Rejection, Suspicion};
 
 /// What a broker shows at one moment.
@@ -19,6 +19,45 @@ pub struct BrokerView {
     pub figures: Figures,
     /// Waits since the last time: from append to commit, and from commit to the first delivery.
     pub waits: (Option<Percentiles>, Option<Percentiles>),
+}
+
+/// What a broker or a publishing client shows of the way of records at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryView {
+    /// Subscribers; a client knows of none.
+    pub streams: Option<StreamsView>,
+    /// Waits since the last time, from append to commit.
+    pub commit: Option<Percentiles>,
+    /// From commit to the first subscriber's frame.
+    pub send: Option<Percentiles>,
+    /// From publishing to the acknowledgement, at a publishing client.
+    pub acknowledgement: Option<Percentiles>,
+}
+
+/// Subscribers at a broker.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StreamsView {
+    /// How many streams.
+    pub streams: usize,
+    /// How many are behind without credit.
+    pub slow: usize,
+    /// How far the last one is behind, in records.
+    pub lag: u64,
+    /// What was sent to them.
+    pub sent: Traffic,
+}
+
+impl From<&BrokerView> for DeliveryView {
+    fn from(view: &BrokerView) -> Self {
+        let (figures, (commit, send)) = (&view.figures, view.waits);
+        let streams = StreamsView {
+            streams: figures.streams,
+            slow: figures.slow_streams,
+            lag: figures.stream_lag,
+            sent: view.stats.delivered,
+        };
+        Self { streams: Some(streams), commit, send, acknowledgement: None }
+    }
 }
 
 /// What a discovery replica shows at one moment.
@@ -60,6 +99,7 @@ pub const BROKER: Measurement<BrokerView> = Measurement {
         "busy_total", "", "refusals at any limit" => |v| count(v.stats.all_busy());
         "busy_log_bytes_total", "", "refusals because the log was full" => |v| count(v.stats.busy(Limit::LogBytes));
         "busy_uncommitted_bytes_total", "", "refusals because too much waited for in-sync members" => |v| count(v.stats.busy(Limit::UncommittedBytes));
+        "busy_learner_total", "", "refusals because a follower was catching up and could not otherwise (R17)" => |v| count(v.stats.busy(Limit::Learner));
         "busy_sessions_total", "", "refusals because there were too many sessions" => |v| count(v.stats.busy(Limit::Sessions));
         "busy_streams_total", "", "refusals because there were too many streams" => |v| count(v.stats.busy(Limit::Streams));
         "busy_head_reads_total", "", "refusals because there were too many reads of the head" => |v| count(v.stats.busy(Limit::HeadReads));
@@ -74,6 +114,7 @@ pub const BROKER: Measurement<BrokerView> = Measurement {
         "suspected_refused_total", "", "suspicions: connections were refused" => |v| count(v.stats.suspicions(Suspicion::Refused));
         "suspected_not_live_total", "", "suspicions: the live node was gone" => |v| count(v.stats.suspicions(Suspicion::NotLive));
         "suspected_replaced_total", "", "suspicions: a later process of the node was there" => |v| count(v.stats.suspicions(Suspicion::Replaced));
+        "suspected_leaving_total", "", "no suspicion: a primary that left has asked this broker to take over" => |v| count(v.stats.suspicions(Suspicion::Leaving));
         "epochs_led_total", "", "epochs in which it has led" => |v| count(v.stats.epochs_led);
         "step_downs_total", "", "times that it stepped down" => |v| count(v.stats.step_downs);
     },
@@ -98,28 +139,33 @@ fn percentile(of: Option<Percentiles>, pick: fn(Percentiles) -> u64) -> Option<V
     of.map(pick).and_then(count)
 }
 
-/// Subscribers, and how long batches wait.
-pub const DELIVERY: Measurement<BrokerView> = Measurement {
+/// Subscribers, and how long records wait.
+pub const DELIVERY: Measurement<DeliveryView> = Measurement {
     name: "steadfast_delivery",
-    about: "Subscribers at a broker, and how long batches waited in it, by its own clock, which is read once in a turn. Each broker, each interval; times are of that interval alone, of at most 1,024 waits in a turn, and absent when there were none.",
+    about: "The way of records. Each broker, each interval: its subscribers, and how long batches waited in it, by its own clock, which is read once in a turn, of at most 1,024 waits in a turn. Each publishing client that is told to, each interval in which there was any: how long acknowledgements took, by its own clock, of every 64th record at least. Times are of that interval alone, and absent when there were none.",
     tags: &[],
     fields: fields! {
-        "streams", "", "subscribers' streams" => |v| count(v.figures.streams);
-        "slow_streams", "", "streams that are behind and have no credit left: their subscribers do not keep up" => |v| count(v.figures.slow_streams);
-        "stream_lag_records", "records", "how far the last stream is behind the commit offset" => |v| count(v.figures.stream_lag);
-        "batches_total", "", "batches sent to subscribers, each stream for itself" => |v| count(v.stats.delivered.batches);
-        "records_total", "records", "records in them" => |v| count(v.stats.delivered.records);
-        "bytes_total", "bytes", "bytes of their bodies" => |v| count(v.stats.delivered.bytes);
-        "commit_count", "", "waits measured from append to commit" => |v| percentile(v.waits.0, |p| p.count);
-        "commit_p50_us", "us", "from append to commit, median" => |v| percentile(v.waits.0, |p| p.p50);
-        "commit_p95_us", "us", "95th percentile" => |v| percentile(v.waits.0, |p| p.p95);
-        "commit_p99_us", "us", "99th percentile" => |v| percentile(v.waits.0, |p| p.p99);
-        "commit_max_us", "us", "longest" => |v| percentile(v.waits.0, |p| p.max);
-        "send_count", "", "waits measured from commit to the first subscriber's frame" => |v| percentile(v.waits.1, |p| p.count);
-        "send_p50_us", "us", "from commit to the first subscriber's frame, median" => |v| percentile(v.waits.1, |p| p.p50);
-        "send_p95_us", "us", "95th percentile" => |v| percentile(v.waits.1, |p| p.p95);
-        "send_p99_us", "us", "99th percentile" => |v| percentile(v.waits.1, |p| p.p99);
-        "send_max_us", "us", "longest" => |v| percentile(v.waits.1, |p| p.max);
+        "streams", "", "subscribers' streams" => |v| v.streams.and_then(|s| count(s.streams));
+        "slow_streams", "", "streams that are behind and have no credit left: their subscribers do not keep up" => |v| v.streams.and_then(|s| count(s.slow));
+        "stream_lag_records", "records", "how far the last stream is behind the commit offset" => |v| v.streams.and_then(|s| count(s.lag));
+        "batches_total", "", "batches sent to subscribers, each stream for itself" => |v| v.streams.and_then(|s| count(s.sent.batches));
+        "records_total", "records", "records in them" => |v| v.streams.and_then(|s| count(s.sent.records));
+        "bytes_total", "bytes", "bytes of their bodies" => |v| v.streams.and_then(|s| count(s.sent.bytes));
+        "commit_count", "", "waits measured from append to commit" => |v| percentile(v.commit, |p| p.count);
+        "commit_p50_us", "us", "from append to commit, median" => |v| percentile(v.commit, |p| p.p50);
+        "commit_p95_us", "us", "95th percentile" => |v| percentile(v.commit, |p| p.p95);
+        "commit_p99_us", "us", "99th percentile" => |v| percentile(v.commit, |p| p.p99);
+        "commit_max_us", "us", "longest" => |v| percentile(v.commit, |p| p.max);
+        "send_count", "", "waits measured from commit to the first subscriber's frame" => |v| percentile(v.send, |p| p.count);
+        "send_p50_us", "us", "from commit to the first subscriber's frame, median" => |v| percentile(v.send, |p| p.p50);
+        "send_p95_us", "us", "95th percentile" => |v| percentile(v.send, |p| p.p95);
+        "send_p99_us", "us", "99th percentile" => |v| percentile(v.send, |p| p.p99);
+        "send_max_us", "us", "longest" => |v| percentile(v.send, |p| p.max);
+        "ack_count", "", "waits measured from publishing to the acknowledgement (at a client)" => |v| percentile(v.acknowledgement, |p| p.count);
+        "ack_p50_us", "us", "from publishing to the acknowledgement, median" => |v| percentile(v.acknowledgement, |p| p.p50);
+        "ack_p95_us", "us", "95th percentile" => |v| percentile(v.acknowledgement, |p| p.p95);
+        "ack_p99_us", "us", "99th percentile" => |v| percentile(v.acknowledgement, |p| p.p99);
+        "ack_max_us", "us", "longest" => |v| percentile(v.acknowledgement, |p| p.max);
     },
 };
 
@@ -220,7 +266,7 @@ pub fn all() -> Vec<Description> {
 pub fn of_broker(origin: &Origin, view: &BrokerView, at: i64) -> Vec<Point> {
     let mut points = vec![
         BROKER.point(origin, [], view, at),
-        DELIVERY.point(origin, [], view, at),
+        DELIVERY.point(origin, [], &view.into(), at),
         REPLICATION.point(origin, [], view, at),
         COORDINATION.point(origin, [], &view.stats, at),
     ];
@@ -233,6 +279,12 @@ pub fn of_broker(origin: &Origin, view: &BrokerView, at: i64) -> Vec<Point> {
     let followers = view.figures.followers.iter();
     points.extend(followers.map(|other| FOLLOWER.point(origin, [other.node.as_str()], other, at)));
     points
+}
+
+/// A publishing client's points.
+pub fn of_publisher(origin: &Origin, acknowledgement: Percentiles, at: i64) -> [Point; 1] {
+    let view = DeliveryView { acknowledgement: Some(acknowledgement), ..DeliveryView::default() };
+    [DELIVERY.point(origin, [], &view, at)]
 }
 
 /// A discovery replica's points.

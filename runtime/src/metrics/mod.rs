@@ -4,6 +4,7 @@
 //! ([`measurements`], [`failover`]) and puts them into a bounded queue. The [`exporter`] sends them. A
 //! server that is slow, silent or gone costs points, never time of a node.
 
+pub mod acknowledgements;
 pub mod exporter;
 pub mod failover;
 pub mod latency;
@@ -15,4 +16,4 @@ pub mod settings;
 pub mod watch;
 
 pub use exporter::{Exporter, Prepared, Progress, Sink};
-pub use settings::{Settings, SettingsError, Token};
+pub use settings::{Settings, SettingsError};

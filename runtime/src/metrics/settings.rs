@@ -1,13 +1,16 @@
 //! Where metrics go, checked before anything starts: the client library panics on a bad address.
 
-use std::fmt;
+use crate::secret::Secret;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 use url::Url;
 
 /// Bounds of the interval.
-const INTERVAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3_600));
-/// Bounds of the queue, in points.
-const QUEUE: (usize, usize) = (100, 1_000_000);
+pub const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
+/// Bounds of the queue, in points: those that wait take memory.
+pub const QUEUES: RangeInclusive<u64> = 100..=1_000_000;
+/// Longest token, in bytes.
+const MAX_TOKEN: usize = 4_096;
 
 /// Where metrics go, and how patiently.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +21,8 @@ pub struct Settings {
     pub org: String,
     /// The bucket.
     pub bucket: String,
-    /// The token; without one the server must not ask for any.
-    pub token: Option<Token>,
+    /// The token, printable characters alone; without one the server must not ask for any.
+    pub token: Option<Secret>,
     /// Put on every point, to tell clusters apart.
     pub cluster: String,
     /// Between two points of one series.
@@ -56,16 +59,19 @@ impl Settings {
     /// # Errors
     /// Names the setting and what it should be.
     pub fn check(&self) -> Result<(), SettingsError> {
-        check_url(&self.url)?;
+        check_url(&self.url).map_err(SettingsError::Url)?;
+        if !self.token.as_ref().is_none_or(is_token) {
+            return Err(SettingsError::Token);
+        }
         for (what, text) in [("organisation", &self.org), ("bucket", &self.bucket)] {
             if text.is_empty() || text.chars().any(char::is_control) {
                 return Err(SettingsError::Name(what));
             }
         }
-        if !(INTERVAL.0..=INTERVAL.1).contains(&self.interval) {
+        if !INTERVALS.contains(&self.interval) {
             return Err(SettingsError::Interval(self.interval));
         }
-        if !(QUEUE.0..=QUEUE.1).contains(&self.queue) {
+        if !QUEUES.contains(&(self.queue as u64)) {
             return Err(SettingsError::Queue(self.queue));
         }
         let timeouts = [self.request_timeout, self.retry_for, self.flush_timeout];
@@ -76,75 +82,42 @@ impl Settings {
     }
 }
 
-fn check_url(text: &str) -> Result<(), SettingsError> {
-    let wrong = |why: &'static str| SettingsError::Url { url: printable(text), why };
-    let url = Url::parse(text).map_err(|_| wrong("is not a URL"))?;
+/// Says what is wrong with a server's address. It may hold a password, so it is not shown.
+pub(crate) fn check_url(text: &str) -> Result<(), &'static str> {
+    // The parser would pass over some of them.
+    if text.chars().any(|c| !c.is_ascii_graphic()) {
+        return Err("holds a character that no address has");
+    }
+    let url = Url::parse(text).map_err(|_| "is not a URL")?;
     match url.scheme() {
         "http" => {}
-        "https" => return Err(wrong("asks for encryption, which this program does not have")),
-        _ => return Err(wrong("does not begin with http://")),
+        "https" => return Err("asks for encryption (https), which this program does not have"),
+        _ => return Err("does not begin with http://"),
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(SettingsError::Password);
+        return Err("holds a user or password; give a token by file or environment instead");
     }
     if !url.has_host() {
-        return Err(wrong("names no server"));
+        return Err("names no server");
     }
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("goes on after the port"));
+        return Err("goes on after the port");
     }
     Ok(())
 }
 
-/// The beginning of a text, fit for one line.
-fn printable(text: &str) -> String {
-    text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// Proves to the server who writes. Shown to nobody.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
-
-impl Token {
-    /// Checks the token; white space around it is not part of it.
-    ///
-    /// # Errors
-    /// When it is empty or no header can carry it.
-    pub fn new(text: &str) -> Result<Self, SettingsError> {
-        let text = text.trim();
-        match !text.is_empty() && text.len() <= 4_096 && text.chars().all(|c| c.is_ascii_graphic()) {
-            true => Ok(Self(text.into())),
-            false => Err(SettingsError::Token),
-        }
-    }
-
-    pub(super) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(secret)")
-    }
+/// Whether a header can carry it.
+fn is_token(token: &Secret) -> bool {
+    let text = token.expose();
+    !text.is_empty() && text.len() <= MAX_TOKEN && text.chars().all(|c| c.is_ascii_graphic())
 }
 
 /// A setting that makes no sense, and what would.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The address of the server.
-    #[error("the metrics server's address {url:?} {why}; write for example http://127.0.0.1:8086")]
-    Url {
-        /// As given.
-        url: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// A password where it would be shown.
-    #[error(
-        "the metrics server's address holds a user or password; give a token by file or environment instead"
-    )]
-    Password,
+    /// The address of the server, and what is wrong with it.
+    #[error("the metrics server's address {0}; write for example http://127.0.0.1:8086")]
+    Url(&'static str),
     /// The organisation or the bucket.
     #[error("the metrics {0} is empty or holds a control character; give the name that the server knows")]
     Name(&'static str),
@@ -199,10 +172,13 @@ mod tests {
             "http://a\nb c",
             "unix:/run/x",
             "http://%00",
+            "http://a\n",
+            "http://me:hunter2@a:99999",
         ];
         for url in bad {
             let error = with(|settings| settings.url = url.into()).expect_err(url).to_string();
             assert!(error.contains("http://127.0.0.1:8086") && !error.contains('\n'), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
         let error = with(|settings| settings.url = "http://me:hunter2@a".into()).unwrap_err().to_string();
         assert!(error.contains("token") && !error.contains("hunter2"), "{error}");
@@ -223,12 +199,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_trimmed_checked_and_not_shown() {
-        let token = Token::new(" s3cret==\n").unwrap();
-        assert_eq!(token.expose(), "s3cret==");
-        assert!(!format!("{token:?}").contains("s3cret"));
+    fn a_token_is_what_a_header_can_carry() {
+        let given = |text: &str| with(|settings| settings.token = Some(Secret::new(text.into())));
+        given("s3cret==").unwrap();
         for bad in ["", " \n", "a b", "a\u{0}b", "é"] {
-            assert!(Token::new(bad).is_err(), "{bad:?}");
+            assert!(matches!(given(bad), Err(SettingsError::Token)), "{bad:?}");
         }
+        let settings = Settings { token: Some(Secret::new("s3cret==".into())), ..Settings::new("", "", "") };
+        assert!(!format!("{settings:?}").contains("s3cret"));
     }
 }

@@ -1,14 +1,17 @@
-//! The observers of brokers and discovery replicas: every failover becomes a log line and a point, and
-//! every interval the node's counters and state become points.
+//! The observers of brokers, discovery replicas and publishers: every failover becomes a log line and a
+//! point, and every interval the node's counters and state become points.
 
 use super::exporter::{Sink, wall_clock};
 use super::failover::{Cause, FAILOVER, Failover, Progress, Tracker};
 use super::latency::Latencies;
-use super::measurements::{BrokerView, DiscoveryView, of_broker, of_discovery};
+use super::measurements::{BrokerView, DiscoveryView, of_broker, of_discovery, of_publisher};
 use super::schema::Origin;
+use crate::completions::Completions;
 use crate::observer::Observer;
+use std::sync::Arc;
 use steadfast_core::broker::Broker;
 use steadfast_core::discovery::Discovery;
+use steadfast_core::publisher::Publisher;
 use steadfast_core::time::{Instant, earliest};
 use steadfast_core::trace::{Suspicion, Trace};
 use tracing::{info, warn};
@@ -90,7 +93,8 @@ impl Observer<Broker> for BrokerWatch {
     fn turned(&mut self, now: Instant, broker: &mut Broker) {
         let stats = broker.stats();
         let (delivered, acked) = (stats.delivered.batches, stats.publisher_acks);
-        let progress = Progress { commit: broker.replica().commit(), delivered, acked };
+        let (commit, suspects) = (broker.replica().commit(), broker.suspects());
+        let progress = Progress { commit, delivered, acked, suspects };
         let failover = self.tracker.turned(now, progress);
         self.report(now, failover);
         let Some(export) = &mut self.export else { return };
@@ -140,5 +144,45 @@ impl Observer<Discovery> for DiscoveryWatch {
 
     fn deadline(&self) -> Option<Instant> {
         self.0.as_ref().map(|export| export.next)
+    }
+}
+
+/// Looks at how long a publisher's acknowledgements take.
+#[derive(Debug)]
+pub struct PublisherWatch {
+    completions: Arc<Completions>,
+    export: Option<Export>,
+}
+
+impl PublisherWatch {
+    /// With a sink, measures and sends points, under this name: not the publisher's identity, which is
+    /// another one in each process.
+    pub fn new(completions: Arc<Completions>, measured: Option<(String, Sink)>) -> Self {
+        if measured.is_some() {
+            completions.measure();
+        }
+        Self { completions, export: measured.map(|(name, sink)| Export::new(sink, &name)) }
+    }
+}
+
+impl Observer<Publisher> for PublisherWatch {
+    fn traced(&mut self, _: Instant, _: &Trace) {}
+
+    fn turned(&mut self, now: Instant, publisher: &mut Publisher) {
+        if self.export.as_mut().is_some_and(|export| export.is_due(now)) {
+            self.ended(now, publisher);
+        }
+    }
+
+    fn ended(&mut self, _: Instant, _: &mut Publisher) {
+        if let (Some(Export { sink, origin, .. }), Some(waits)) =
+            (&self.export, self.completions.take_latency())
+        {
+            sink.push(of_publisher(origin, waits, wall_clock()));
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.export.as_ref().map(|export| export.next)
     }
 }

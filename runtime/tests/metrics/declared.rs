@@ -9,17 +9,24 @@ use std::time::Duration;
 use steadfast_core::broker::figures::FollowerFigures;
 use steadfast_core::filter::Topic;
 use steadfast_core::id::{NodeName, PublisherId};
+use steadfast_core::link::LinkId;
 use steadfast_core::log::{Batch, BatchHeader, Codec, Entry, EntryKind};
+use steadfast_core::node::Output;
 use steadfast_core::time::Instant;
+use steadfast_core::trace::{Limit, Rejection, Suspicion, Trace};
 use steadfast_runtime::metrics::Progress;
 use steadfast_runtime::metrics::exporter::EXPORTER;
 use steadfast_runtime::metrics::failover::{Cause, FAILOVER, Failover};
 use steadfast_runtime::metrics::latency::Percentiles;
-use steadfast_runtime::metrics::measurements::{BrokerView, DiscoveryView, all, of_broker, of_discovery};
-use steadfast_runtime::metrics::point::Point;
+use steadfast_runtime::metrics::measurements::{
+    BROKER, BrokerView, DiscoveryView, all, of_broker, of_discovery, of_publisher,
+};
+use steadfast_runtime::metrics::point::{Point, Value};
 use steadfast_runtime::metrics::schema::Origin;
 
 type Names = BTreeSet<String>;
+
+const PERCENTILES: Percentiles = Percentiles { count: 1, p50: 2, p95: 3, p99: 4, max: 5 };
 
 /// A broker that has something to say on everything.
 fn broker() -> BrokerView {
@@ -45,8 +52,7 @@ fn broker() -> BrokerView {
         in_flight_bytes: 3,
         silence: Duration::from_millis(4),
     });
-    let percentiles = Some(Percentiles { count: 1, p50: 2, p95: 3, p99: 4, max: 5 });
-    view.waits = (percentiles, percentiles);
+    view.waits = (Some(PERCENTILES), Some(PERCENTILES));
     view
 }
 
@@ -70,6 +76,7 @@ fn emitted() -> Vec<Point> {
     let origin = Origin { cluster: "main".into(), node: "one".into() };
     let mut points = of_broker(&origin, &broker(), 1);
     points.extend(of_discovery(&origin, &DiscoveryView::default(), 1));
+    points.extend(of_publisher(&origin, PERCENTILES, 1));
     points.push(FAILOVER.point(&origin, ["vacancy"], &failover(), 1));
     points.push(EXPORTER.point(&origin, [], &Progress::default(), 1));
     points
@@ -86,7 +93,11 @@ fn what_is_declared_is_emitted_and_nothing_else() {
         let tags = names(point.tags.iter().map(|(name, _)| *name));
         let fields = names(point.fields.iter().map(|(name, _)| *name));
         assert_eq!(fields.len(), point.fields.len(), "{} has a field twice", point.measurement);
-        sent.insert(point.measurement.to_owned(), (tags, fields));
+        // Brokers and clients each have a part of one measurement.
+        let (known_tags, known) =
+            sent.entry(point.measurement.to_owned()).or_insert_with(|| (tags.clone(), Names::new()));
+        assert_eq!(*known_tags, tags, "{} has other tags at times", point.measurement);
+        known.extend(fields);
     }
     let declared: BTreeMap<_, _> = all()
         .into_iter()
@@ -98,6 +109,52 @@ fn what_is_declared_is_emitted_and_nothing_else() {
         .collect();
     assert_eq!(declared.len(), all().len(), "a measurement is declared twice");
     assert_eq!(sent, declared);
+}
+
+/// Every cause that is counted, and a match that a new one breaks.
+fn causes() -> [(&'static str, Vec<Trace>); 3] {
+    use {Limit as L, Rejection as R, Suspicion as S};
+    let limits = [L::LogBytes, L::UncommittedBytes, L::Learner, L::Sessions, L::Streams, L::HeadReads];
+    let rejections = [R::Malformed, R::Version, R::TooLarge, R::Checksum, R::Unexpected, R::WrongHistory];
+    let suspicions = [S::Silence, S::Refused, S::NotLive, S::Replaced, S::Leaving];
+    let busy = limits.map(|limit| match limit {
+        L::LogBytes | L::UncommittedBytes | L::Learner | L::Sessions | L::Streams | L::HeadReads => {
+            Trace::Busy { limit }
+        }
+    });
+    let link = LinkId::dialled(1);
+    let rejected = rejections.map(|reason| match reason {
+        R::Malformed | R::Version | R::TooLarge | R::Checksum | R::Unexpected | R::WrongHistory => {
+            Trace::Rejected { link, reason }
+        }
+    });
+    let suspected = suspicions.map(|cause| match cause {
+        S::Silence | S::Refused | S::NotLive | S::Replaced | S::Leaving => {
+            Trace::Suspected { node: NodeName::new("a").unwrap(), cause }
+        }
+    });
+    [("busy_", busy.to_vec()), ("rejected_", rejected.to_vec()), ("suspected_", suspected.to_vec())]
+}
+
+/// A sum has a part for each of its causes: whatever is counted is in exactly one of them.
+#[test]
+fn every_cause_has_a_part_of_its_own() {
+    for (prefix, traces) in causes() {
+        let mut told = Names::new();
+        let count = traces.len();
+        for trace in traces {
+            let mut view = BrokerView::default();
+            view.stats.output(&Output::<()>::Trace(trace.clone()));
+            let sum = format!("{prefix}total");
+            let parts =
+                BROKER.fields.iter().filter(|field| field.name.starts_with(prefix) && field.name != sum);
+            let counted: Vec<_> =
+                parts.filter(|field| (field.value)(&view) == Some(Value::Integer(1))).collect();
+            let [part] = counted[..] else { panic!("{trace:?} is counted in {} parts", counted.len()) };
+            told.insert(part.name.to_owned());
+        }
+        assert_eq!(told.len(), count, "two causes share a part: {told:?}");
+    }
 }
 
 #[test]

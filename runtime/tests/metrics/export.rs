@@ -5,7 +5,8 @@ use influxdb_line_protocol::parse_lines;
 use std::thread;
 use std::time::{Duration, Instant};
 use steadfast_runtime::metrics::point::{Point, Value};
-use steadfast_runtime::metrics::{Exporter, Prepared, Progress, Settings, Token};
+use steadfast_runtime::metrics::{Exporter, Prepared, Progress, Settings};
+use steadfast_runtime::secret::Secret;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const NOW: i64 = 1_000_000;
@@ -75,7 +76,7 @@ fn points_are_read_back_from_a_real_server() {
 #[test]
 fn the_token_the_names_and_the_lines_are_as_the_server_wants_them() {
     let server = Stub::start(|_| Some(204));
-    let token = Some(Token::new("s3cret==").unwrap());
+    let token = Some(Secret::new("s3cret==".into()));
     let exporter = start(Settings { token, ..settings(&server.url) });
     exporter.sink().push((0..10).map(point));
     exporter.close().expect("it ends in time");
@@ -134,7 +135,7 @@ fn a_server_that_fails_costs_points_only() {
         let server = Stub::start(move |_| Some(status));
         let done = without_a_useful_server(&server.url);
         assert_eq!(done.rejected, 0, "{status}");
-        assert!(server.count() > 1, "{status} is tried again");
+        assert!(server.count() > 1, "{status} is tried again, whatever pause the server asks for");
     }
 }
 

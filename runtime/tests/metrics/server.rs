@@ -148,7 +148,9 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(usize) -
         };
         let text = if status == 204 { "" } else { "because of a test" };
         let length = text.len();
-        if write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n{text}").is_err() {
+        // A server that is asked too often wants a long pause.
+        let pause = if status == 429 { "Retry-After: 3600\r\n" } else { "" };
+        if write!(stream, "HTTP/1.1 {status} X\r\n{pause}Content-Length: {length}\r\n\r\n{text}").is_err() {
             return;
         }
     }

@@ -31,6 +31,8 @@ Asks each given discovery replica, and every broker that these name. Who does no
 shown as such. A broker that was stopped, or whose session has ended, is not named any more: --brokers N
 says how many there should be.
 
+Without --discovery it looks where 'steadfast serve' has its replicas.
+
 Healthy means: a discovery replica answers, discovery has a leader, each group has a primary that serves
 clients, and every registered broker answers and is in sync. Give --discovery one address to wait for
 that replica.
@@ -112,7 +114,7 @@ pub async fn run(args: StatusArgs, configuration: &Configuration) -> Result<(), 
     let seen = survey(discovery, ANSWER).await;
     show(&args, &seen)?;
     match seen.missing(0).as_slice() {
-        [missing @ Missing::Discovery] => Err(failure(missing, discovery)),
+        [Missing::Discovery] => Err(no_discovery(discovery)),
         _ => Ok(()),
     }
 }
@@ -182,7 +184,7 @@ pub async fn wait_healthy(
         let list = list(&missing);
         if Instant::now() + POLL >= end {
             let failure = match missing.as_slice() {
-                [missing @ Missing::Discovery] => failure(missing, discovery),
+                [Missing::Discovery] => no_discovery(discovery),
                 _ => Failure::new(
                     format!("the cluster is not healthy after {} s: {list}", limit.as_secs_f64()),
                     "look at 'steadfast status' and at the logs of what is named here",
@@ -199,7 +201,9 @@ fn list(missing: &[Missing]) -> String {
     missing.iter().map(Missing::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn failure(missing: &Missing, discovery: &[Address]) -> Failure {
+/// Nobody could be asked.
+pub fn no_discovery(discovery: &[Address]) -> Failure {
+    let missing = Missing::Discovery;
     let addresses: Vec<_> = discovery.iter().map(report::plain).collect();
     Failure::new(
         format!("{missing} at {}", addresses.join(", ")),

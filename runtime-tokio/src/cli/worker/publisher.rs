@@ -1,9 +1,10 @@
 //! The publisher: numbered records at a steady rate, or as fast as they are taken.
 
-use super::super::args::PublisherWorkerArgs;
 use super::super::attached::Parent;
 use super::super::failure::Failure;
+use super::super::metrics::{measured, prepare, start_exporter};
 use super::super::publish::{connect_failure, discovery};
+use super::args::PublisherWorkerArgs;
 use super::payload::{Factory, now};
 use super::pulse::Pulse;
 use super::report::{NumberSet, Published, Report};
@@ -21,6 +22,8 @@ use steadfast_tokio::client::{PublishError, Publisher, PublisherOptions, Receipt
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{interval, timeout};
 
+/// What it is called in metrics.
+const NAME: &str = "publisher";
 /// How long the last acknowledgements may take.
 const DRAIN: Duration = Duration::from_secs(12);
 /// Shortest time between two wake-ups of the pacing thread.
@@ -53,7 +56,12 @@ pub async fn run(
     parent: &Parent,
 ) -> Result<(), Failure> {
     let mut orders = parent.take().ok_or_else(not_attached)?;
-    let options = PublisherOptions { observer: Some(observer()), ..PublisherOptions::default() };
+    let exporter = start_exporter(prepare(configuration, &configuration.settings.cluster.name)?, NAME)?;
+    let options = PublisherOptions {
+        observer: Some(observer()),
+        metrics: measured(exporter.as_ref(), NAME),
+        ..PublisherOptions::default()
+    };
     let publisher = Publisher::connect(&discovery(configuration), options).await.map_err(connect_failure)?;
     let work = Work {
         publisher,

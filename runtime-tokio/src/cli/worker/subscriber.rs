@@ -1,9 +1,9 @@
 //! The subscriber: checks that every record comes once, in order and unchanged.
 
-use super::super::args::SubscriberWorkerArgs;
 use super::super::attached::Parent;
 use super::super::failure::Failure;
 use super::super::publish::{connect_failure, discovery};
+use super::args::SubscriberWorkerArgs;
 use super::payload::{self, now};
 use super::pulse::Pulse;
 use super::report::{Received, Report};
