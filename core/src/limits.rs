@@ -48,6 +48,9 @@ pub const RETRY_SOON: Duration = Duration::from_millis(20);
 /// How long a broker that was asked to leave may look for one that takes over, or wait for the
 /// coordination service.
 pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a broker that was asked to leave, and that alone holds the group's data, waits for followers
+/// that are copying it. Then it still has [`SHUTDOWN_DEADLINE`] to give the data up.
+pub const LEARNER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Timings for failure detection and recovery. Liveness depends on them, safety never does (R21).
 #[derive(Clone, Debug, PartialEq, Eq)]
