@@ -126,6 +126,43 @@ fn a_session_is_continued_by_whoever_names_it() {
     assert_eq!(opened(&world, OTHER).incarnation, incarnation, "the same request, come again");
 }
 
+fn answers(world: &World, link: LinkId) -> usize {
+    world.sent_to(link).filter(|message| matches!(message, Message::SessionOpened(_))).count()
+}
+
+/// A publisher that asks again and again while nothing is committed takes no more room than one that
+/// asks once, and gets one answer, on the link on which it asked last.
+#[test]
+fn a_publisher_that_asks_again_waits_in_one_place() {
+    let mut world = World::primary_with_backup(B);
+    world.receive(CLIENT, &open_session(1));
+    for _ in 0..MAX_SESSIONS {
+        world.receive(CLIENT, &open_session(1));
+    }
+    world.receive(OTHER, &open_session(1));
+    assert!(
+        world.sent_to(CLIENT).chain(world.sent_to(OTHER)).next().is_none(),
+        "neither answered nor refused"
+    );
+    world.receive(CLIENT, &open(8, 1, 0));
+    world.ack(B, "b", 2);
+    assert_eq!((answers(&world, CLIENT), answers(&world, OTHER)), (1, 1));
+    assert_eq!(opened(&world, CLIENT).publisher, PublisherId(8), "there was room for another one");
+    assert_eq!(opened(&world, OTHER).publisher, PUBLISHER);
+}
+
+/// The answer that waits is that of the session that is there: not of one that it has continued.
+#[test]
+fn a_session_that_was_continued_before_it_was_committed_is_not_answered() {
+    let mut world = World::primary_with_backup(B);
+    world.receive(CLIENT, &open_session(1));
+    let first = world.broker.replica().sessions().overlay().get(PUBLISHER).map(|session| session.incarnation);
+    world.receive(OTHER, &open(PUBLISHER.0, 2, first.expect("it was opened")));
+    world.ack(B, "b", 2);
+    assert_eq!((answers(&world, CLIENT), answers(&world, OTHER)), (0, 1));
+    assert!(opened(&world, OTHER).incarnation > first.unwrap_or(0));
+}
+
 /// A full table makes room by its longest quiet session, and is `Busy` while all are heard of.
 #[test]
 fn a_full_table_forgets_the_session_that_was_quiet_for_longest() {
