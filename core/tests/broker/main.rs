@@ -4,6 +4,7 @@
 mod figures;
 mod handover;
 mod head;
+mod oversize;
 mod quorum;
 mod retention;
 mod sessions;
