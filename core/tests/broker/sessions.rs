@@ -1,6 +1,8 @@
 //! Publishers' sessions at the primary: who continues one, and when one is forgotten.
 
-use super::world::{HISTORY, PUBLISHER, World, open_session, publish};
+use super::world::{
+    HISTORY, PUBLISHER, World, epoch_start, member, open_session, process, publish, replicate,
+};
 use super::{B, CLIENT};
 use steadfast_core::broker::Config;
 use steadfast_core::id::{Nonce, PublisherId};
@@ -124,6 +126,35 @@ fn a_session_is_continued_by_whoever_names_it() {
     assert_eq!(*world.refusal(CLIENT), fenced);
     world.receive(OTHER, &open(PUBLISHER.0, 2, 1));
     assert_eq!(opened(&world, OTHER).incarnation, incarnation, "the same request, come again");
+}
+
+/// R10: a session that is not committed fences nobody, and when it has vanished with its primary the one
+/// before goes on.
+#[test]
+fn an_uncommitted_session_fences_nobody() {
+    let mut world = World::primary_with_backup(B);
+    world.receive(CLIENT, &open_session(1));
+    world.ack(B, "b", 2);
+    let (first, end) = (opened(&world, CLIENT).incarnation, world.broker.replica().log().end());
+    world.receive(OTHER, &open(PUBLISHER.0, 2, first));
+    for request in [publish(1), open(PUBLISHER.0, 1, first)] {
+        world.receive(CLIENT, &request);
+        assert!(matches!(world.refusal(CLIENT), Refusal::Electing { .. }), "{request:?}");
+    }
+
+    let deposed = world.state().promote(&process("b", 2), Nonce(5));
+    world.put_state(&deposed.expand(&member("a", 1), Nonce(6)));
+    let link = *world.dials.last().expect("it follows b");
+    world.link(link, LinkStatus::Up);
+    world.receive(link, &replicate(2, (end, 1), end, vec![epoch_start(end, 2)]));
+    assert!(world.traces.contains(&Trace::Truncated { to: end, from: end + 1 }));
+    world.unregister("b", 2);
+    world.run(500);
+    assert_eq!(world.broker.leads(), Some(3));
+    world.receive(CLIENT, &open(PUBLISHER.0, 1, first));
+    assert_eq!(opened(&world, CLIENT).incarnation, first);
+    world.receive(CLIENT, &publish(1));
+    assert_eq!(world.acknowledgements(), 1);
 }
 
 fn answers(world: &World, link: LinkId) -> usize {
