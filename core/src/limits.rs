@@ -45,9 +45,16 @@ pub const MAX_DRAIN_REQUESTS: usize = 16;
 /// When a client tries again after a refusal that is over in a moment: commits free memory, an election
 /// ends, a handover is done or has failed.
 pub const RETRY_SOON: Duration = Duration::from_millis(20);
+/// When a backup asks again for a snapshot that was too large for it; twice as long after each time.
+pub const OVERSIZE_PAUSE: Duration = Duration::from_secs(10);
+/// The longest time after which it asks again.
+pub const OVERSIZE_PAUSE_CAP: Duration = Duration::from_secs(600);
 /// How long a broker that was asked to leave may look for one that takes over, or wait for the
 /// coordination service.
 pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a broker that was asked to leave, and that alone holds the group's data, waits for followers
+/// that are copying it. Then it still has [`SHUTDOWN_DEADLINE`] to give the data up.
+pub const LEARNER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Timings for failure detection and recovery. Liveness depends on them, safety never does (R21).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -281,6 +281,8 @@ pub struct SnapshotRecords {
     pub previous_epoch: Epoch,
     /// The entries; none: a heartbeat, which is no part.
     pub entries: Vec<Entry>,
+    /// Memory that the primary's log takes now, in bytes.
+    pub log_bytes: u64,
 }
 
 /// What was folded from the committed log, or some of it.

@@ -156,6 +156,14 @@ pub enum Trace {
         /// Who.
         member: Member,
     },
+    /// The primary's log takes more memory than this backup has for it (R16): it stays out until either
+    /// changes. Said once for each primary.
+    SnapshotRefused {
+        /// What the primary's log takes, in bytes.
+        bytes: u64,
+        /// What this broker has for it, in bytes.
+        limit: u64,
+    },
     /// A snapshot has taken the log's place.
     Installed {
         /// The log's start.

@@ -481,6 +481,44 @@ fn a_fenced_publisher_fails_everything_and_stops() {
     assert_eq!(client.harness.take_events(), [Event::Closed]);
 }
 
+/// R28, R29: a session that is in the way is continued, and one that has vanished meanwhile is forgotten.
+/// Neither ends the publisher, and each answer leads to one request at most.
+#[test]
+fn a_session_in_the_way_that_vanishes_neither_ends_nor_detains_a_publisher() {
+    let mut client = Client::new(config());
+    client.publish("t", 1);
+    let first = client.expect_open(HISTORY, 0);
+    client.refuse(Refusal::Fenced { publisher: ME, incarnation: 4 });
+    assert_eq!(client.expect_open(HISTORY, 4), first);
+    client.refuse(Refusal::Fenced { publisher: ME, incarnation: 4 });
+    assert_eq!(client.harness.take_sent(client.primary), [], "that was said of the request before");
+    client.refuse(Refusal::UnknownSession { publisher: ME });
+    let second = client.expect_open(HISTORY, 0);
+    assert_ne!(second, first, "session 4 has expired");
+    client.refuse(Refusal::UnknownSession { publisher: ME });
+    client.refuse(Refusal::Fenced { publisher: ME, incarnation: 9 });
+    assert_eq!(client.expect_open(HISTORY, 9), second, "yet another one");
+    client.opened(12, 30);
+    assert!(matches!(client.harness.take_events()[..], [Event::Connected { .. }]));
+    let batches = client.frames().concat();
+    assert_eq!((batches[0].header.incarnation, batches[0].header.first_sequence), (12, 31));
+}
+
+/// R10: while the session in the way is not committed, a publisher with one of its own waits, and goes on
+/// when the other one has vanished with its primary.
+#[test]
+fn a_session_in_the_way_that_was_never_committed_fences_nobody() {
+    let mut client = in_the_middle();
+    for _ in 0..5 {
+        client.refuse(Refusal::Electing { retry_after: Duration::from_millis(20) });
+        client.harness.advance(50);
+        assert_eq!(client.expect_open(HISTORY, 1), Nonce(6), "one request after each pause");
+    }
+    client.opened(1, 2);
+    assert_eq!(client.completed(), [(1..2, Ok(()))]);
+    assert_eq!(client.sequences().concat(), [(3, 4)]);
+}
+
 #[test]
 fn a_refused_record_says_who_is_at_fault() {
     let mut client = Client::open(Config { queue_records: 2, ..config() });

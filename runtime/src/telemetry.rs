@@ -7,9 +7,23 @@ use tracing::{Level, debug, info, warn};
 /// everything else for debugging.
 pub fn log(node: &str, trace: &Trace) {
     match level(trace) {
-        Level::WARN => warn!(target: "steadfast", node, "{trace}"),
+        Level::WARN => match remedy(trace) {
+            Some(remedy) => warn!(target: "steadfast", node, "{trace}: {remedy}"),
+            None => warn!(target: "steadfast", node, "{trace}"),
+        },
         Level::INFO => info!(target: "steadfast", node, "{trace}"),
         _ => debug!(target: "steadfast", node, "{trace}"),
+    }
+}
+
+/// What an operator can do about it, where the record itself does not say so.
+const fn remedy(trace: &Trace) -> Option<&'static str> {
+    match trace {
+        Trace::SnapshotRefused { .. } => Some(
+            "this broker stays out of the in-sync set; start it with the log limit (broker.log_limit, --log-limit) of \
+             the other brokers",
+        ),
+        _ => None,
     }
 }
 
@@ -23,6 +37,7 @@ pub const fn level(trace: &Trace) -> Level {
         Trace::Suspected { cause: Suspicion::NotLive, .. } => Level::INFO,
         Trace::Suspected { .. }
         | Trace::Kept { .. }
+        | Trace::SnapshotRefused { .. }
         | Trace::Halted { .. }
         | Trace::FellSilent
         | Trace::Wiped { .. } => Level::WARN,
@@ -59,6 +74,7 @@ mod tests {
             (Trace::Wiped { lineage: 1 }, Level::INFO),
             (Trace::Wiped { lineage: 2 }, Level::WARN),
             (Trace::Registered { czxid: 1 }, Level::DEBUG),
+            (Trace::SnapshotRefused { bytes: 2, limit: 1 }, Level::WARN),
         ];
         for (trace, expected) in cases {
             assert_eq!(level(&trace), expected, "{trace}");

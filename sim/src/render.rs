@@ -154,6 +154,9 @@ fn trace_text(trace: &Trace) -> String {
         Trace::FollowerAttached { member, common } => format!("attaches {} from @{common}", member.node),
         Trace::Truncated { to, from } => format!("cuts its log from {from} to {to}"),
         Trace::Trimmed { from, to } => format!("trims its log from {from} to {to}"),
+        Trace::SnapshotRefused { bytes, limit } => {
+            format!("refuses a snapshot of {bytes} bytes, has {limit}")
+        }
         Trace::SnapshotBegun { member } => format!("sends {} a snapshot", member.node),
         Trace::Installed { start, end } => format!("installs a snapshot {start}..{end}"),
         Trace::Throttled { member: Some(member) } => format!("holds publishers back for {}", member.node),

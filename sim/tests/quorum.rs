@@ -134,6 +134,45 @@ fn another_broker_takes_the_place_of_a_dead_one() {
     assert_eq!(state.in_sync.len(), 2, "{state:?}");
 }
 
+/// R34, R35: one of a pair hands over and stays away: what is committed can be read all the time, and
+/// writes wait for it. With a third broker nothing waits at all.
+#[test]
+fn reads_go_on_while_one_of_a_pair_is_away_in_order() {
+    for seed in 1..=20 {
+        let (mut cluster, [primary, other]) = pair(seed).expect("a healthy pair");
+        let subscriber = cluster.subscribers().next().expect("a subscriber");
+        cluster.shut_down(primary, None);
+        let gone = |cluster: &Cluster| cluster.broker(primary).is_none();
+        assert!(cluster.run_until(Duration::from_secs(1), gone).expect("no violation"), "seed {seed}");
+        assert_eq!(cluster.primary(), Some(other), "seed {seed}");
+        publish(&mut cluster);
+        let (before, heads) = (acknowledged(&cluster), cluster.received(subscriber).heads);
+        cluster.read_heads(subscriber, 1, Duration::from_millis(10));
+        cluster.run_for(Duration::from_secs(1)).expect("no violation");
+        assert_eq!(cluster.received(subscriber).heads, heads + 1, "seed {seed}: reads wait");
+        assert_eq!(acknowledged(&cluster), before, "seed {seed}: one broker alone acknowledges nothing");
+        cluster.settle(RECOVERY).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        nothing_is_lost(&cluster, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn nothing_waits_while_one_of_three_is_away_in_order() {
+    let config = Config { brokers: 3, min_in_sync: 2, ..Config::default() };
+    for seed in 1..=5 {
+        let mut cluster = Cluster::new(&config, seed);
+        publish(&mut cluster);
+        assert!(cluster.run_until(Duration::from_secs(5), Cluster::is_settled).expect("no violation"));
+        let primary = cluster.primary().expect("a primary");
+        cluster.shut_down(primary, None);
+        publish(&mut cluster);
+        cluster.run_for(Duration::from_millis(500)).expect("no violation");
+        assert!(cluster.broker(primary).is_none(), "seed {seed}: it has left");
+        let published = cluster.published(cluster.publishers()[0]);
+        assert_eq!(published.acknowledged, published.asked, "seed {seed}");
+    }
+}
+
 /// Both are gone at once: the data is, too, and everybody is told.
 #[test]
 fn both_die_at_once() {

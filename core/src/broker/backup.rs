@@ -1,5 +1,6 @@
 //! A backup's connection to its primary, and its judgement whether the primary is alive.
 
+use super::oversize::Oversize;
 use super::snapshot::Staging;
 use crate::group::PrimaryId;
 use crate::id::{Address, Epoch, Offset};
@@ -39,6 +40,8 @@ pub struct Backup {
     suspicion: Option<Suspicion>,
     /// A snapshot that is under way. It is dropped with the epoch, and with the connection.
     pub(super) staging: Option<Box<Staging>>,
+    /// Snapshots that this broker has no room for.
+    pub(super) oversize: Oversize,
     /// R7: end of the prefix that fits the primary's log, in this epoch.
     verified: Offset,
 }
@@ -57,6 +60,7 @@ impl Backup {
             heard: now,
             suspicion: None,
             staging: None,
+            oversize: Oversize::default(),
             verified: 0,
         }
     }
@@ -170,7 +174,7 @@ impl Backup {
         self.connection = Connection::Idle(None);
     }
 
-    /// When to dial, or when silence becomes suspicious or the link hopeless.
+    /// When to dial, or to ask for a snapshot again, or when silence becomes suspicious or the link hopeless.
     pub fn deadline(&self, timing: &Timing) -> Option<Instant> {
         let link = match self.connection {
             Connection::Idle(at) => at.filter(|_| self.address.is_some()),
@@ -178,7 +182,8 @@ impl Backup {
             Connection::Up(_, since) => Some(since.max(self.heard) + timing.suspicion),
         };
         let silence = self.primary.is_some() && self.suspicion.is_none();
-        earliest(link, silence.then(|| self.heard + timing.suspicion))
+        let silence = silence.then(|| self.heard + timing.suspicion);
+        earliest(self.oversize.deadline(), earliest(link, silence))
     }
 
     /// Dials when it is time, gives up a link on which nothing comes, and says whether there is a new

@@ -12,7 +12,7 @@ use alloc::boxed::Box;
 impl Broker {
     /// Entries of a snapshot: kept aside until all of it is there.
     pub(super) fn handle_snapshot_records(&mut self, now: Instant, link: LinkId, records: SnapshotRecords) {
-        let SnapshotRecords { part, from, previous_epoch, mut entries } = records;
+        let SnapshotRecords { part, from, previous_epoch, mut entries, log_bytes } = records;
         if !self.hear_primary(now, link, (part.history, part.epoch)) {
             return;
         }
@@ -22,9 +22,11 @@ impl Broker {
         if !self.stages(now, link, &part) {
             return;
         }
+        let limit = self.snapshot_limit();
+        if log_bytes > limit {
+            return self.refuse_snapshot(now, link, log_bytes);
+        }
         entries.iter_mut().for_each(Entry::unpin);
-        // The primary's log may exceed its limit by what it has not refused in time.
-        let limit = self.config.log_bytes.saturating_add(self.config.uncommitted_bytes);
         let Role::Backup(backup) = &mut self.role else { return };
         let Some(staging) = &mut backup.staging else { return };
         match staging.take_records((from, previous_epoch), &entries, limit) {
@@ -32,6 +34,7 @@ impl Broker {
                 self.replica.stage(anew, entries, &mut self.io.out);
                 self.acknowledge_part(link, part.snapshot);
             }
+            Err(Rejection::TooLarge) => self.refuse_snapshot(now, link, log_bytes),
             Err(reason) => self.abandon_snapshot(now, link, reason),
         }
     }
@@ -87,6 +90,9 @@ impl Broker {
             return false;
         }
         let Role::Backup(backup) = &mut self.role else { return false };
+        if backup.oversize.waits() {
+            return false;
+        }
         if part.part == 0 {
             backup.staging = Some(Box::new(Staging::new(part.snapshot)));
         }

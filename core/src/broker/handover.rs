@@ -2,10 +2,11 @@
 //! to take over, and stays primary until the tree names another one. A backup lets its live node go
 //! first and acknowledges until it is not counted any more. The last one in sync declares what is lost.
 
+use super::followers::Follower;
 use super::{Broker, Event, Role};
 use crate::group::{Change, GroupState};
 use crate::id::Member;
-use crate::limits::{MAX_DRAIN_REQUESTS, RETRY_SOON, SHUTDOWN_DEADLINE, Timing};
+use crate::limits::{LEARNER_DEADLINE, MAX_DRAIN_REQUESTS, RETRY_SOON, SHUTDOWN_DEADLINE, Timing};
 use crate::link::LinkId;
 use crate::message::{Departure, Message, Refusal, TakeOver};
 use crate::time::{Duration, Instant};
@@ -27,6 +28,8 @@ struct Attempt {
 pub(super) struct Shutdown {
     /// When it leaves whatever happens.
     deadline: Instant,
+    /// R27a: until when it waits for followers that may save what only it holds.
+    learners_until: Instant,
     /// The read round that tells who else is alive.
     round: u64,
     /// Who asked by a frame and is told how it ended.
@@ -38,7 +41,7 @@ pub(super) struct Shutdown {
     tried: Vec<Member>,
     /// Between two attempts publishers get their turn.
     rest_until: Instant,
-    /// Until when a backup waits for the primary to drop it.
+    /// Until when a backup waits for the primary to drop it, or to commit its epoch's first record.
     goodbye_until: Option<Instant>,
     /// It has left the group, and until then tells clients where to go.
     farewell_until: Option<Instant>,
@@ -48,6 +51,7 @@ impl Shutdown {
     fn new(now: Instant, round: u64) -> Self {
         Self {
             deadline: now + SHUTDOWN_DEADLINE,
+            learners_until: now + LEARNER_DEADLINE,
             round,
             askers: BTreeSet::new(),
             led: false,
@@ -202,9 +206,12 @@ impl Broker {
         if self.resigned > 0 && state.epoch <= self.resigned {
             return;
         }
-        // R35: where too few would be left nobody drops it, and there is nothing to wait for.
+        // R35: where too few would be left nobody drops it. A successor needs it once more, to serve.
         if self.counts() && state.may_shrink() {
             return self.say_goodbye(now);
+        }
+        if self.is_awaited(&state) && self.goodbye_until(now).is_some_and(|until| now < until) {
+            return;
         }
         let led = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.led);
         let departure = match state.primary {
@@ -217,23 +224,46 @@ impl Broker {
 
     /// R12: without its live node it is dropped by one write, and until then it acknowledges.
     fn say_goodbye(&mut self, now: Instant) {
-        let patience = self.config.timing.suspicion * 4;
-        let Some(shutdown) = &mut self.shutdown else { return };
-        let until = *shutdown.goodbye_until.get_or_insert(now + patience);
+        let until = self.goodbye_until(now);
         self.registry.withdraw(&mut self.io.context(now));
-        if until <= now {
+        if until.is_some_and(|until| until <= now) {
             self.depart(now, Departure::TimedOut);
         }
     }
 
-    /// R27a: declares what is lost, unless a backup that is nearly in sync can save it.
+    /// How long it follows on as a member that leaves.
+    fn goodbye_until(&mut self, now: Instant) -> Option<Instant> {
+        let patience = self.config.timing.suspicion * 4;
+        Some(*self.shutdown.as_mut()?.goodbye_until.get_or_insert(now + patience))
+    }
+
+    /// R35, R4: whether the first record of the primary's epoch still waits for this member, which no
+    /// write can drop: without that record the primary serves nobody, not even reads.
+    fn is_awaited(&self, state: &GroupState) -> bool {
+        let led = state.primary.as_ref().is_some_and(|primary| *primary != self.me);
+        let commit = self.replica.commit();
+        led && self.counts()
+            && !state.is_frozen()
+            && self.replica.log().epoch_before(commit) < Some(state.epoch)
+    }
+
+    /// R27a: declares what is lost, unless a follower that moves can save it.
     fn advance_giving_up(&mut self, now: Instant) {
-        let Role::Primary(primary) = &self.role else { return };
-        let learners = primary.followers.iter().any(|(_, follower)| follower.is_attached());
+        let lag = self.config.timing.lag;
+        let (Role::Primary(primary), Some(shutdown)) = (&self.role, &mut self.shutdown) else { return };
+        if self.registry.session().is_none() {
+            return;
+        }
+        let moves = |follower: &Follower| follower.is_attached() && follower.progressed() + lag > now;
+        if now < shutdown.learners_until && primary.followers.iter().any(|(_, follower)| moves(follower)) {
+            // What comes of it, a handover or the loss, is to have its full time.
+            shutdown.deadline = shutdown.deadline.max(now + SHUTDOWN_DEADLINE);
+            return;
+        }
         // R35: where commits are frozen nothing was ever committed that could be lost.
         let frozen = self.registry.view().state.as_ref().is_some_and(|(state, _)| state.is_frozen());
         let settled = frozen || self.replica.commit() == self.replica.log().end();
-        if !learners && settled && !self.configuration.is_busy() && self.registry.session().is_some() {
+        if settled && !self.configuration.is_busy() {
             self.stand(now, Change::GiveUp);
         }
     }

@@ -17,6 +17,7 @@ mod following;
 mod handover;
 pub mod head;
 mod leading;
+pub mod oversize;
 pub mod primary;
 pub mod probes;
 mod publishing;

@@ -12,14 +12,12 @@ use crate::link::{LinkId, LinkStatus};
 use crate::node::Outbox;
 use crate::time::{Instant, earliest};
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 
 /// A publisher that waits for its session to be committed.
 #[derive(Clone, Copy, Debug)]
 pub struct PendingOpen {
-    /// Where the session begins in the log; the answer waits until this is committed.
-    pub offset: Offset,
-    /// Who asked.
+    /// Who asked last.
     pub link: LinkId,
     /// Whose session.
     pub publisher: PublisherId,
@@ -43,7 +41,9 @@ pub struct Primary {
     pub(super) head_reads: HeadReads,
     /// Where each publisher's acknowledgements go.
     pub(super) publishers: BTreeMap<PublisherId, LinkId>,
-    pub(super) opens: VecDeque<PendingOpen>,
+    /// By where the session begins in the log, which is its number: the answer waits until that is
+    /// committed. A publisher has one at a time, however often it asks.
+    pub(super) opens: BTreeMap<Offset, PendingOpen>,
     /// Since when nothing was heard of each publisher.
     pub(super) expiry: Box<Expiry>,
     /// Where the last decision to trim stands in the log.
@@ -81,7 +81,7 @@ impl Primary {
             delivery: Delivery::new(timing.client_heartbeat),
             head_reads: HeadReads::default(),
             publishers: BTreeMap::new(),
-            opens: VecDeque::new(),
+            opens: BTreeMap::new(),
             expiry: Box::new(Expiry::new(now)),
             trim: None,
             throttle: Throttle::default(),
@@ -131,7 +131,7 @@ impl Primary {
             self.expiry.unlink(link);
             self.head_reads.drop_link(link);
             self.publishers.retain(|_, other| *other != link);
-            self.opens.retain(|open| open.link != link);
+            self.opens.retain(|_, open| open.link != link);
         }
     }
 

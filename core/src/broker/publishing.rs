@@ -42,6 +42,10 @@ impl Broker {
                 self.refuse_busy(link, publisher, (1, RETRY_LATER), Limit::Sessions);
             }
             _ => {
+                // One answer at a time is due to a publisher: that for the session which is there.
+                if let (Some(before), Role::Primary(primary)) = (session, &mut self.role) {
+                    primary.opens.remove(&before.incarnation);
+                }
                 let incarnation = self.replica.log().end();
                 let nonce = request.nonce;
                 self.append(now, vec![EntryKind::SessionOpen { publisher, incarnation, nonce }]);
@@ -183,22 +187,21 @@ impl Broker {
 
     /// Answers as soon as the publisher's session, as it is in the log now, is committed.
     fn await_commit(&mut self, now: Instant, link: LinkId, publisher: PublisherId) {
-        let same = {
-            let sessions = self.replica.sessions();
-            let incarnation = |session: &super::sessions::Session| session.incarnation;
-            sessions.base().get(publisher).map(incarnation)
-                == sessions.overlay().get(publisher).map(incarnation)
+        let sessions = self.replica.sessions();
+        // R28: a session's number is its place in the log.
+        let Some(offset) = sessions.overlay().get(publisher).map(|session| session.incarnation) else {
+            return;
         };
-        let offset = self.replica.log().end().saturating_sub(1);
+        let committed = sessions.base().get(publisher).is_some_and(|session| session.incarnation == offset);
         let Role::Primary(primary) = &mut self.role else { return };
         primary.publishers.insert(publisher, link);
         primary.expiry.heard(now, publisher, link);
-        match same || sabotage!(OpensUncommitted) {
-            true => self.answer_open(link, publisher),
-            false if primary.opens.len() >= MAX_SESSIONS => {
-                self.refuse_busy(link, publisher, (1, RETRY_LATER), Limit::Sessions);
-            }
-            false => primary.opens.push_back(PendingOpen { offset, link, publisher }),
+        if committed || sabotage!(OpensUncommitted) {
+            self.answer_open(link, publisher);
+        } else if primary.opens.len() >= MAX_SESSIONS && !primary.opens.contains_key(&offset) {
+            self.refuse_busy(link, publisher, (1, RETRY_LATER), Limit::Sessions);
+        } else {
+            primary.opens.insert(offset, PendingOpen { link, publisher });
         }
     }
 
@@ -222,8 +225,8 @@ impl Broker {
         let commit = self.replica.commit();
         let Role::Primary(primary) = &mut self.role else { return };
         let mut ready = Vec::new();
-        while let Some(open) = primary.opens.pop_front_if(|open| open.offset < commit) {
-            ready.push(open);
+        while let Some(first) = primary.opens.first_entry().filter(|first| *first.key() < commit) {
+            ready.push(first.remove());
         }
         for open in ready {
             self.answer_open(open.link, open.publisher);

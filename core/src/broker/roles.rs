@@ -159,6 +159,7 @@ impl Broker {
         if self.is_parting() {
             return;
         }
+        self.retry_snapshot(now);
         let Role::Backup(backup) = &mut self.role else { return };
         let ports = (&self.config.timing, &mut self.dialler, &mut self.io.rng);
         if let Some(cause) = backup.handle_timeout(now, ports, &mut self.io.out)

@@ -71,8 +71,12 @@ impl Transfer {
         Self { id, next: 0, fold: None, parts: 0, in_flight: VecDeque::new(), in_flight_bytes: 0 }
     }
 
+    /// The first part goes alone: it says how large the log is, and may be refused for that.
     fn has_room(&self) -> bool {
-        self.in_flight.len() < REPLICATION_WINDOW_FRAMES && self.in_flight_bytes < REPLICATION_WINDOW_BYTES
+        let taken = self.parts == 0 || self.parts > self.in_flight.len() as u64;
+        taken
+            && self.in_flight.len() < REPLICATION_WINDOW_FRAMES
+            && self.in_flight_bytes < REPLICATION_WINDOW_BYTES
     }
 
     fn is_sent(&self) -> bool {
@@ -115,7 +119,8 @@ impl Transfer {
     /// Says that the primary is there.
     pub fn heartbeat<E>(&self, link: LinkId, replica: &Replica, sender: &Sender, out: &mut Outbox<E>) {
         let part = self.part(replica, sender);
-        let beat = SnapshotRecords { part, from: 0, previous_epoch: 0, entries: Vec::new() };
+        let log_bytes = replica.log().bytes();
+        let beat = SnapshotRecords { part, from: 0, previous_epoch: 0, entries: Vec::new(), log_bytes };
         out.transmit(link, wire::encode(&Message::SnapshotRecords(Box::new(beat))));
     }
 
@@ -142,7 +147,8 @@ impl Transfer {
         let previous_epoch = replica.log().epoch_before(from);
         let previous_epoch = previous_epoch.expect("a snapshot is sent from the log's start on");
         let part = self.part(replica, sender);
-        let records = SnapshotRecords { part, from, previous_epoch, entries };
+        let log_bytes = replica.log().bytes();
+        let records = SnapshotRecords { part, from, previous_epoch, entries, log_bytes };
         (Message::SnapshotRecords(Box::new(records)), bytes as u64)
     }
 

@@ -51,7 +51,8 @@ pub(super) fn encode_records(
     encode!(SnapshotRecords, records.part, part, {
         from: records.from,
         previous_epoch: records.previous_epoch,
-        entries: encode_entries(&records.entries, parts)
+        entries: encode_entries(&records.entries, parts),
+        log_bytes: records.log_bytes
     })
 }
 
@@ -65,7 +66,8 @@ pub(super) fn decode_records(
     ensure(previous_epoch <= part.epoch && (from == 0) == (previous_epoch == 0))?;
     let entries = decode_entries(records.entries, (previous_epoch, part.epoch), bodies, BodyCheck::Now)?;
     ensure_contiguous(from, &entries)?;
-    Ok(SnapshotRecords { part, from, previous_epoch, entries })
+    let log_bytes = number(records.log_bytes)?;
+    Ok(SnapshotRecords { part, from, previous_epoch, entries, log_bytes })
 }
 
 pub(super) fn encode_fold(fold: &SnapshotFold) -> proto::SnapshotFold {

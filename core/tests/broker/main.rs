@@ -4,6 +4,7 @@
 mod figures;
 mod handover;
 mod head;
+mod oversize;
 mod quorum;
 mod retention;
 mod sessions;
@@ -16,8 +17,9 @@ use steadfast_core::broker::{Command, Config, Event};
 use steadfast_core::coordination::Operation;
 use steadfast_core::group::GroupState;
 use steadfast_core::id::{Incarnation, Nonce, PublisherId};
+use steadfast_core::limits::LEARNER_DEADLINE;
 use steadfast_core::link::{LinkId, LinkStatus};
-use steadfast_core::message::{Hello, LogSummary, Message, OpenSession, Position, Refusal, Start};
+use steadfast_core::message::{Departure, Hello, LogSummary, Message, OpenSession, Position, Refusal, Start};
 use steadfast_core::node::Input;
 use steadfast_core::trace::{Halt, Rejection, Suspicion, Trace};
 use world::{
@@ -428,7 +430,6 @@ fn the_last_member_gives_the_data_up_when_it_is_shut_down() {
     assert_eq!((world.sent.len(), world.acknowledgements()), (sent, 1));
 }
 
-/// R27a: data that somebody else is about to hold is not given up.
 /// R27a: the primary is gone; the only other holder is asked to leave before it has its place.
 #[test]
 fn the_last_holder_takes_the_lead_to_give_the_data_up() {
@@ -477,6 +478,7 @@ fn a_shutdown_waits_for_a_promotion_under_way() {
     assert_eq!(world.state().history.lineage, 2);
 }
 
+/// R27a: data that somebody else is about to hold is not given up.
 #[test]
 fn a_shutdown_takes_an_attached_follower_in_first() {
     let mut world = World::primary(Config::default());
@@ -492,6 +494,61 @@ fn a_shutdown_takes_an_attached_follower_in_first() {
     world.run(200);
     assert_eq!(world.events, [Event::Stopped]);
     assert_eq!(world.state().history, HISTORY);
+}
+
+/// R27a: a follower that copies much may take longer than the order's time. It is waited for while it
+/// moves, and no longer.
+#[test]
+fn a_shutdown_waits_for_a_follower_that_moves() {
+    for gets_there in [true, false] {
+        let mut world = World::primary(Config::default());
+        world.receive(CLIENT, &open_session(1));
+        (1..=30).for_each(|sequence| world.receive(CLIENT, &publish(sequence)));
+        world.register("b", 2);
+        world.hello(B, "b", 2);
+        world.input(Input::Command(Command::Shutdown));
+        for matched in 1..=20 {
+            world.receive(B, &ack(sender("b", 2), 1, matched));
+            world.run(1_000);
+            assert_eq!((world.state().history.lineage, world.events.as_slice()), (1, [].as_slice()));
+        }
+        if gets_there {
+            world.ack(B, "b", 2);
+            assert_eq!((world.in_sync(), world.state().history.lineage), (vec!["a".into(), "b".into()], 1));
+            assert!(world.sent_to(B).any(|message| matches!(message, Message::TakeOver(_))));
+        } else {
+            world.run(LONG);
+            assert_eq!(
+                (world.in_sync(), world.state().history.lineage),
+                (Vec::new(), 2),
+                "the loss is declared"
+            );
+            assert_eq!(world.events, [Event::Stopped]);
+        }
+    }
+}
+
+/// R27a: not for ever, and what is lost is written down in the end.
+#[test]
+fn a_shutdown_waits_for_a_minute_at_most() {
+    let mut world = World::primary(Config::default());
+    world.receive(CLIENT, &open_session(1));
+    (1..=200).for_each(|sequence| world.receive(CLIENT, &publish(sequence)));
+    world.register("b", 2);
+    world.hello(B, "b", 2);
+    world.input(Input::Command(Command::Shutdown));
+    let limit = LEARNER_DEADLINE.as_secs();
+    for matched in 1..limit {
+        world.receive(B, &ack(sender("b", 2), 1, matched));
+        world.run(1_000);
+        assert_eq!((world.state().history.lineage, world.events.as_slice()), (1, [].as_slice()));
+    }
+    world.receive(B, &ack(sender("b", 2), 1, limit));
+    world.run(1_000);
+    assert_eq!((world.in_sync(), world.state().history.lineage), (Vec::new(), 2));
+    assert_eq!(world.events, [Event::Stopped]);
+    let left = Trace::Leaves { departure: Departure::GaveUp };
+    assert!(world.traces.contains(&left), "{:?}", world.traces.last());
 }
 
 /// R27a: without ZooKeeper the loss cannot be written; the broker leaves all the same.

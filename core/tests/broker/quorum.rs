@@ -1,13 +1,15 @@
 //! A least number of in-sync members (R35): the set never falls below it, commits wait for it, and a
 //! node that comes back with another storage takes its own former place.
 
-use crate::world::{World, ack, member, nack, open_session, process, publish, sender};
+use crate::world::{
+    World, ack, epoch_start, member, nack, open_session, process, publish, replicate, sender,
+};
 use crate::{B, CLIENT, LONG};
 use std::time::Duration;
 use steadfast_core::broker::{Command, Config, Event};
 use steadfast_core::coordination::Operation;
 use steadfast_core::id::{Member, NodeName, Nonce};
-use steadfast_core::link::LinkId;
+use steadfast_core::link::{LinkId, LinkStatus};
 use steadfast_core::message::{Departure, Message, Refusal};
 use steadfast_core::node::Input;
 use steadfast_core::trace::{Suspicion, Trace};
@@ -206,21 +208,70 @@ fn a_member_of_a_pair_that_is_shut_down_stays_in_the_set() {
     assert_eq!((world.in_sync(), world.state().history.lineage), (vec!["a".into(), "b".into()], 1));
 }
 
-/// R34, R35: the one that has taken over keeps the leaving primary in the set, which then has nothing
-/// more to wait for.
-#[test]
-fn a_primary_of_a_pair_that_has_handed_over_leaves_at_once() {
+/// A primary of a pair that was asked to leave; `b` has made itself primary, and the link to it is up.
+fn handed_over() -> (World, LinkId) {
     let mut world = pair();
     world.input(Input::Command(Command::Shutdown));
     assert!(matches!(world.sent_to(B).next_back(), Some(Message::TakeOver(_))));
     let next = world.state().promote(&process("b", 2), Nonce(7));
     assert_eq!(next.in_sync.len(), 2);
     world.put_state(&next);
+    let link = *world.dials.last().expect("it follows its successor");
+    world.link(link, LinkStatus::Up);
+    (world, link)
+}
+
+fn has_handed_over(world: &World) -> bool {
+    let successor = NodeName::new("b").unwrap();
+    world.traces.contains(&Trace::Leaves { departure: Departure::HandedOver { successor } })
+}
+
+/// R34, R35: the one that has taken over keeps the leaving primary in the set, and cannot serve anybody
+/// before that one has acknowledged the first record of the epoch.
+#[test]
+fn a_primary_of_a_pair_stays_until_its_successor_serves() {
+    let (mut world, link) = handed_over();
+    world.run(100);
+    let end = world.broker.replica().log().end();
+    world.receive(link, &replicate(2, (end, 1), end, vec![epoch_start(end, 2)]));
+    let acked = |message: &Message| matches!(message, Message::ReplicateAck(ack) if ack.matched == end + 1);
+    assert!(world.sent_to(link).any(acked), "its successor waits for this");
+    world.run(100);
+    assert_eq!((has_handed_over(&world), world.events.len()), (false, 0), "that is not committed yet");
+    world.receive(link, &replicate(2, (end + 1, 2), end + 1, Vec::new()));
+    assert!(has_handed_over(&world));
     world.run(200);
     assert_eq!(world.events, [Event::Stopped]);
-    let successor = NodeName::new("b").unwrap();
-    let left = Trace::Leaves { departure: Departure::HandedOver { successor } };
-    assert!(world.traces.contains(&left), "{:?}", world.traces.last());
+}
+
+/// A successor from which nothing comes is not waited for until the order's time is over.
+#[test]
+fn a_primary_of_a_pair_waits_for_its_successor_for_a_while_only() {
+    let (mut world, _) = handed_over();
+    world.run(800);
+    assert!(!has_handed_over(&world));
+    world.run(400);
+    assert!(has_handed_over(&world), "{:?}", world.traces.last());
+    assert_eq!(world.events, [Event::Stopped]);
+}
+
+/// R34: with three brokers the one that leaves is not in its successor's set, and nobody waits for it.
+#[test]
+fn a_primary_of_three_that_has_handed_over_leaves_at_once() {
+    let mut world = pair();
+    world.register("c", 4);
+    world.hello(C, "c", 4);
+    world.ack(C, "c", 4);
+    assert_eq!(world.in_sync(), ["a", "b", "c"]);
+    world.ack(B, "b", 2);
+    world.input(Input::Command(Command::Shutdown));
+    let dials = world.dials.len();
+    let next = world.state().promote(&process("b", 2), Nonce(7));
+    assert_eq!(next.in_sync, [member("b", 2), member("c", 4)]);
+    world.put_state(&next);
+    assert!(has_handed_over(&world), "{:?}", world.traces.last());
+    world.run(200);
+    assert_eq!((world.events.as_slice(), world.dials.len()), ([Event::Stopped].as_slice(), dials));
 }
 
 /// R27a: with a dead member in the set nobody can say that the data is lost: that one may come back.

@@ -22,7 +22,7 @@ const B: LinkId = LinkId::accepted(1);
 const CLIENT: LinkId = LinkId::accepted(2);
 const READER: LinkId = LinkId::accepted(3);
 
-fn keeping(retention: Retention) -> Config {
+pub fn keeping(retention: Retention) -> Config {
     Config { retention, ..Config::default() }
 }
 
@@ -162,7 +162,7 @@ fn snapshot_ack(snapshot: u64, parts: u64) -> Message {
 }
 
 /// The parts of a snapshot that were sent, and whether any ordinary entries were.
-fn parts(world: &World) -> (Vec<SnapshotRecords>, Vec<SnapshotFold>, bool) {
+pub fn parts(world: &World) -> (Vec<SnapshotRecords>, Vec<SnapshotFold>, bool) {
     let (mut records, mut folds, mut entries) = (Vec::new(), Vec::new(), false);
     for message in world.sent_to(B) {
         match message {
@@ -181,6 +181,7 @@ fn a_follower_below_the_start_gets_a_snapshot_and_then_the_log() {
     let mut world = primary(records(32), 100);
     world.register("b", 2);
     world.hello(B, "b", 2);
+    world.receive(B, &snapshot_ack(1, 1));
     let (records, folds, entries) = parts(&world);
     let (log_start, cut) = (start(&world), world.broker.replica().commit());
     assert!(!entries, "ordinary entries wait");
@@ -228,6 +229,7 @@ fn a_follower_that_falls_behind_the_start_on_its_way_gets_a_snapshot() {
     world.register("b", 2);
     world.hello(B, "b", 2);
     (1..=40).for_each(|sequence| world.receive(CLIENT, &large(sequence)));
+    world.receive(B, &snapshot_ack(1, 1));
     let (before, ..) = parts(&world);
     assert!(before.first().is_some_and(|part| part.from > 0), "it was overtaken with a full window");
     (41..=80).for_each(|sequence| world.receive(CLIENT, &large(sequence)));
@@ -257,13 +259,18 @@ fn batch(offset: Offset, sequence: Sequence) -> Entry {
     entry(offset, EntryKind::Batch(publish.batches.remove(0)))
 }
 
-fn part(snapshot: u64, part: u64) -> SnapshotPart {
+pub fn part(snapshot: u64, part: u64) -> SnapshotPart {
     SnapshotPart { sender: sender("b", 2), history: HISTORY, epoch: 1, snapshot, part }
 }
 
 fn some_records(number: u64, from: Offset, entries: Vec<Entry>) -> Message {
-    let part = part(1, number);
-    Message::SnapshotRecords(Box::new(SnapshotRecords { part, from, previous_epoch: 1, entries }))
+    records_of(0, part(1, number), from, entries)
+}
+
+/// Records of a primary whose log takes so much memory.
+pub fn records_of(log_bytes: u64, part: SnapshotPart, from: Offset, entries: Vec<Entry>) -> Message {
+    let records = SnapshotRecords { part, from, previous_epoch: 1, entries, log_bytes };
+    Message::SnapshotRecords(Box::new(records))
 }
 
 fn the_fold(number: u64) -> SnapshotFold {
@@ -289,7 +296,7 @@ fn fold(change: fn(&mut SnapshotFold)) -> Message {
 }
 
 /// Entries 20 to 23, of which the snapshot keeps those from 21 on.
-fn kept() -> Vec<Entry> {
+pub fn kept() -> Vec<Entry> {
     vec![batch(20, 7), batch(21, 8), batch(22, 9), entry(23, EntryKind::Trim { to: 21 })]
 }
 
@@ -496,7 +503,7 @@ fn a_sick_follower_holds_nobody_up() {
 }
 
 /// Publishes the next record. Returns whether it was taken.
-fn offer(world: &mut World, sequence: &mut Sequence) -> bool {
+pub fn offer(world: &mut World, sequence: &mut Sequence) -> bool {
     let before = world.broker.replica().log().end();
     world.receive(CLIENT, &large(*sequence));
     let taken = world.broker.replica().log().end() > before;

@@ -1,6 +1,8 @@
 //! Publishers' sessions at the primary: who continues one, and when one is forgotten.
 
-use super::world::{HISTORY, PUBLISHER, World, open_session, publish};
+use super::world::{
+    HISTORY, PUBLISHER, World, epoch_start, member, open_session, process, publish, replicate,
+};
 use super::{B, CLIENT};
 use steadfast_core::broker::Config;
 use steadfast_core::id::{Nonce, PublisherId};
@@ -124,6 +126,72 @@ fn a_session_is_continued_by_whoever_names_it() {
     assert_eq!(*world.refusal(CLIENT), fenced);
     world.receive(OTHER, &open(PUBLISHER.0, 2, 1));
     assert_eq!(opened(&world, OTHER).incarnation, incarnation, "the same request, come again");
+}
+
+/// R10: a session that is not committed fences nobody, and when it has vanished with its primary the one
+/// before goes on.
+#[test]
+fn an_uncommitted_session_fences_nobody() {
+    let mut world = World::primary_with_backup(B);
+    world.receive(CLIENT, &open_session(1));
+    world.ack(B, "b", 2);
+    let (first, end) = (opened(&world, CLIENT).incarnation, world.broker.replica().log().end());
+    world.receive(OTHER, &open(PUBLISHER.0, 2, first));
+    for request in [publish(1), open(PUBLISHER.0, 1, first)] {
+        world.receive(CLIENT, &request);
+        assert!(matches!(world.refusal(CLIENT), Refusal::Electing { .. }), "{request:?}");
+    }
+
+    let deposed = world.state().promote(&process("b", 2), Nonce(5));
+    world.put_state(&deposed.expand(&member("a", 1), Nonce(6)));
+    let link = *world.dials.last().expect("it follows b");
+    world.link(link, LinkStatus::Up);
+    world.receive(link, &replicate(2, (end, 1), end, vec![epoch_start(end, 2)]));
+    assert!(world.traces.contains(&Trace::Truncated { to: end, from: end + 1 }));
+    world.unregister("b", 2);
+    world.run(500);
+    assert_eq!(world.broker.leads(), Some(3));
+    world.receive(CLIENT, &open(PUBLISHER.0, 1, first));
+    assert_eq!(opened(&world, CLIENT).incarnation, first);
+    world.receive(CLIENT, &publish(1));
+    assert_eq!(world.acknowledgements(), 1);
+}
+
+fn answers(world: &World, link: LinkId) -> usize {
+    world.sent_to(link).filter(|message| matches!(message, Message::SessionOpened(_))).count()
+}
+
+/// A publisher that asks again and again while nothing is committed takes no more room than one that
+/// asks once, and gets one answer, on the link on which it asked last.
+#[test]
+fn a_publisher_that_asks_again_waits_in_one_place() {
+    let mut world = World::primary_with_backup(B);
+    world.receive(CLIENT, &open_session(1));
+    for _ in 0..MAX_SESSIONS {
+        world.receive(CLIENT, &open_session(1));
+    }
+    world.receive(OTHER, &open_session(1));
+    assert!(
+        world.sent_to(CLIENT).chain(world.sent_to(OTHER)).next().is_none(),
+        "neither answered nor refused"
+    );
+    world.receive(CLIENT, &open(8, 1, 0));
+    world.ack(B, "b", 2);
+    assert_eq!((answers(&world, CLIENT), answers(&world, OTHER)), (1, 1));
+    assert_eq!(opened(&world, CLIENT).publisher, PublisherId(8), "there was room for another one");
+    assert_eq!(opened(&world, OTHER).publisher, PUBLISHER);
+}
+
+/// The answer that waits is that of the session that is there: not of one that it has continued.
+#[test]
+fn a_session_that_was_continued_before_it_was_committed_is_not_answered() {
+    let mut world = World::primary_with_backup(B);
+    world.receive(CLIENT, &open_session(1));
+    let first = world.broker.replica().sessions().overlay().get(PUBLISHER).map(|session| session.incarnation);
+    world.receive(OTHER, &open(PUBLISHER.0, 2, first.expect("it was opened")));
+    world.ack(B, "b", 2);
+    assert_eq!((answers(&world, CLIENT), answers(&world, OTHER)), (0, 1));
+    assert!(opened(&world, OTHER).incarnation > first.unwrap_or(0));
 }
 
 /// A full table makes room by its longest quiet session, and is `Busy` while all are heard of.

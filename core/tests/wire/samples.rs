@@ -173,7 +173,13 @@ pub fn snapshot_records() -> Message {
     let mut entries = entries().split_off(1);
     entries.push(Entry { offset: 307, epoch: 5, kind: EntryKind::Trim { to: 301 } });
     let part = snapshot_part("broker-1", 0);
-    Message::SnapshotRecords(Box::new(SnapshotRecords { part, from: 301, previous_epoch: 4, entries }))
+    Message::SnapshotRecords(Box::new(SnapshotRecords {
+        part,
+        from: 301,
+        previous_epoch: 4,
+        entries,
+        log_bytes: 1 << 29,
+    }))
 }
 
 pub fn snapshot_fold() -> Message {

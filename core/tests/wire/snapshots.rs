@@ -25,6 +25,7 @@ fn records() {
         ("epoch 0", change!(records(), SnapshotRecords, |m| m.epoch = 0), Malformed),
         ("no number", change!(records(), SnapshotRecords, |m| m.snapshot = 0), Malformed),
         ("a high part", change!(records(), SnapshotRecords, |m| m.part = MAX_NUMBER + 1), TooLarge),
+        ("a large log", change!(records(), SnapshotRecords, |m| m.log_bytes = MAX_NUMBER + 1), TooLarge),
         ("a high start", change!(records(), SnapshotRecords, |m| m.from = u64::MAX), TooLarge),
         ("a hole before", change!(records(), SnapshotRecords, |m| m.from -= 1), Malformed),
         ("a hole inside", change!(records(), SnapshotRecords, |m| m.entries[2].offset += 1), Malformed),

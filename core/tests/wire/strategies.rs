@@ -190,11 +190,12 @@ fn snapshot_part() -> impl Strategy<Value = SnapshotPart> {
 
 fn snapshot_records() -> impl Strategy<Value = Message> {
     let kinds = vec((entry_kind(), 0..3_u64, Just(0)), 0..12);
-    (snapshot_part(), positive(), positive(), 0..3_u64, kinds).prop_map(
-        |(mut part, from, previous_epoch, above, kinds)| {
+    (snapshot_part(), positive(), positive(), 0..3_u64, kinds, number()).prop_map(
+        |(mut part, from, previous_epoch, above, kinds, log_bytes)| {
             let entries = chain(from, previous_epoch, kinds);
             part.epoch = entries.last().map_or(previous_epoch, |last| last.epoch) + above;
-            Message::SnapshotRecords(Box::new(SnapshotRecords { part, from, previous_epoch, entries }))
+            let records = SnapshotRecords { part, from, previous_epoch, entries, log_bytes };
+            Message::SnapshotRecords(Box::new(records))
         },
     )
 }

@@ -207,7 +207,8 @@ pub struct BrokerArgs {
     /// Silence after which a backup suspects its primary [default: 250ms]
     #[arg(long, value_name = "TIME", value_parser = kept(text::duration))]
     pub suspicion: Option<String>,
-    /// Memory for the log; a full log refuses records [default: 1GiB]
+    /// Memory for the log. Retention keeps it below; one that is full all the same refuses records
+    /// [default: 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = kept(text::bytes))]
     pub log_limit: Option<String>,
     #[command(flatten)]

@@ -78,7 +78,8 @@ pub struct ServeArgs {
         value_parser = clap::value_parser!(u16).range(1..=65_500)
     )]
     pub port_base: u16,
-    /// Memory for the log of each broker; a full log refuses records
+    /// Memory for the log of each broker. Retention keeps it below; one that is full all the same refuses
+    /// records
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = text::bytes)]
     pub log_limit: u64,
     /// Use this ZooKeeper ensemble, under a fresh node that is removed at the end

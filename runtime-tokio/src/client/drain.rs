@@ -6,7 +6,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
-use steadfast_core::limits::SHUTDOWN_DEADLINE;
+use steadfast_core::limits::{LEARNER_DEADLINE, SHUTDOWN_DEADLINE};
 use steadfast_core::link::{LinkCommand, LinkId, LinkStatus};
 use steadfast_core::message::{Departure, Message};
 use steadfast_core::node::Input;
@@ -66,7 +66,12 @@ pub async fn drain(broker: &BrokerAt) -> Result<Departure, DrainError> {
     };
     let address = broker.address.clone();
     conversation.transport.command(LinkCommand::Dial { link: LINK, address });
-    match timeout(SHUTDOWN_DEADLINE + MARGIN, conversation.run()).await {
+    let mut result = timeout(SHUTDOWN_DEADLINE + MARGIN, conversation.run()).await;
+    if result.is_err() && conversation.begun && conversation.departure.is_none() {
+        // It alone holds the data, and waits for a follower that is copying it (R27).
+        result = timeout(LEARNER_DEADLINE, conversation.run()).await;
+    }
+    match result {
         Ok(result) => result,
         // It has left the group; its process takes its time.
         Err(_) => conversation.departure.ok_or(match conversation.begun {

@@ -130,7 +130,7 @@ pub struct Broker {
     /// Where brokers and clients reach it, for example "10.0.0.11:7411". Not given: where it listens.
     #[config(env = "STEADFAST_BROKER_ADVERTISE", deserialize_with = values::address)]
     pub advertise: Option<Address>,
-    /// Memory for the log; a full log refuses records.
+    /// Memory for the log. Retention keeps it below; one that is full all the same refuses records.
     #[config(
         env = "STEADFAST_BROKER_LOG_LIMIT",
         default = "1GiB",
