@@ -230,6 +230,12 @@ pub enum Fact<'a> {
         /// This far.
         head: Offset,
     },
+    /// A client's process has started, perhaps not for the first time: it knows nothing of the one
+    /// before.
+    ClientStarted {
+        /// Which one.
+        client: ClientId,
+    },
     /// A client took a route.
     Routed {
         /// Which one.
