@@ -30,15 +30,22 @@ impl Clock {
     /// What it shows at this virtual time.
     pub fn read(&self, now: u64) -> Instant {
         let (at, reading) = self.set;
-        let passed = i128::from(now.saturating_sub(at)) * self.speed() / MILLION;
+        let elapsed = now.saturating_sub(at);
+        if self.drift == 0 {
+            return Instant::from_nanos(reading.saturating_add(elapsed));
+        }
+        let passed = i128::from(elapsed) * self.speed() / MILLION;
         Instant::from_nanos(reading.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX)))
     }
 
     /// The virtual time, not before it was set, from which on it shows at least this.
     pub fn when(&self, reading: Instant) -> u64 {
         let (at, set) = self.set;
-        let missing = i128::from(reading.as_nanos().saturating_sub(set)) * MILLION;
-        let speed = self.speed();
+        let missing = reading.as_nanos().saturating_sub(set);
+        if self.drift == 0 {
+            return at.saturating_add(missing);
+        }
+        let (missing, speed) = (i128::from(missing) * MILLION, self.speed());
         at.saturating_add(u64::try_from((missing + speed - 1) / speed).unwrap_or(u64::MAX))
     }
 

@@ -349,7 +349,7 @@ where
             Happening::Timer { process, life } => self.timer(process, life),
             Happening::Free { process, life } => self.free(process, life),
             Happening::Command { process, command } => self.deliver(process, Input::Command(command)),
-            Happening::Fault(fault) => return self.strike(fault),
+            Happening::Fault(fault) => return self.apply(fault),
         }
         None
     }

@@ -384,3 +384,21 @@ fn one_process_s_trouble_changes_no_draw_of_another() {
         assert_eq!(bystander(Some(fault)), calm, "{fault:?}");
     }
 }
+
+#[test]
+fn a_client_does_not_take_a_connection_for_good_that_its_server_has_given_up() {
+    for seed in 0..20 {
+        let mut world = sessions(seed);
+        world.strike(Fault::CutFromCoordination(A));
+        world.strike(Fault::DropCoordination(A));
+        // It is attached again, and the answer is held back on the way to it.
+        world.run(300);
+        world.strike(Fault::NewLeader);
+        world.run(300);
+        world.strike(Fault::HealCoordination(A));
+        world.run(T);
+        world.call(0, 2, get("/e", false));
+        world.run(50);
+        assert_eq!(world.seen(0).last(), Some(&"reply 2 ok"), "seed {seed}");
+    }
+}

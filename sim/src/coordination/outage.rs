@@ -87,9 +87,12 @@ impl Ensemble {
         self.tidy(id);
     }
 
-    /// A client notices that its server has given it up.
+    /// A client notices that its server has given it up: nothing comes from there any more, also not
+    /// what was held back.
     pub(super) fn abandoned(&mut self, now: u64, id: ConnectionId, effects: &mut Effects) {
-        let Some(process) = self.connections.get(&id).map(|connection| connection.process) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.down.lose_after(0);
+        let process = connection.process;
         let client = self.clients.entry(process).or_default();
         if client.connection != Some(id) || !client.connected {
             return;

@@ -16,6 +16,13 @@ where
 {
     /// Applies a fault at once. Returns what came of it; `None` where it makes no sense.
     pub fn strike(&mut self, fault: Fault) -> Option<Step<N::Event>> {
+        let step = self.apply(fault)?;
+        self.record(&step);
+        Some(step)
+    }
+
+    /// The same, for [`World::step`] to record.
+    pub(super) fn apply(&mut self, fault: Fault) -> Option<Step<N::Event>> {
         match fault {
             Fault::Crash(process) | Fault::Exit(process) => self.kill(process, Host::Refusing)?,
             Fault::PowerLoss(process) => self.kill(process, Host::Silent)?,
