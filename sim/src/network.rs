@@ -278,7 +278,8 @@ impl Network {
     /// Bytes in frames that the process has sent and nobody has taken, and in those that it has not
     /// taken itself.
     pub fn memory(&self, process: ProcessId) -> usize {
-        let links = self.links.iter().filter(|((holder, _), _)| *holder == process);
+        let links = self.links.range((process, LinkId::dialled(0))..);
+        let links = links.take_while(|((holder, _), _)| *holder == process);
         let ends = links.map(|(_, (id, end))| (&self.connections[id].ends, *end));
         ends.map(|(ends, end)| ends[1 - end].untaken.1 + ends[end].unread).sum()
     }

@@ -255,6 +255,21 @@ fn a_cut_off_follower_shows_the_past_until_it_is_back() {
 }
 
 #[test]
+fn a_follower_that_is_cut_off_while_it_is_behind_comes_no_further() {
+    for wait in 0..8 {
+        let mut world = apart(1_500, A);
+        world.call(1, 3, create("/q", CreateMode::Persistent));
+        world.run(wait);
+        world.strike(Fault::CutFollower);
+        world.call(1, 4, create("/p", CreateMode::Persistent));
+        world.run(100);
+        world.call(0, 2, get("/p", false));
+        world.run(50);
+        assert_eq!(world.seen(0)[2..], ["reply 2 NoNode"], "{wait}");
+    }
+}
+
+#[test]
 fn a_follower_that_is_back_tells_a_client_whose_session_is_over() {
     let mut world = apart(10_000, A);
     world.strike(Fault::CutFollower);

@@ -108,9 +108,7 @@ impl Ensemble {
     /// timeout.
     fn begin_term(&mut self, now: u64, effects: &mut Effects) {
         self.outage = Outage::None;
-        if !self.server.follower_cut {
-            self.server.catch_up(u64::MAX);
-        }
+        self.server.catch_up(u64::MAX);
         for (session, version) in self.server.renew() {
             self.schedule_expiry(now, session, version, effects);
         }

@@ -179,8 +179,11 @@ impl Server {
         }
     }
 
-    /// Lets the follower apply what is due.
+    /// Lets the follower apply what is due, if it hears of it.
     pub(super) fn catch_up(&mut self, now: u64) {
+        if self.follower_cut {
+            return;
+        }
         while let Some((_, write)) = self.backlog.pop_front_if(|(due, _)| *due <= now) {
             match write {
                 Write::Open(session) => assert!(self.follower.open_session(session), "as on the leader"),
