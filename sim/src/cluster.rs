@@ -3,7 +3,7 @@
 
 use crate::actor::{Actor, Command, Event};
 use crate::check::{Checks, Fact, Violation};
-use crate::fault::Fault;
+use crate::fault::{Fault, cures};
 use crate::fingerprint::Fingerprint;
 use crate::network::ProcessId;
 use crate::observer::{Coverage, Observer, Published, Received};
@@ -512,15 +512,7 @@ impl Cluster {
     /// When a property does not hold afterwards.
     pub fn heal(&mut self) -> Result<(), Failure> {
         let processes: Vec<_> = self.world.processes().collect();
-        for &process in &processes {
-            self.strike(Fault::Restart(process))?;
-            self.strike(Fault::Resume(process))?;
-            self.strike(Fault::HealCoordination(process))?;
-            for &other in &processes {
-                self.strike(Fault::Heal(process, other))?;
-            }
-        }
-        Ok(())
+        cures(&processes).into_iter().try_for_each(|cure| self.strike(cure))
     }
 
     /// Liveness: heals everything, and requires that within a little more than `limit` every record's fate is settled,

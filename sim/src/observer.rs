@@ -203,6 +203,9 @@ impl Observer {
                 Some(Err(_)) | None => checks.observe(&Fact::StateDeleted)?,
             }
         }
+        if step.cause == Cause::Started {
+            checks.observe(&Fact::ClientStarted { client: step.process.0 })?;
+        }
         if matches!(step.cause, Cause::Fault(Fault::Crash(_) | Fault::Exit(_) | Fault::PowerLoss(_)))
             && let Some(seen) = self.brokers.remove(&step.process)
         {

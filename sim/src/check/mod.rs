@@ -257,6 +257,12 @@ pub enum Fact<'a> {
         /// This far.
         head: Offset,
     },
+    /// A client's process has started, perhaps not for the first time: it knows nothing of the one
+    /// before.
+    ClientStarted {
+        /// Which one.
+        client: ClientId,
+    },
     /// Nothing is wrong any more, every record's fate is settled and every subscriber has come to the end.
     Settled,
     /// A client took a route.
