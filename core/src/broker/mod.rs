@@ -136,7 +136,7 @@ pub enum Event {
 /// What the broker is to its group.
 #[derive(Clone, Debug)]
 enum Role {
-    Backup(Backup),
+    Backup(Box<Backup>),
     Primary(Box<Primary>),
     Stopped,
 }
@@ -197,7 +197,7 @@ impl Broker {
             configuration: Configuration::new(paths.state(group), backoff.clone()),
             candidacy: Candidacy::new(backoff, timing.suspicion * 10),
             registry: Registry::new(paths, group, Some(live), timing),
-            role: Role::Backup(Backup::new(now, (0, None), timing)),
+            role: Role::Backup(Box::new(Backup::new(now, (0, None), timing))),
             me,
             address,
             config,

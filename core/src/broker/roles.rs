@@ -96,7 +96,7 @@ impl Broker {
             let node = primary.as_ref().map(|primary| primary.member.node.clone());
             self.io.out.trace(Trace::BecameBackup { epoch: state.epoch, primary: node });
             self.candidacy.withdraw();
-            *backup = Backup::new(now, (state.epoch, primary), &self.config.timing);
+            **backup = Backup::new(now, (state.epoch, primary), &self.config.timing);
         }
         self.watch_primary();
     }
@@ -130,7 +130,7 @@ impl Broker {
         self.leave_role();
         self.resigned = epoch;
         self.io.out.trace(Trace::SteppedDown { epoch });
-        self.role = Role::Backup(Backup::new(now, (epoch, None), &self.config.timing));
+        self.role = Role::Backup(Box::new(Backup::new(now, (epoch, None), &self.config.timing)));
     }
 
     /// Lets go of links and clients. R10: answers that are due to clients are dropped with the role.
