@@ -435,7 +435,9 @@ where
     fn free(&mut self, id: ProcessId, life: u32) {
         let process = &self.processes[id.0 as usize];
         if process.life == life && !process.paused {
-            self.ready.extend(std::iter::repeat_n(id, process.inbox.len()));
+            // One is enough to keep it busy again.
+            let inputs = if process.cost > 0 { 1 } else { process.inbox.len() };
+            self.ready.extend(std::iter::repeat_n(id, inputs));
         }
     }
 
