@@ -1,11 +1,13 @@
 //! The command line.
 
+use super::bench::memory::MemoryArgs;
 use super::config::ConfigArgs;
 use super::drain::DrainArgs;
 use super::metrics::MetricsArgs;
 use super::serve::ServeArgs;
 use super::status::StatusArgs;
 use super::text::{self, kept};
+use super::worker::idle::IdleWorkerArgs;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -96,7 +98,7 @@ pub enum Command {
     Serve(ServeArgs),
     /// Show how discovery, the groups and the brokers stand, or wait until all is well
     Status(StatusArgs),
-    /// Measure throughput, latency and failover on this machine
+    /// Measure throughput, latency, failover and memory on this machine
     Bench(BenchArgs),
     /// Look at the configuration: check it, show what holds, print a default file
     Config(ConfigArgs),
@@ -420,7 +422,8 @@ Starts one primary, one backup, one publisher and one subscriber as processes of
 Examples:
   steadfast bench throughput
   steadfast bench latency --rate 5000
-  steadfast bench failover --rounds 10 --json";
+  steadfast bench failover --rounds 10 --json
+  steadfast bench memory clients";
 
 /// `steadfast bench`
 #[derive(Debug, Args)]
@@ -440,6 +443,8 @@ pub enum Bench {
     Latency(LatencyArgs),
     /// Outages after SIGKILL of the primary, and of the backup
     Failover(FailoverArgs),
+    /// Memory of brokers, as the system counts it
+    Memory(MemoryArgs),
 }
 
 /// Options of every benchmark.
@@ -499,6 +504,8 @@ pub enum WorkerCommand {
     Publisher(PublisherWorkerArgs),
     /// Check what is delivered.
     Subscriber(SubscriberWorkerArgs),
+    /// Hold clients that do nothing.
+    Idle(IdleWorkerArgs),
 }
 
 /// `steadfast worker publisher`
@@ -550,6 +557,7 @@ mod tests {
             PUBLISH_HELP,
             SUBSCRIBE_HELP,
             BENCH_HELP,
+            crate::cli::bench::memory::HELP,
             crate::cli::config::HELP,
             crate::cli::drain::HELP,
             crate::cli::serve::HELP,

@@ -88,6 +88,7 @@ impl Flags {
                 let client = match worker {
                     WorkerCommand::Publisher(args) => &args.client,
                     WorkerCommand::Subscriber(args) => &args.client,
+                    WorkerCommand::Idle(args) => &args.client,
                 };
                 self.list("cluster.discovery", &client.discovery);
                 return None;

@@ -7,6 +7,7 @@ mod configuration;
 mod demo;
 mod files;
 mod hostile;
+mod memory;
 mod metrics;
 #[path = "../../../runtime/tests/metrics/server.rs"]
 #[allow(dead_code, reason = "every test file uses its part")]

@@ -1,6 +1,7 @@
 //! Workers: a publisher and a subscriber that number, measure and check records, in processes of
 //! their own, and report to the process that has started them.
 
+pub mod idle;
 pub mod payload;
 pub mod publisher;
 mod pulse;
