@@ -176,35 +176,38 @@ fn roles(cluster: &Cluster) -> Result<(&Process, &Process), Failure> {
 
 async fn clients(cluster: &mut Cluster, args: &ClientsArgs) -> Result<Value, Failure> {
     let (count, size) = (args.clients, args.options.size);
+    let epoch = cluster.state().map(|state| state.epoch);
     let mut display = Display::new(true);
     sleep(SETTLE).await;
     let alone = Nodes::of(cluster)?;
     let subscribers = idle(cluster, &mut display, ("subscribers", count, size)).await?;
     let subscribed = Nodes::of(cluster)?;
-    let mut publishers = idle(cluster, &mut display, ("publishers", count, size)).await?;
+    let publishers = idle(cluster, &mut display, ("publishers", count, size)).await?;
     let connected = Nodes::of(cluster)?;
-    // The first to leave also leave memory behind that the next ones take.
-    let mut before = None;
-    for _ in 0..=GENERATIONS {
-        end(publishers).await;
-        sleep(SETTLE).await;
-        let now = Nodes::of(cluster)?;
-        before.get_or_insert(now);
-        publishers = idle(cluster, &mut display, ("publishers", count, size)).await?;
-    }
     end(publishers).await;
-    sleep(SETTLE).await;
+    // The first to leave also leave memory behind that the next ones take.
+    let before = Nodes::of(cluster)?;
+    for _ in 0..GENERATIONS {
+        end(idle(cluster, &mut display, ("publishers", count, size)).await?).await;
+    }
     let after = Nodes::of(cluster)?;
     end(subscribers).await;
     display.end();
-    let sessions = count * (GENERATIONS + 1);
+    // Another primary, and the clients are not where they were.
+    if cluster.state().map(|state| state.epoch) != epoch {
+        return Err(Failure::new(
+            "the primary has changed while it was measured",
+            "try again with less load on the machine, or fewer --clients",
+        ));
+    }
+    let sessions = count * GENERATIONS;
     Ok(json!({
         "clients": count,
         "alone_mib": alone.resident_mib(),
         "connected_mib": connected.resident_mib(),
         "bytes_per_subscriber": subscribed.each_since(&alone, count),
         "bytes_per_publisher": connected.each_since(&subscribed, count),
-        "bytes_per_session_without_publisher": after.each_since(&before.unwrap_or(after), sessions),
+        "bytes_per_session_without_publisher": after.each_since(&before, sessions),
     }))
 }
 
@@ -243,6 +246,7 @@ async fn idle(
 async fn end(mut process: Process) {
     process.signal(Signal::KILL);
     process.ended().await;
+    sleep(SETTLE).await;
 }
 
 async fn load(cluster: &mut Cluster, args: &LoadArgs) -> Result<Value, Failure> {
