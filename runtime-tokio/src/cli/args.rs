@@ -1,5 +1,6 @@
 //! The command line.
 
+use super::bench::memory::MemoryArgs;
 use super::config::ConfigArgs;
 use super::drain::DrainArgs;
 use super::metrics::MetricsArgs;
@@ -99,7 +100,7 @@ pub enum Command {
     Serve(ServeArgs),
     /// Show how discovery, the groups and the brokers stand, or wait until all is well
     Status(StatusArgs),
-    /// Measure throughput, latency and failover on this machine
+    /// Measure throughput, latency, failover and memory on this machine
     Bench(BenchArgs),
     /// Look at the configuration: check it, show what holds, print a default file
     Config(ConfigArgs),
@@ -433,7 +434,8 @@ Starts one primary, one backup, one publisher and one subscriber as processes of
 Examples:
   steadfast bench throughput
   steadfast bench latency --rate 5000
-  steadfast bench failover --rounds 10 --json";
+  steadfast bench failover --rounds 10 --json
+  steadfast bench memory clients";
 
 /// `steadfast bench`
 #[derive(Debug, Args)]
@@ -453,6 +455,8 @@ pub enum Bench {
     Latency(LatencyArgs),
     /// Outages after SIGKILL of the primary, and of the backup
     Failover(FailoverArgs),
+    /// Memory of brokers, as the system counts it
+    Memory(MemoryArgs),
 }
 
 /// Options of every benchmark.
@@ -530,6 +534,7 @@ mod tests {
             PUBLISH_HELP,
             SUBSCRIBE_HELP,
             BENCH_HELP,
+            crate::cli::bench::memory::HELP,
             crate::cli::config::HELP,
             crate::cli::drain::HELP,
             crate::cli::serve::HELP,

@@ -30,6 +30,8 @@ pub struct Plan {
     pub discovery: usize,
     /// How many brokers.
     pub brokers: usize,
+    /// Further options of the brokers.
+    pub broker_options: Vec<String>,
     /// Where each process's log goes.
     pub logs: Option<PathBuf>,
     /// Where the metrics of nodes and publishers go: flags.
@@ -139,7 +141,9 @@ impl Cluster {
     /// When it does not start.
     pub async fn start_broker(&mut self, name: &str) -> Result<(), Failure> {
         self.brokers.retain(|broker| broker.name != name);
-        let mut process = self.start_node(name, &["broker", "--name", name])?;
+        let options = self.plan.broker_options.iter().map(String::as_str);
+        let command: Vec<_> = ["broker", "--name", name].into_iter().chain(options).collect();
+        let mut process = self.start_node(name, &command)?;
         process.ready().await?;
         self.brokers.push(process);
         self.brokers.sort_by(|a, b| a.name.cmp(&b.name));

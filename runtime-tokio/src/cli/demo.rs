@@ -63,6 +63,7 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
         cluster: format!("demo-{:016x}", identity::seed()),
         discovery: 2,
         brokers: 3,
+        broker_options: Vec::new(),
         logs: args.logs,
         metrics: Vec::new(),
     };

@@ -104,6 +104,7 @@ async fn run(command: Command, configuration: &Configuration, parent: &Parent) -
         Command::Worker(WorkerCommand::Subscriber(args)) => {
             worker::subscriber::run(args, configuration, parent).await
         }
+        Command::Worker(WorkerCommand::Idle(args)) => worker::idle::run(args, configuration, parent).await,
     }
 }
 

@@ -101,6 +101,7 @@ impl Flags {
                         &args.client
                     }
                     WorkerCommand::Subscriber(args) => &args.client,
+                    WorkerCommand::Idle(args) => &args.client,
                 };
                 self.list("cluster.discovery", &client.discovery);
                 return None;

@@ -183,6 +183,11 @@ impl<'a> Trial<'a> {
         self.publisher.published.is_some()
     }
 
+    /// How many records were acknowledged, as last reported.
+    pub const fn acknowledged(&self) -> u64 {
+        self.publisher.progress.count
+    }
+
     /// Does something to a broker.
     pub fn strike(&mut self, cause: &'static str, victim: &str, signal: Signal) {
         let epoch = self.cluster.state().map_or(0, |state| state.epoch);

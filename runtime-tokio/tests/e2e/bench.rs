@@ -37,3 +37,18 @@ fn a_benchmark_with_metrics_sends_them() {
         assert!(told.contains(part), "{part}: {told}");
     }
 }
+
+#[test]
+fn memory_is_measured_of_clients_load_and_snapshots() {
+    let _turn = turn();
+    let clients = bench(&["memory", "clients", "--clients", "20"]);
+    assert!(clients["connected_mib"]["primary"].as_f64().unwrap() > 0.0);
+    assert!(clients["bytes_per_session_without_publisher"]["backup"].is_i64());
+    let load = bench(&["memory", "load", "--time", "2s", "--retention", "8MiB"]);
+    let peak = load["peak_mib"]["primary"].as_f64().unwrap();
+    assert!(load["second_half_mib"]["primary"].as_f64().unwrap() <= peak, "{load}");
+    let snapshot = bench(&["memory", "snapshot", "--size", "1000", "--retention", "8MiB"]);
+    for broker in ["restarted_backup", "paused_backup", "primary"] {
+        assert!(snapshot[format!("peak_of_{broker}_mib")].as_f64().unwrap() > 8.0, "{snapshot}");
+    }
+}

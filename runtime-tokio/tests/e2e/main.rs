@@ -9,6 +9,7 @@ mod files;
 mod full_disk;
 mod gone;
 mod hostile;
+mod memory;
 mod metrics;
 #[path = "../../../runtime/tests/metrics/server.rs"]
 #[allow(dead_code, reason = "every test file uses its part")]

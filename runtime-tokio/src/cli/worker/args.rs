@@ -3,6 +3,7 @@
 use super::super::args::ClientArgs;
 use super::super::metrics::MetricsArgs;
 use super::super::text;
+use super::idle::IdleWorkerArgs;
 use clap::{Args, Subcommand};
 use steadfast_core::filter::{Filter, Topic};
 
@@ -13,6 +14,8 @@ pub enum WorkerCommand {
     Publisher(PublisherWorkerArgs),
     /// Check what is delivered.
     Subscriber(SubscriberWorkerArgs),
+    /// Hold clients that do nothing.
+    Idle(IdleWorkerArgs),
 }
 
 /// `steadfast worker publisher`

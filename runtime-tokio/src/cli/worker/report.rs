@@ -30,7 +30,7 @@ pub enum Report {
 /// What has happened since the last report.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct Progress {
-    /// Records acknowledged or delivered since the worker began.
+    /// Records acknowledged or delivered, or clients connected, since the worker began.
     pub count: u64,
     /// The longest time without any that ended, or goes on, since the last report.
     pub silence: Option<Silence>,

@@ -1,6 +1,9 @@
 //! `steadfast bench`: figures of one primary and one backup on this machine, measured from the
 //! outside by the same workers as the demo's.
 
+pub mod memory;
+mod usage;
+
 use super::args::{Bench, BenchArgs, BenchOptions, FailoverArgs, LatencyArgs, ThroughputArgs};
 use super::cluster::{Cluster, Plan};
 use super::display::{Display, grouped, millis};
@@ -11,6 +14,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::time::Duration;
 use steadfast_runtime::identity;
+use usage::Usage;
 
 /// How long the first records may take.
 const FIRST_RECORDS: Duration = Duration::from_secs(10);
@@ -28,6 +32,7 @@ impl Bench {
             Self::Throughput(args) => &args.options,
             Self::Latency(args) => &args.options,
             Self::Failover(args) => &args.options,
+            Self::Memory(args) => args.options(),
         }
     }
 }
@@ -38,11 +43,16 @@ impl Bench {
 /// When something does not start, or records are lost.
 pub async fn run(args: BenchArgs) -> Result<(), Failure> {
     let options = args.what.options();
+    let broker_options = match &args.what {
+        Bench::Memory(args) => args.broker_options(),
+        Bench::Throughput(_) | Bench::Latency(_) | Bench::Failover(_) => Vec::new(),
+    };
     let plan = Plan {
         service: None,
         cluster: format!("bench-{:016x}", identity::seed()),
         discovery: 1,
         brokers: 2,
+        broker_options,
         logs: options.logs.clone(),
         metrics: options.metrics.flags(),
     };
@@ -63,6 +73,7 @@ async fn measure(cluster: &mut Cluster, what: &Bench) -> Result<Value, Failure> 
         Bench::Throughput(args) => throughput(cluster, args).await,
         Bench::Latency(args) => latency(cluster, args).await,
         Bench::Failover(args) => failover(cluster, args).await,
+        Bench::Memory(args) => memory::measure(cluster, args).await,
     }
 }
 
@@ -85,7 +96,7 @@ async fn throughput(cluster: &mut Cluster, args: &ThroughputArgs) -> Result<Valu
     let Results { published, received } = &results;
     let delivered = received.iter().map(|received| received.delivered.len()).sum::<u64>();
     let seconds = received.iter().map(|received| received.seconds).fold(0.0, f64::max);
-    let brokers = cluster.brokers().iter().filter_map(|broker| peak_memory(broker.pid()));
+    let brokers = cluster.brokers().iter().filter_map(|broker| Usage::of(broker.pid()).ok());
     complete(&results)?;
     Ok(json!({
         "record_bytes": args.options.size,
@@ -93,7 +104,7 @@ async fn throughput(cluster: &mut Cluster, args: &ThroughputArgs) -> Result<Valu
         "acknowledged_per_second": per_second(published.acknowledged.len(), published.seconds),
         "delivered": delivered,
         "delivered_per_second": per_second(delivered, seconds),
-        "broker_peak_memory_mib": brokers.max(),
+        "broker_peak_memory_mib": brokers.map(|usage| usage.peak >> 20).max(),
     }))
 }
 
@@ -192,19 +203,21 @@ fn median(values: &mut [f64]) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-/// The most memory that the process has had, in MiB, where the system says so.
-fn peak_memory(pid: i32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib >> 10)
+fn table(figures: &Value) -> String {
+    rows("", figures).join("\n")
 }
 
-fn table(figures: &Value) -> String {
-    let rows = figures.as_object().into_iter().flatten().map(|(name, value)| {
-        let value = value.as_u64().map_or_else(|| value.to_string(), grouped);
-        format!("{:44} {value}", name.replace('_', " "))
-    });
-    rows.collect::<Vec<_>>().join("\n")
+/// A figure, or those of several nodes.
+fn rows(name: &str, figure: &Value) -> Vec<String> {
+    match figure.as_object() {
+        Some(parts) => {
+            parts.iter().flat_map(|(part, value)| rows(&format!("{name} {part}"), value)).collect()
+        }
+        None => {
+            let value = figure.as_u64().map_or_else(|| figure.to_string(), grouped);
+            vec![format!("{:52} {value}", name.trim_start().replace('_', " "))]
+        }
+    }
 }
 
 #[cfg(test)]
@@ -220,9 +233,11 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_a_peak_memory() {
-        if cfg!(target_os = "linux") {
-            assert!(peak_memory(std::process::id() as i32).unwrap() > 0);
-        }
+    fn a_table_has_a_row_for_each_figure() {
+        let figures = json!({ "clients": 1_000, "alone_mib": { "primary": 4.5, "backup": 4.1 } });
+        let rows = table(&figures);
+        let rows: Vec<_> =
+            rows.lines().map(|row| row.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(rows, ["alone mib backup 4.1", "alone mib primary 4.5", "clients 1,000"]);
     }
 }

@@ -1,0 +1,351 @@
+//! `steadfast bench memory`: what brokers take of memory, as the system counts it.
+
+use super::super::args::BenchOptions;
+use super::super::cluster::Cluster;
+use super::super::display::{Display, grouped};
+use super::super::failure::Failure;
+use super::super::process::{Output, Process};
+use super::super::text;
+use super::super::trial::{Results, Trial};
+use super::super::worker::report::Report;
+use super::usage::{Usage, mib};
+use super::{complete, per_second, start, work};
+use clap::{Args, Subcommand};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long a thousand clients may take to connect.
+const CONNECT: Duration = Duration::from_secs(300);
+/// After this long, what begins is over, and memory is what it stays.
+const SETTLE: Duration = Duration::from_secs(1);
+/// Between two looks at a broker's memory.
+const SAMPLE: Duration = Duration::from_secs(1);
+/// How long it may take to fill the log, to drop a broker, or to bring one back under full load.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Memory for the log, unless twice what is retained is more.
+const LOG_LIMIT: u64 = 1 << 30;
+/// How often publishers come and go, for the memory of sessions without them.
+const GENERATIONS: u32 = 4;
+
+/// Its help.
+pub const HELP: &str = "\
+Starts one primary, one backup and the clients as processes of their own, and reads the brokers'
+memory from /proc.
+
+Examples:
+  steadfast bench memory clients
+  steadfast bench memory load --retention 256MiB --time 10m
+  steadfast bench memory snapshot --json";
+
+/// `steadfast bench memory`
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct MemoryArgs {
+    /// What takes memory
+    #[command(subcommand)]
+    what: Memory,
+}
+
+/// What takes memory.
+#[derive(Debug, Subcommand)]
+enum Memory {
+    /// Connected clients that do nothing, and sessions whose publishers are gone
+    Clients(ClientsArgs),
+    /// As much load as one publisher makes
+    Load(LoadArgs),
+    /// Snapshots under load: to a backup that was killed, and to one that was paused
+    Snapshot(SnapshotArgs),
+}
+
+#[derive(Debug, Args)]
+struct ClientsArgs {
+    #[command(flatten)]
+    options: BenchOptions,
+    /// How many subscribers, and how many publishers
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    clients: u32,
+}
+
+#[derive(Debug, Args)]
+struct LoadArgs {
+    #[command(flatten)]
+    options: BenchOptions,
+    #[command(flatten)]
+    kept: Kept,
+    /// For how long
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = text::duration)]
+    time: Duration,
+}
+
+#[derive(Debug, Args)]
+struct SnapshotArgs {
+    #[command(flatten)]
+    options: BenchOptions,
+    #[command(flatten)]
+    kept: Kept,
+}
+
+#[derive(Debug, Args)]
+struct Kept {
+    /// What the brokers retain
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = text::bytes)]
+    retention: u64,
+}
+
+impl MemoryArgs {
+    /// The options of every benchmark.
+    pub const fn options(&self) -> &BenchOptions {
+        match &self.what {
+            Memory::Clients(args) => &args.options,
+            Memory::Load(args) => &args.options,
+            Memory::Snapshot(args) => &args.options,
+        }
+    }
+
+    /// Further options of the brokers.
+    pub fn broker_options(&self) -> Vec<String> {
+        let retention = match &self.what {
+            Memory::Clients(_) => return Vec::new(),
+            Memory::Load(args) => args.kept.retention,
+            Memory::Snapshot(args) => args.kept.retention,
+        };
+        let limit = LOG_LIMIT.max(retention.saturating_mul(2));
+        let options = [("--retention-bytes", retention), ("--log-limit", limit)];
+        options.into_iter().flat_map(|(option, bytes)| [option.to_owned(), bytes.to_string()]).collect()
+    }
+}
+
+/// Measures.
+///
+/// # Errors
+/// When something does not start or does not come back, or records are lost.
+pub async fn measure(cluster: &mut Cluster, args: &MemoryArgs) -> Result<Value, Failure> {
+    match &args.what {
+        Memory::Clients(args) => clients(cluster, args).await,
+        Memory::Load(args) => load(cluster, args).await,
+        Memory::Snapshot(args) => snapshot(cluster, args).await,
+    }
+}
+
+/// Memory of the primary, the backup and the discovery replica.
+#[derive(Clone, Copy, Debug)]
+struct Nodes([Usage; 3]);
+
+impl Nodes {
+    fn of(cluster: &Cluster) -> Result<Self, Failure> {
+        let (primary, backup) = roles(cluster)?;
+        let discovery = cluster.discovery().next().ok_or_else(|| cluster.unexpected())?.0;
+        let usage = |process: &Process| Usage::of(process.pid());
+        Ok(Self([usage(primary)?, usage(backup)?, usage(discovery)?]))
+    }
+
+    fn resident_mib(&self) -> Value {
+        named(self.0.map(|usage| mib(usage.resident).into()))
+    }
+
+    fn peak_mib(&self) -> Value {
+        named(self.0.map(|usage| mib(usage.peak).into()))
+    }
+
+    /// Bytes for each of so many since then. What was freed meanwhile makes it negative.
+    fn each_since(&self, before: &Self, count: u32) -> Value {
+        let grown = |now: Usage, before: Usage| now.resident as i64 - before.resident as i64;
+        let [primary, backup, discovery] = [0, 1, 2].map(|node| grown(self.0[node], before.0[node]));
+        named([primary, backup, discovery].map(|bytes| (bytes / i64::from(count)).into()))
+    }
+}
+
+fn named([primary, backup, discovery]: [Value; 3]) -> Value {
+    json!({ "primary": primary, "backup": backup, "discovery": discovery })
+}
+
+/// The primary and the backup.
+fn roles(cluster: &Cluster) -> Result<(&Process, &Process), Failure> {
+    let state = cluster.state();
+    let primary = state.as_ref().and_then(|state| state.primary.as_ref());
+    let primary = primary.map(|primary| primary.member.node.as_str());
+    let (leading, following): (Vec<_>, Vec<_>) =
+        cluster.brokers().iter().partition(|broker| Some(broker.name.as_str()) == primary);
+    match (leading[..].first(), following[..].first()) {
+        (Some(primary), Some(backup)) => Ok((primary, backup)),
+        _ => Err(cluster.unexpected()),
+    }
+}
+
+async fn clients(cluster: &mut Cluster, args: &ClientsArgs) -> Result<Value, Failure> {
+    let (count, size) = (args.clients, args.options.size);
+    let epoch = cluster.state().map(|state| state.epoch);
+    let mut display = Display::new(true);
+    sleep(SETTLE).await;
+    let alone = Nodes::of(cluster)?;
+    let subscribers = idle(cluster, &mut display, ("subscribers", count, size)).await?;
+    let subscribed = Nodes::of(cluster)?;
+    let publishers = idle(cluster, &mut display, ("publishers", count, size)).await?;
+    let connected = Nodes::of(cluster)?;
+    end(publishers).await;
+    // The first to leave also leave memory behind that the next ones take.
+    let before = Nodes::of(cluster)?;
+    for _ in 0..GENERATIONS {
+        end(idle(cluster, &mut display, ("publishers", count, size)).await?).await;
+    }
+    let after = Nodes::of(cluster)?;
+    end(subscribers).await;
+    display.end();
+    // Another primary, and the clients are not where they were.
+    if cluster.state().map(|state| state.epoch) != epoch {
+        return Err(Failure::new(
+            "the primary has changed while it was measured",
+            "try again with less load on the machine, or fewer --clients",
+        ));
+    }
+    let sessions = count * GENERATIONS;
+    Ok(json!({
+        "clients": count,
+        "alone_mib": alone.resident_mib(),
+        "connected_mib": connected.resident_mib(),
+        "bytes_per_subscriber": subscribed.each_since(&alone, count),
+        "bytes_per_publisher": connected.each_since(&subscribed, count),
+        "bytes_per_session_without_publisher": after.each_since(&before, sessions),
+    }))
+}
+
+/// Connects clients that do nothing, and waits until all are there.
+async fn idle(
+    cluster: &Cluster,
+    display: &mut Display,
+    (kind, count, size): (&str, u32, u32),
+) -> Result<Process, Failure> {
+    let args = ["idle", &format!("--{kind}"), &count.to_string(), "--size", &size.to_string()];
+    let mut process = cluster.start_worker(kind, &args.map(str::to_owned))?;
+    let end = Instant::now() + CONNECT;
+    let mut connected = 0;
+    while connected < u64::from(count) {
+        match timeout(end - Instant::now(), process.next()).await {
+            Ok(Output::Line(line)) => match serde_json::from_str(&line) {
+                Ok(Report::Progress(progress)) => connected = progress.count,
+                _ => return Err(process.failure()),
+            },
+            Ok(Output::Ended) => return Err(process.failure()),
+            Err(_) => {
+                let cause = format!("only {connected} of {count} {kind} are connected in time");
+                return Err(Failure::new(
+                    cause,
+                    "try again with less load on the machine, or fewer --clients",
+                ));
+            }
+        }
+        let status = format!("{} of {} {kind} are connected", grouped(connected), grouped(count.into()));
+        display.status(&[format!("  {status}")], &status);
+    }
+    sleep(SETTLE).await;
+    Ok(process)
+}
+
+async fn end(mut process: Process) {
+    process.signal(Signal::KILL);
+    process.ended().await;
+    sleep(SETTLE).await;
+}
+
+async fn load(cluster: &mut Cluster, args: &LoadArgs) -> Result<Value, Failure> {
+    let mut trial = start(cluster, &work(&args.options, 0, None)).await?;
+    let (begin, mut most) = (Instant::now(), [[0; 2]; 2]);
+    while begin.elapsed() < args.time {
+        trial.run_for(SAMPLE.min(args.time - begin.elapsed())).await?;
+        let half = usize::from(begin.elapsed() * 2 > args.time);
+        let Nodes([primary, backup, _]) = Nodes::of(trial.cluster)?;
+        most[half][0] = most[half][0].max(primary.resident);
+        most[half][1] = most[half][1].max(backup.resident);
+    }
+    let peak = Nodes::of(trial.cluster)?.peak_mib();
+    let (results, _) = trial.finish().await?;
+    let [first, second] =
+        most.map(|[primary, backup]| json!({ "primary": mib(primary), "backup": mib(backup) }));
+    Ok(json!({
+        "record_bytes": args.options.size,
+        "retention_mib": mib(args.kept.retention),
+        "seconds": args.time.as_secs(),
+        "acknowledged": results.published.acknowledged.len(),
+        "acknowledged_per_second": per_second(results.published.acknowledged.len(), results.published.seconds),
+        "gaps_reported": gaps(&results)?,
+        "peak_mib": peak,
+        "first_half_mib": first,
+        "second_half_mib": second,
+    }))
+}
+
+/// How often retention has overtaken the subscriber, which says so; if it never has, nothing may be missing.
+fn gaps(results: &Results) -> Result<u64, Failure> {
+    match results.received.iter().map(|received| received.reported_missing).sum() {
+        0 => complete(results).map(|()| 0),
+        gaps => Ok(gaps),
+    }
+}
+
+async fn snapshot(cluster: &mut Cluster, args: &SnapshotArgs) -> Result<Value, Failure> {
+    let mut trial = start(cluster, &work(&args.options, 0, None)).await?;
+    publish(&mut trial, args).await?;
+    let full = Nodes::of(trial.cluster)?.resident_mib();
+    let restarted = restart(&mut trial).await?;
+    let paused = pause(&mut trial, args).await?;
+    let primary = Usage::of(roles(trial.cluster)?.0.pid())?.peak;
+    let (results, _) = trial.finish().await?;
+    Ok(json!({
+        "record_bytes": args.options.size,
+        "retention_mib": mib(args.kept.retention),
+        "acknowledged": results.published.acknowledged.len(),
+        "gaps_reported": gaps(&results)?,
+        "full_mib": full,
+        "peak_of_restarted_backup_mib": mib(restarted),
+        "peak_of_paused_backup_mib": mib(paused),
+        "peak_of_primary_mib": mib(primary),
+    }))
+}
+
+/// Waits until more is published than is retained.
+async fn publish(trial: &mut Trial<'_>, args: &SnapshotArgs) -> Result<(), Failure> {
+    let records = args.kept.retention / u64::from(args.options.size) * 5 / 4;
+    let enough = trial.acknowledged() + records;
+    match trial.run_until(PATIENCE, |trial| trial.acknowledged() >= enough).await? {
+        true => Ok(()),
+        false => Err(trial.cluster.unexpected()),
+    }
+}
+
+/// Kills the backup and starts it anew: it has nothing. Returns the most memory that it had when it was
+/// in sync again, and a little later.
+async fn restart(trial: &mut Trial<'_>) -> Result<u64, Failure> {
+    let backup = roles(trial.cluster)?.1.name.clone();
+    trial.strike("backup killed", &backup, Signal::KILL);
+    in_sync(trial, 1).await?;
+    trial.cluster.start_broker(&backup).await?;
+    trial.heal(&backup, "is started again");
+    returned(trial).await
+}
+
+/// Pauses the backup until its log ends below the start of the primary's. Returns as [`restart`] does.
+async fn pause(trial: &mut Trial<'_>, args: &SnapshotArgs) -> Result<u64, Failure> {
+    let backup = roles(trial.cluster)?.1.name.clone();
+    trial.strike("backup paused", &backup, Signal::STOP);
+    in_sync(trial, 1).await?;
+    publish(trial, args).await?;
+    trial.cluster.signal(&backup, Signal::CONT);
+    trial.heal(&backup, "goes on");
+    returned(trial).await
+}
+
+async fn returned(trial: &mut Trial<'_>) -> Result<u64, Failure> {
+    in_sync(trial, 2).await?;
+    trial.run_for(SETTLE).await?;
+    Ok(Usage::of(roles(trial.cluster)?.1.pid())?.peak)
+}
+
+async fn in_sync(trial: &mut Trial<'_>, members: usize) -> Result<(), Failure> {
+    let there = |trial: &Trial<'_>| trial.cluster.state().is_some_and(|state| state.in_sync.len() == members);
+    match trial.run_until(PATIENCE, there).await? {
+        true => Ok(()),
+        false => Err(trial.cluster.unexpected()),
+    }
+}
