@@ -329,7 +329,7 @@ pub struct PublishArgs {
     /// Print the counts as one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Send how long acknowledgements take to the metrics server of the configuration, see [metrics]
+    /// Send how long acknowledgements take to the metrics server that the configuration names
     #[arg(long)]
     pub metrics: bool,
 }
