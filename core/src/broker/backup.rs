@@ -41,7 +41,7 @@ pub struct Backup {
     /// A snapshot that is under way. It is dropped with the epoch, and with the connection.
     pub(super) staging: Option<Box<Staging>>,
     /// Snapshots that this broker has no room for.
-    pub(super) oversize: Oversize,
+    pub(super) oversize: Box<Oversize>,
     /// R7: end of the prefix that fits the primary's log, in this epoch.
     verified: Offset,
 }
@@ -60,7 +60,7 @@ impl Backup {
             heard: now,
             suspicion: None,
             staging: None,
-            oversize: Oversize::default(),
+            oversize: Box::default(),
             verified: 0,
         }
     }
