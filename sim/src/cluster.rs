@@ -3,15 +3,17 @@
 
 use crate::actor::{Actor, Command, Event};
 use crate::check::{Checks, Fact, Violation};
+use crate::coverage::Coverage;
 use crate::fault::Fault;
 use crate::fingerprint::Fingerprint;
 use crate::network::ProcessId;
-use crate::observer::{Coverage, Observer, Published, Received};
+use crate::observer::{Observer, Published, Received};
 use crate::outbox::Disk;
 use crate::random::{Draws, Purpose};
+use crate::reader::Reader;
 use crate::render::Renderer;
-use crate::world::{self, Life, Step, World};
-use std::cell::{Ref, RefCell};
+use crate::world::{self, Cause, Life, Step, World};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
@@ -25,17 +27,33 @@ use steadfast_core::group::GroupState;
 use steadfast_core::id::{Address, Generation, Incarnation, NodeName, Nonce, PublisherId};
 use steadfast_core::limits::{SESSION_EXPIRY, Timing};
 use steadfast_core::log::EntryKind;
-use steadfast_core::message::{self, History};
+use steadfast_core::message::History;
 use steadfast_core::node::Output;
 use steadfast_core::publisher::{self, Publisher};
 use steadfast_core::subscriber::{self, Subscriber};
+use steadfast_core::trace::Trace;
 
 /// Where every simulated cluster stands in the tree.
 const ROOT: &str = "/sim";
 
-/// After healing, what the faults have set off is over within this time: sessions that were about to
-/// expire, silence that was about to be noticed.
-const CALM: Duration = Duration::from_secs(3);
+/// Most brokers of a cluster.
+pub const MOST_BROKERS: u32 = 5;
+/// Most discovery replicas.
+pub const MOST_DISCOVERIES: u32 = 3;
+/// Most publishers.
+pub const MOST_PUBLISHERS: u32 = 16;
+/// Most subscribers.
+pub const MOST_SUBSCRIBERS: u32 = 32;
+
+/// The places of each kind in the world come after those of the kinds before, whoever takes part: leaving
+/// somebody out changes nobody's draws.
+const BROKERS: u32 = MOST_DISCOVERIES;
+const PUBLISHERS: u32 = BROKERS + MOST_BROKERS;
+const SUBSCRIBERS: u32 = PUBLISHERS + MOST_PUBLISHERS;
+
+/// After healing, what the faults have set off is over within the session timeout and this time: sessions
+/// that were about to expire, silence that was about to be noticed.
+const CALM: Duration = Duration::from_secs(1);
 
 /// What a cluster consists of.
 #[derive(Clone, Debug)]
@@ -65,6 +83,12 @@ pub struct Config {
     pub outboxes: bool,
     /// How much the brokers keep.
     pub retention: Retention,
+    /// A broker's memory for the log, in bytes.
+    pub log_bytes: u64,
+    /// A broker's memory of entries that may wait for in-sync members, in bytes.
+    pub uncommitted_bytes: u64,
+    /// Body bytes that may wait for a subscriber's application.
+    pub credit_bytes: u64,
     /// Payloads are at least so long, in bytes.
     pub payload: usize,
 }
@@ -84,6 +108,9 @@ impl Default for Config {
             session_expiry: SESSION_EXPIRY,
             outboxes: false,
             retention: Retention::default(),
+            log_bytes: broker::Config::default().log_bytes,
+            uncommitted_bytes: broker::Config::default().uncommitted_bytes,
+            credit_bytes: subscriber::Config::default().credit_bytes,
             payload: 0,
         }
     }
@@ -116,9 +143,17 @@ pub struct Cluster {
     discoveries: Vec<ProcessId>,
     publishers: Vec<ProcessId>,
     disks: BTreeMap<ProcessId, Rc<RefCell<Disk>>>,
-    subscribers: Vec<(ProcessId, Filter)>,
-    /// Processes that were asked to leave, and how long after their end they start again.
-    leaving: BTreeMap<ProcessId, Duration>,
+    subscribers: BTreeMap<ProcessId, Reader>,
+    /// Processes that were asked to leave, and how long after their end they start again; `None`: when
+    /// everything is put right.
+    leaving: BTreeMap<ProcessId, Option<Duration>>,
+    calm: Duration,
+    /// What nodes have traced since it was last taken, if somebody wants to know.
+    traces: Option<Vec<(ProcessId, Trace)>>,
+}
+
+fn failure(world: &World<Actor>, violation: Violation) -> Failure {
+    Failure { at: world.now(), step: world.steps(), violation }
 }
 
 fn address(name: &str) -> Address {
@@ -140,26 +175,33 @@ impl Cluster {
             discoveries: Vec::new(),
             publishers: Vec::new(),
             disks: BTreeMap::new(),
-            subscribers: Vec::new(),
+            subscribers: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            calm: config.world.coordination.session_timeout + CALM,
+            traces: None,
         };
         cluster.world.record_changes(&Paths::new(ROOT.to_owned()).state(0));
         (0..config.discoveries).for_each(|number| cluster.add_discovery(config, number + 1));
         (0..config.brokers).for_each(|number| cluster.add_broker(config, number + 1));
-        (0..config.publishers).for_each(|number| cluster.add_publisher(config, number + 1));
-        for (number, filter) in (1..).zip(&config.subscribers) {
-            cluster.add_subscriber(config, number, Filter::new(filter).expect("a valid filter"));
-        }
-        for process in cluster.world.processes() {
-            let place = cluster.brokers.iter().position(|&broker| broker == process).unwrap_or(0) as u64;
+        for (process, place) in
+            cluster.discoveries.iter().map(|process| (process, 0)).chain(cluster.brokers.iter().zip(0..))
+        {
             let at = place * config.stagger.as_nanos() as u64;
-            cluster.world.schedule(at, Fault::Restart(process));
+            cluster.world.schedule(at, Fault::Restart(*process));
+        }
+        for number in 1..=config.publishers {
+            cluster.add_publisher(config, number, config.outboxes);
+        }
+        for (number, filter) in (1..).zip(&config.subscribers) {
+            let filters = vec![Filter::new(filter).expect("a valid filter")];
+            cluster.add_subscriber(config, number, Reader::of(filters), Duration::ZERO);
         }
         cluster
     }
 
     fn add_discovery(&mut self, config: &Config, number: u32) {
         let name = format!("d{number}");
+        self.world.skip_to(number - 1);
         let (timing, min_in_sync) = (config.timing.clone(), config.min_in_sync);
         let starter = move |life: &Life| {
             let config = discovery::Config { timing: timing.clone(), min_in_sync };
@@ -172,19 +214,18 @@ impl Cluster {
 
     fn add_broker(&mut self, config: &Config, number: u32) {
         let name = format!("b{number}");
+        self.world.skip_to(BROKERS + number - 1);
         let node = NodeName::new(&name).expect("a valid name");
         let listens = address(&name);
-        let (timing, on_total_loss, retention) =
-            (config.timing.clone(), config.on_total_loss, config.retention);
-        let session_expiry = config.session_expiry;
+        let config = broker::Config {
+            timing: config.timing.clone(),
+            on_total_loss: config.on_total_loss,
+            session_expiry: config.session_expiry,
+            retention: config.retention,
+            log_bytes: config.log_bytes,
+            uncommitted_bytes: config.uncommitted_bytes,
+        };
         let starter = move |life: &Life| {
-            let config = broker::Config {
-                timing: timing.clone(),
-                on_total_loss,
-                session_expiry,
-                retention,
-                ..broker::Config::default()
-            };
             let boot = broker::Boot {
                 seed: life.seed(),
                 node: node.clone(),
@@ -193,7 +234,7 @@ impl Cluster {
                 address: listens.clone(),
                 group: 0,
                 root: ROOT.to_owned(),
-                config,
+                config: config.clone(),
             };
             Actor::Broker(Box::new(Broker::new(life.now, boot)))
         };
@@ -204,16 +245,24 @@ impl Cluster {
         (1..=config.discoveries).map(|number| address(&format!("d{number}"))).collect()
     }
 
-    fn add_publisher(&mut self, config: &Config, number: u32) {
+    /// Adds a publisher, which starts now. With an outbox on a disk, its lives go on where the one before
+    /// has ended; without one each has an identity of its own.
+    pub fn add_publisher(&mut self, config: &Config, number: u32, outbox: bool) -> ProcessId {
+        self.world.skip_to(PUBLISHERS + number - 1);
         let discovery = Self::discovery_addresses(config);
         let timing = config.timing.clone();
         let id = PublisherId(u128::from(number) << 96);
-        let disk = config.outboxes.then(|| Rc::new(RefCell::new(Disk::default())));
+        let disk = outbox.then(|| Rc::new(RefCell::new(Disk::default())));
         let reads = disk.clone();
+        let identity = Rc::new(Cell::new(id));
+        let shared = Rc::clone(&identity);
         let starter = move |life: &Life| {
+            if reads.is_none() {
+                shared.set(PublisherId(id.0 | u128::from(life.number - 1)));
+            }
             let boot = publisher::Boot {
                 seed: life.seed(),
-                publisher: id,
+                publisher: shared.get(),
                 nonce: Nonce(life.identity(0)),
                 discovery: discovery.clone(),
                 group: 0,
@@ -223,33 +272,46 @@ impl Cluster {
             Actor::Publisher(Box::new(Publisher::new(life.now, boot)))
         };
         let process = self.world.add(&format!("p{number}"), None, Box::new(starter));
-        self.observer.add_publisher(process, id);
+        self.observer.add_publisher(process, identity);
         self.disks.extend(disk.map(|disk| (process, disk)));
         self.publishers.push(process);
+        self.world.schedule(self.world.now(), Fault::Restart(process));
+        process
     }
 
-    fn add_subscriber(&mut self, config: &Config, number: u32, filter: Filter) {
+    /// Adds a subscriber that starts at this time.
+    pub fn add_subscriber(
+        &mut self,
+        config: &Config,
+        number: u32,
+        reader: Reader,
+        joins: Duration,
+    ) -> ProcessId {
+        self.world.skip_to(SUBSCRIBERS + number - 1);
         let discovery = Self::discovery_addresses(config);
-        let timing = config.timing.clone();
-        let filters = vec![filter.clone()];
+        let config = subscriber::Config {
+            timing: config.timing.clone(),
+            credit_bytes: config.credit_bytes,
+            ..subscriber::Config::default()
+        };
+        let filters = reader.filters().to_vec();
+        let notes = reader.notes();
         let starter = move |life: &Life| {
             let boot = subscriber::Boot {
                 seed: life.seed(),
                 discovery: discovery.clone(),
                 group: 0,
                 filters: filters.clone(),
-                start: subscriber::Start::Earliest,
-                config: subscriber::Config { timing: timing.clone(), ..subscriber::Config::default() },
+                start: notes.borrow().start(),
+                config: config.clone(),
             };
             Actor::Subscriber(Box::new(Subscriber::new(life.now, boot)))
         };
         let process = self.world.add(&format!("s{number}"), None, Box::new(starter));
-        let (filters, start) = (std::slice::from_ref(&filter), message::Start::Earliest);
         self.observer.add_subscriber(process);
-        self.checks
-            .observe(&Fact::Subscribed { subscriber: process.0, filters, start })
-            .expect("a subscriber begins");
-        self.subscribers.push((process, filter));
+        self.subscribers.insert(process, reader);
+        self.world.schedule(joins.as_nanos() as u64, Fault::Restart(process));
+        process
     }
 
     /// From now on keeps the history as text.
@@ -279,7 +341,7 @@ impl Cluster {
 
     /// The subscribers.
     pub fn subscribers(&self) -> impl Iterator<Item = ProcessId> {
-        self.subscribers.iter().map(|(process, _)| *process)
+        self.subscribers.keys().copied()
     }
 
     /// A process by its name.
@@ -307,6 +369,11 @@ impl Cluster {
         self.observer.published(publisher)
     }
 
+    /// The identity of a publisher's present life.
+    pub fn identity(&self, publisher: ProcessId) -> PublisherId {
+        self.observer.identity(publisher)
+    }
+
     /// The disk with a publisher's outbox.
     ///
     /// # Panics
@@ -321,8 +388,18 @@ impl Cluster {
     }
 
     /// How often what a run should come to has happened.
-    pub const fn coverage(&self) -> Coverage {
+    pub const fn coverage(&self) -> &Coverage {
         self.observer.coverage()
+    }
+
+    /// From now on keeps what nodes trace for [`Cluster::take_traces`].
+    pub fn keep_traces(&mut self) {
+        self.traces.get_or_insert_default();
+    }
+
+    /// What nodes have traced since the last call.
+    pub fn take_traces(&mut self) -> Vec<(ProcessId, Trace)> {
+        self.traces.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Hash of the history so far.
@@ -365,6 +442,21 @@ impl Cluster {
             let command = subscriber::Command::ReadHead { request };
             self.world.command(at, subscriber, Command::Subscriber(command));
         }
+    }
+
+    /// From now on a subscriber's application consumes what is delivered so late; `None`: not at all. What
+    /// it owes it consumes then, too.
+    pub fn pace(&mut self, subscriber: ProcessId, late: Option<Duration>) {
+        let Some(reader) = self.subscribers.get_mut(&subscriber) else { return };
+        if let Some((late, bytes)) = reader.pace(late) {
+            self.consume(subscriber, late, bytes);
+        }
+    }
+
+    fn consume(&mut self, subscriber: ProcessId, late: Duration, bytes: u64) {
+        let command = Command::Subscriber(subscriber::Command::Consumed { bytes });
+        let at = self.world.now() + late.as_nanos() as u64;
+        self.world.command(at, subscriber, command);
     }
 
     /// Applies a fault at once.
@@ -416,12 +508,23 @@ impl Cluster {
         if let Some(renderer) = &mut self.renderer {
             renderer.step(&self.world, step);
         }
-        for output in &step.outputs {
-            // The application consumes what it is given at once.
-            if let Output::Event(Event::Subscriber(subscriber::Event::Delivered(delivery))) = output {
-                let command = subscriber::Command::Consumed { bytes: delivery.bytes };
-                self.world.command(step.at, step.process, Command::Subscriber(command));
+        if let Some(reader) = self.subscribers.get_mut(&step.process) {
+            let consumed = reader.see(step);
+            let place =
+                reader.tell(step, &mut self.checks).map_err(|violation| failure(&self.world, violation))?;
+            if step.cause == Cause::Started {
+                self.observer.begins(step.process, place);
             }
+            for (late, bytes) in consumed {
+                self.consume(step.process, late, bytes);
+            }
+        }
+        if let Some(traces) = &mut self.traces {
+            let traced = step.outputs.iter().filter_map(|output| match output {
+                Output::Trace(trace) => Some((step.process, trace.clone())),
+                _ => None,
+            });
+            traces.extend(traced);
         }
         if let Some(disk) = self.disks.get(&step.process) {
             let draws = self.world.draws();
@@ -442,15 +545,15 @@ impl Cluster {
     }
 
     fn exit(&mut self, process: ProcessId) -> Result<(), Failure> {
-        if let Some(pause) = self.leaving.remove(&process) {
+        if let Some(pause) = self.leaving.remove(&process).flatten() {
             let at = self.world.now() + pause.as_nanos() as u64;
             self.world.schedule(at, Fault::Restart(process));
         }
         self.strike(Fault::Exit(process))
     }
 
-    fn failure(&self, violation: Violation) -> Failure {
-        Failure { at: self.world.now(), step: self.world.steps(), violation }
+    pub(crate) fn failure(&self, violation: Violation) -> Failure {
+        failure(&self.world, violation)
     }
 
     /// Whether every broker's process is in sync and nobody else is, and every client has been served.
@@ -465,11 +568,11 @@ impl Cluster {
             && self.primary().is_some()
             && self.publishers.iter().all(|&process| self.published(process).is_settled())
             && self.disks.values().all(|disk| disk.borrow().is_settled())
-            && self.subscribers.iter().all(|(process, filter)| self.has_everything(*process, filter))
+            && self.subscribers.iter().all(|(process, reader)| self.has_everything(*process, reader))
             && self.subscribers().all(|process| !self.received(process).asks)
     }
 
-    fn has_everything(&self, subscriber: ProcessId, filter: &Filter) -> bool {
+    fn has_everything(&self, subscriber: ProcessId, reader: &Reader) -> bool {
         let Some(state) = self.state() else { return false };
         let received = self.received(subscriber);
         let committed = self.checks.ledger().committed(state.history);
@@ -481,20 +584,18 @@ impl Cluster {
             _ => 0,
         };
         !log.from(from).iter().any(
-            |held| matches!(&held.entry.kind, EntryKind::Batch(batch) if filter.matches(&batch.header.topic)),
+            |held| matches!(&held.entry.kind, EntryKind::Batch(batch) if reader.wants(&batch.header.topic)),
         )
     }
 
     /// A broker or a discovery replica is asked to leave, as its operator would. Its process ends when it
-    /// has, and starts again so long after that; `None`: only a [`Fault::Restart`] starts it. A dead
+    /// has, and starts again so long after that; `None`: only a [`Fault::Restart`] starts it, or healing. A dead
     /// process is asked nothing.
     pub fn shut_down(&mut self, process: ProcessId, back_after: Option<Duration>) {
         if self.world.node(process).is_none() {
             return;
         }
-        if let Some(pause) = back_after {
-            self.leaving.insert(process, pause);
-        }
+        self.leaving.insert(process, back_after);
         let command = match self.brokers.contains(&process) {
             true => Command::Broker(broker::Command::Shutdown),
             false => Command::Discovery(discovery::Command::Shutdown),
@@ -508,6 +609,10 @@ impl Cluster {
     /// # Errors
     /// When a property does not hold afterwards.
     pub fn heal(&mut self) -> Result<(), Failure> {
+        for subscriber in self.subscribers().collect::<Vec<_>>() {
+            self.pace(subscriber, Some(Duration::ZERO));
+        }
+        self.leaving.values_mut().for_each(|back| *back = back.or(Some(Duration::ZERO)));
         let processes: Vec<_> = self.world.processes().collect();
         for &process in &processes {
             self.strike(Fault::Restart(process))?;
@@ -528,11 +633,20 @@ impl Cluster {
     /// When a property does not hold on the way, or it does not come to this in time.
     pub fn settle(&mut self, limit: Duration) -> Result<(), Failure> {
         self.heal()?;
-        self.run_for(CALM)?;
+        self.recover(limit)
+    }
+
+    /// The same where everything has been healed.
+    ///
+    /// # Errors
+    /// As [`Cluster::settle`].
+    pub fn recover(&mut self, limit: Duration) -> Result<(), Failure> {
+        self.run_for(self.calm)?;
         if !self.run_until(limit, Self::is_settled)? {
             let detail = self.stall();
             return Err(self.failure(Violation { property: "Liveness", detail }));
         }
+        self.checks.observe(&Fact::Settled).map_err(|violation| self.failure(violation))?;
         let before = self.state().map(|state| (state.epoch, state.config));
         self.run_for(Duration::from_secs(5))?;
         let after = self.state().map(|state| (state.epoch, state.config));
@@ -541,6 +655,15 @@ impl Cluster {
             return Err(self.failure(Violation { property: "Flapping", detail }));
         }
         Ok(())
+    }
+
+    /// Whether the group waits for its operator: its data is gone for good, and it is to wait then
+    /// ([`OnTotalLoss::Wait`], R24).
+    pub fn waits_for_its_operator(&self, config: &Config) -> bool {
+        let Some(state) = self.state() else { return false };
+        let alive = |broker: &Broker| state.in_sync.contains(&broker.id().member);
+        let mut brokers = self.brokers.iter().filter_map(|&process| self.broker(process));
+        config.on_total_loss == OnTotalLoss::Wait && !state.in_sync.is_empty() && !brokers.any(alive)
     }
 
     fn stall(&self) -> String {

@@ -75,7 +75,8 @@ pub type Starter<N> = Box<dyn FnMut(&Life) -> N>;
 
 struct Process<N: Node> {
     name: String,
-    starter: Starter<N>,
+    /// `None`: nobody has this place.
+    starter: Option<Starter<N>>,
     node: Option<N>,
     life: u32,
     paused: bool,
@@ -171,6 +172,22 @@ where
 
     /// Adds a process; a [`Fault::Restart`] starts it.
     pub fn add(&mut self, name: &str, address: Option<Address>, starter: Starter<N>) -> ProcessId {
+        let id = self.take_place(name, Some(starter));
+        if let Some(address) = address {
+            self.network.listen(id, address);
+        }
+        id
+    }
+
+    /// The next process to be added has this place, or a later one if it is taken: nobody has those
+    /// before. The draws of a process are keyed by its place.
+    pub fn skip_to(&mut self, place: u32) {
+        while self.processes.len() < place as usize {
+            self.take_place("nobody", None);
+        }
+    }
+
+    fn take_place(&mut self, name: &str, starter: Option<Starter<N>>) -> ProcessId {
         let id = ProcessId(u32::try_from(self.processes.len()).expect("few processes"));
         let clock_offset = self.draws.within(Purpose::Clock, id.entity(), 0, CLOCK_SPREAD);
         self.processes.push(Process {
@@ -187,9 +204,6 @@ where
             timeouts: (0, 0),
         });
         self.network.set_host(id, Host::Refusing);
-        if let Some(address) = address {
-            self.network.listen(id, address);
-        }
         id
     }
 
@@ -224,8 +238,9 @@ where
     }
 
     /// All processes.
-    pub fn processes(&self) -> impl Iterator<Item = ProcessId> + use<N> {
-        (0..self.processes.len() as u32).map(ProcessId)
+    pub fn processes(&self) -> impl Iterator<Item = ProcessId> {
+        let places = (0..).zip(&self.processes);
+        places.filter(|(_, process)| process.starter.is_some()).map(|(place, _)| ProcessId(place))
     }
 
     /// Whether the process is paused.
@@ -373,13 +388,11 @@ where
         let now = self.queue.now();
         let draws = self.draws;
         let process = &mut self.processes[id.0 as usize];
-        if process.node.is_some() {
-            return None;
-        }
+        let starter = process.starter.as_mut().filter(|_| process.node.is_none())?;
         process.life += 1;
         let local = Instant::from_nanos(now + process.clock_offset);
         let life = Life { process: id, number: process.life, now: local, draws };
-        process.node = Some((process.starter)(&life));
+        process.node = Some(starter(&life));
         self.network.set_host(id, Host::Up);
         self.ensemble.start(id);
         let outputs = self.collect(id);

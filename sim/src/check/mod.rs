@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod log_matching;
 pub mod no_flapping;
 pub mod no_premature_visibility;
+pub mod nothing_missing;
 pub mod one_primary_per_epoch;
 pub mod route_monotone;
 pub mod session_fold;
@@ -165,6 +166,10 @@ pub enum Fact<'a> {
         /// The record. A run's payloads are unique.
         payload: &'a Bytes,
     },
+    /// A process has started. What its predecessor knew as a client is gone.
+    ClientStarted(ClientId),
+    /// Everything was put right, and everybody has had the time to come to terms with it.
+    Settled,
     /// A subscriber begins.
     Subscribed {
         /// Which one.
@@ -308,6 +313,7 @@ impl Default for Checks {
             Box::<commit_monotone::CommitMonotone>::default(),
             Box::<exactly_once_in_log::ExactlyOnceInLog>::default(),
             Box::<sub_prefix::SubPrefix>::default(),
+            Box::<nothing_missing::NothingMissing>::default(),
             Box::<session_fold::SessionFold>::default(),
             Box::new(trim_safe::TrimSafe),
             Box::<config_intent::ConfigIntent>::default(),

@@ -16,6 +16,9 @@ impl Check for RouteMonotone {
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
+        if let Fact::ClientStarted(client) = fact {
+            self.routes.remove(client);
+        }
         let &Fact::Routed { client, lineage, epoch } = fact else { return Ok(()) };
         let before = self.routes.insert(client, (lineage, epoch)).unwrap_or_default();
         if before > (lineage, epoch) {
