@@ -465,6 +465,7 @@ fn said(process: &PrimaryId, frame: &Frame, checks: &mut Checks) -> Result<(), V
             history: ack.history,
             epoch: ack.epoch,
             publisher: ack.publisher,
+            incarnation: ack.incarnation,
             last_sequence: ack.last_sequence,
         }),
         Message::SessionOpened(opened) => checks.observe(&Fact::AckSent {
@@ -472,6 +473,7 @@ fn said(process: &PrimaryId, frame: &Frame, checks: &mut Checks) -> Result<(), V
             history: opened.history,
             epoch: opened.epoch,
             publisher: opened.publisher,
+            incarnation: opened.incarnation,
             last_sequence: opened.last_sequence,
         }),
         Message::StreamOpened(opened) => checks.observe(&Fact::Shown {

@@ -3,6 +3,7 @@
 //! (see [`super::targeted`]). What is drawn here is written into the plan: a run draws nothing of it again.
 
 use super::kinds::{KINDS, known};
+use super::knobs::least_log;
 use super::{Action, Again, Event, Knobs, Plan, Publisher, Subscriber, Target, targeted};
 use crate::random::Span;
 use std::time::Duration;
@@ -123,14 +124,13 @@ fn retention(dice: &mut Dice, knobs: &mut Knobs) {
     if kind == 2 || kind == 3 {
         knobs.retention_age = dice.ms(200, 2_500);
     }
-    if dice.one_in(4) {
-        knobs.log_spare = dice.between(0, 4 << 10);
-        if kind != 1 && kind != 3 {
-            knobs.retention_bytes = dice.between(8 << 10, 64 << 10);
-        }
-    }
+    // Also with a log so small that commits which wait fill it.
     if dice.one_in(4) {
         knobs.uncommitted_bytes = dice.between(512, 8 << 10);
+    } else if dice.one_in(3) {
+        knobs.retention_bytes = knobs.retention_bytes.min(dice.between(3 << 10, 12 << 10));
+        knobs.uncommitted_bytes = least_log(knobs.retention_bytes, 0);
+        knobs.log_spare = dice.between(0, 1 << 10);
     }
     if dice.one_in(6) {
         knobs.payload = dice.between(100, 4_000) as usize;

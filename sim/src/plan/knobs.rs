@@ -17,6 +17,13 @@ const fn us(micros: u64) -> Duration {
     Duration::from_micros(micros)
 }
 
+/// The least memory for a log that keeps so much, with so much besides that waits for in-sync members: the
+/// first may take seven eighths of it, the second all.
+pub(super) const fn least_log(retention: u64, uncommitted: u64) -> u64 {
+    let kept = (retention * 8).div_ceil(7);
+    if kept > uncommitted { kept } else { uncommitted }
+}
+
 macro_rules! knobs {
     ($($(#[$doc:meta])+ $name:ident $text:literal: $type:ty = $default:expr $(, within $range:expr)?;)*) => {
         /// Every setting. Values within their bounds make sense together, so that leaving one out never
@@ -95,8 +102,8 @@ knobs! {
     retention_records "retention-records": u64 = u64::MAX, within (1, u64::MAX);
     /// How long records are kept; the longest time: for ever.
     retention_age "retention-age": Duration = LONGEST, within (ms(10), LONGEST);
-    /// Memory for the log on top of what is kept and what may wait for in-sync members, in bytes.
-    log_spare "log-spare": u64 = 480 << 20, within (0, 1 << 40);
+    /// Memory for the log on top of the least that is allowed, in bytes.
+    log_spare "log-spare": u64 = (1 << 30) - least_log(512 << 20, 32 << 20), within (0, 1 << 40);
     /// Memory of entries that may wait for in-sync members, in bytes.
     uncommitted_bytes "uncommitted-bytes": u64 = 32 << 20, within (256, 1 << 40);
     /// Payloads are at least so long, in bytes.
@@ -160,7 +167,7 @@ impl Knobs {
                 records: Some(self.retention_records).filter(|records| *records < u64::MAX),
                 age: Some(self.retention_age).filter(|age| *age < LONGEST),
             },
-            log_bytes: self.retention_bytes + self.uncommitted_bytes + self.log_spare,
+            log_bytes: least_log(self.retention_bytes, self.uncommitted_bytes) + self.log_spare,
             uncommitted_bytes: self.uncommitted_bytes,
             credit_bytes: self.credit_bytes,
             payload: self.payload,

@@ -3,6 +3,7 @@
 use super::generate::{Dice, happens, within};
 use super::kinds::known;
 use super::{Action, Cue, Event, Plan, Target};
+use crate::random::Span;
 use std::time::Duration;
 
 type Schedule = fn(&mut Dice, &mut Plan, Duration);
@@ -127,7 +128,10 @@ fn one_way_only(dice: &mut Dice, plan: &mut Plan, at: Duration) {
 /// Scenarios 23 and 24: a backup was away for so long that it needs a snapshot, and something fails
 /// while that is on its way.
 fn kill_during_a_snapshot(dice: &mut Dice, plan: &mut Plan, at: Duration) {
-    plan.knobs.retention_records = plan.knobs.retention_records.min(dice.between(5, 40));
+    plan.knobs.retention_records = plan.knobs.retention_records.min(dice.between(40, 100));
+    // So large that it takes several parts, and so slow that they are under way for a while.
+    plan.knobs.payload = dice.between(12, 24) as usize * 1_024;
+    plan.knobs.latency = Span::new(Duration::from_millis(1), dice.ms(5, 25));
     strikes(plan, at, "crash", Target::Backup, Some(dice.ms(500, 4_000)));
     let kind = dice.of(&["crash", "power-loss", "pause", "isolate", "drop-coordination"]);
     let cue = (dice.of(&["SnapshotBegun", "SnapshotBegun", "Installed"]), soon(dice));
