@@ -237,6 +237,12 @@ impl Cluster {
         for number in 0..count {
             let at = self.world.now() + number * interval.as_nanos() as u64;
             let (ticket, payload) = self.observer.publish(publisher);
+            let fact = Fact::Published {
+                publisher: self.observer.identity(publisher),
+                topic: &topic,
+                payload: &payload,
+            };
+            self.checks.observe(&fact).expect("what is published violates nothing");
             let command = publisher::Command::Publish { ticket, topic: topic.clone(), payload };
             self.world.command(at, publisher, Command::Publisher(command));
         }
@@ -453,7 +459,6 @@ impl Cluster {
             let detail = self.stall();
             return Err(self.failure(Violation { property: "Liveness", detail }));
         }
-        self.checks.observe(&Fact::Settled).map_err(|violation| self.failure(violation))?;
         let before = self.state().map(|state| (state.epoch, state.config));
         self.run_for(Duration::from_secs(5))?;
         let after = self.state().map(|state| (state.epoch, state.config));
@@ -461,7 +466,7 @@ impl Cluster {
             let detail = format!("nothing is wrong, and the group went from {before:?} to {after:?}");
             return Err(self.failure(Violation { property: "Flapping", detail }));
         }
-        Ok(())
+        self.checks.observe(&Fact::Settled).map_err(|violation| self.failure(violation))
     }
 
     /// Whether the group waits for its operator: its data is gone for good, and it is to wait then
