@@ -9,6 +9,9 @@ use steadfast_core::broker::OnTotalLoss;
 use steadfast_core::broker::retention::Retention;
 use steadfast_core::limits::Timing;
 
+/// Records of the least size that a broker has room for in any case.
+const ROOM: u64 = 16;
+
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
@@ -96,7 +99,7 @@ knobs! {
     on_total_loss "on-total-loss": OnTotalLoss = OnTotalLoss::Reset;
     /// When the session of a publisher that is not heard of is forgotten.
     session_expiry "session-expiry": Duration = Duration::from_secs(86_400), within (ms(200), LONGEST);
-    /// Bytes that are kept.
+    /// Bytes that are kept. Here and below a broker has at least room for some records.
     retention_bytes "retention-bytes": u64 = 512 << 20, within (1_024, 1 << 40);
     /// Records that are kept; the largest number: any.
     retention_records "retention-records": u64 = u64::MAX, within (1, u64::MAX);
@@ -150,6 +153,9 @@ impl Knobs {
 
     /// What clients and brokers are started with.
     pub(super) fn config(&self) -> cluster::Config {
+        // A log that holds hardly one record is no log: production asks for much more.
+        let room = ROOM * self.payload as u64;
+        let uncommitted_bytes = self.uncommitted_bytes.max(room);
         cluster::Config {
             world: self.world(),
             brokers: self.brokers,
@@ -167,8 +173,8 @@ impl Knobs {
                 records: Some(self.retention_records).filter(|records| *records < u64::MAX),
                 age: Some(self.retention_age).filter(|age| *age < LONGEST),
             },
-            log_bytes: least_log(self.retention_bytes, self.uncommitted_bytes) + self.log_spare,
-            uncommitted_bytes: self.uncommitted_bytes,
+            log_bytes: least_log(self.retention_bytes, uncommitted_bytes) + self.log_spare + room,
+            uncommitted_bytes,
             credit_bytes: self.credit_bytes,
             payload: self.payload,
         }
