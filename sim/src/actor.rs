@@ -1,5 +1,7 @@
 //! The nodes of a cluster as one type, so that one world can run them all.
 
+use crate::fingerprint::{Digest, Fingerprint};
+use std::hash::Hash as _;
 use steadfast_core::broker::{self, Broker};
 use steadfast_core::discovery::{self, Discovery};
 use steadfast_core::node::{Input, Node, Output};
@@ -52,6 +54,23 @@ impl Event {
         match self {
             Self::Publisher(event) => Some(event),
             _ => None,
+        }
+    }
+}
+
+impl Digest for Event {
+    fn digest(&self, hash: &mut Fingerprint) {
+        match self {
+            Self::Subscriber(subscriber::Event::Delivered(delivery)) => {
+                let subscriber::Delivery { epoch, offset, topic, publisher, incarnation, .. } = delivery;
+                (1_u8, epoch, offset, topic, publisher, incarnation).hash(hash);
+                (delivery.first_sequence, delivery.bytes, delivery.next).hash(hash);
+                delivery.records.clone().for_each(|record| hash.bytes(&record));
+            }
+            Self::Publisher(publisher::Event::Completed { tickets, result: Ok(()) }) => {
+                (2_u8, tickets).hash(hash);
+            }
+            rare => hash.debug(rare),
         }
     }
 }

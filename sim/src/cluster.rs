@@ -7,7 +7,7 @@ mod joining;
 use crate::actor::{Actor, Command, Event};
 use crate::check::{Checks, Fact, Violation};
 use crate::coverage::Coverage;
-use crate::fault::Fault;
+use crate::fault::{Fault, cures};
 use crate::fingerprint::Fingerprint;
 use crate::network::ProcessId;
 use crate::observer::{Observer, Published, Received};
@@ -277,10 +277,6 @@ impl Cluster {
     /// # Errors
     /// When a property does not hold afterwards.
     pub fn strike(&mut self, fault: Fault) -> Result<(), Failure> {
-        if let Fault::Crash(process) | Fault::PowerLoss(process) = fault {
-            // Then its end was another one.
-            self.leaving.remove(&process);
-        }
         self.world.strike(fault).map_or(Ok(()), |step| self.look(&step))
     }
 
@@ -320,6 +316,10 @@ impl Cluster {
     fn look(&mut self, step: &Step<Event>) -> Result<(), Failure> {
         if let Some(renderer) = &mut self.renderer {
             renderer.step(&self.world, step);
+        }
+        if let Cause::Fault(Fault::Crash(process) | Fault::PowerLoss(process)) = step.cause {
+            // Then its end was another one.
+            self.leaving.remove(&process);
         }
         if let Some(reader) = self.subscribers.get_mut(&step.process) {
             let consumed = reader.see(step);
@@ -427,15 +427,7 @@ impl Cluster {
         }
         self.leaving.values_mut().for_each(|back| *back = back.or(Some(Duration::ZERO)));
         let processes: Vec<_> = self.world.processes().collect();
-        for &process in &processes {
-            self.strike(Fault::Restart(process))?;
-            self.strike(Fault::Resume(process))?;
-            self.strike(Fault::HealCoordination(process))?;
-            for &other in &processes {
-                self.strike(Fault::Heal(process, other))?;
-            }
-        }
-        Ok(())
+        cures(&processes).into_iter().try_for_each(|cure| self.strike(cure))
     }
 
     /// Liveness: heals everything, and requires that within a little more than `limit` every record's fate is settled,

@@ -1,6 +1,18 @@
 //! A rolling hash of a run's history. Two runs of the same seed must agree after every step.
 
 use std::fmt;
+use std::hash::Hasher;
+
+/// What can be added to a run's hash.
+pub trait Digest {
+    /// Adds it: whatever differs between two histories should show.
+    fn digest(&self, hash: &mut Fingerprint);
+}
+
+/// For nodes that tell their application nothing.
+impl Digest for () {
+    fn digest(&self, _: &mut Fingerprint) {}
+}
 
 /// The hash so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +49,33 @@ impl Fingerprint {
     /// The hash as a number.
     pub const fn value(self) -> u64 {
         self.0
+    }
+}
+
+/// For what derives [`std::hash::Hash`]: much cheaper than the text of [`Fingerprint::debug`].
+impl Hasher for Fingerprint {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.bytes(bytes);
+    }
+
+    fn write_u8(&mut self, word: u8) {
+        self.word(word.into());
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.word(word.into());
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.word(word);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.word(word as u64);
     }
 }
 

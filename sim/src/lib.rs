@@ -8,6 +8,7 @@
 
 pub mod actor;
 pub mod check;
+pub mod clock;
 pub mod cluster;
 pub mod coordination;
 pub mod coverage;

@@ -1,5 +1,8 @@
 //! The simulated network. Connections between processes are made of two ordered pipes; each packet
-//! takes a drawn time. A cut holds packets back as TCP does, a reset loses them.
+//! takes a drawn time. A cut holds packets back as TCP does, a reset loses them. Frames keep their order
+//! within a connection and have none across connections.
+
+mod faults;
 
 use crate::pipe::Pipe;
 use crate::random::{Draws, Purpose, Span};
@@ -7,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 use steadfast_core::id::Address;
+use steadfast_core::limits::MAX_FRAME_LEN;
 use steadfast_core::link::{Frame, LinkId, LinkStatus};
 
 /// A process's place in its world.
@@ -31,23 +35,46 @@ impl ProcessId {
 pub struct Config {
     /// Time that a packet takes.
     pub latency: Span,
+    /// Each process is farther from each other one by a time drawn once, in each direction.
+    pub distance: Span,
+    /// A few packets take much longer.
+    pub tail: Tail,
     /// How long a dial waits for an answer.
     pub dial_timeout: Duration,
     /// How late an end notices a reset.
     pub half_open: Span,
-    /// Frames under way on a link before its sender gives it up.
+    /// Frames sent on a link and not taken by their receiver, before the sender gives the link up.
     pub link_frames: usize,
+    /// The same in bytes.
+    pub link_bytes: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             latency: Span::new(Duration::from_micros(100), Duration::from_millis(1)),
+            distance: Span::ZERO,
+            tail: Tail::NONE,
             dial_timeout: Duration::from_secs(1),
             half_open: Span::new(Duration::ZERO, Duration::from_millis(5)),
             link_frames: 1_000,
+            link_bytes: 8 * MAX_FRAME_LEN,
         }
     }
+}
+
+/// How often a packet takes much longer than others, and how much longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// So many in a thousand packets.
+    pub permille: u32,
+    /// Take so much longer.
+    pub extra: Span,
+}
+
+impl Tail {
+    /// No packet does.
+    pub const NONE: Self = Self { permille: 0, extra: Span::ZERO };
 }
 
 /// Whether a machine and its process answer.
@@ -73,6 +100,8 @@ pub enum Happening {
     DialTimeout(ConnectionId),
     /// This end notices that the connection was reset.
     Broken(ConnectionId, usize),
+    /// What was delayed on the way to this end arrives.
+    Delayed(ConnectionId, usize),
 }
 
 /// What a process's kernel hands it.
@@ -109,6 +138,16 @@ struct End {
     open: bool,
     /// `None` at the accepting end until its first frame.
     link: Option<LinkId>,
+    /// Frames, and bytes in them, that were sent to it and that its process has not taken.
+    untaken: (usize, usize),
+    /// Bytes of them in its process's inbox.
+    unread: usize,
+}
+
+impl End {
+    const fn new(process: ProcessId, link: Option<LinkId>) -> Self {
+        Self { process, open: link.is_some(), link, untaken: (0, 0), unread: 0 }
+    }
 }
 
 /// The dialling end is number 0; pipe `n` leads to end `n`.
@@ -117,7 +156,21 @@ struct Connection {
     ends: [End; 2],
     pipes: [Pipe<Packet>; 2],
     established: bool,
+    /// Nothing arrives on it any more.
     broken: bool,
+}
+
+/// What is particular to packets from one process to another.
+#[derive(Debug, Default)]
+struct Way {
+    /// In place of the usual latency.
+    latency: Option<Span>,
+    /// On top of it, in nanoseconds.
+    lag: u64,
+    /// Packets sent.
+    sent: u64,
+    /// Whether packets are held back.
+    cut: bool,
 }
 
 /// All connections.
@@ -125,15 +178,16 @@ struct Connection {
 pub struct Network {
     config: Config,
     draws: Draws,
-    latencies: BTreeMap<(ProcessId, ProcessId), Span>,
-    sent: BTreeMap<(ProcessId, ProcessId), u64>,
-    cuts: BTreeSet<(ProcessId, ProcessId)>,
+    ways: BTreeMap<(ProcessId, ProcessId), Way>,
+    /// Processes that take nothing from their links.
+    deaf: BTreeSet<ProcessId>,
     hosts: BTreeMap<ProcessId, Host>,
     listeners: BTreeMap<Address, ProcessId>,
     connections: BTreeMap<ConnectionId, Connection>,
     links: BTreeMap<(ProcessId, LinkId), (ConnectionId, usize)>,
     accepted: BTreeMap<ProcessId, u64>,
-    dialled: u64,
+    /// How often each process has dialled.
+    dialled: BTreeMap<ProcessId, u64>,
 }
 
 impl Network {
@@ -142,15 +196,14 @@ impl Network {
         Self {
             config,
             draws,
-            latencies: BTreeMap::new(),
-            sent: BTreeMap::new(),
-            cuts: BTreeSet::new(),
+            ways: BTreeMap::new(),
+            deaf: BTreeSet::new(),
             hosts: BTreeMap::new(),
             listeners: BTreeMap::new(),
             connections: BTreeMap::new(),
             links: BTreeMap::new(),
             accepted: BTreeMap::new(),
-            dialled: 0,
+            dialled: BTreeMap::new(),
         }
     }
 
@@ -161,7 +214,7 @@ impl Network {
 
     /// From now on packets from one process to another take this long.
     pub fn set_latency(&mut self, from: ProcessId, to: ProcessId, latency: Span) {
-        self.latencies.insert((from, to), latency);
+        self.ways.entry((from, to)).or_default().latency = Some(latency);
     }
 
     /// The process's machine answers like this from now on.
@@ -182,10 +235,10 @@ impl Network {
             effects.arrivals.push((process, Arrival::Status(link, LinkStatus::Refused)));
             return effects;
         };
-        self.dialled += 1;
-        let id = self.dialled;
-        let ends =
-            [End { process, open: true, link: Some(link) }, End { process: target, open: false, link: None }];
+        let dialled = self.dialled.entry(process).or_default();
+        *dialled += 1;
+        let id = process.entity() << 32 | *dialled;
+        let ends = [End::new(process, Some(link)), End::new(target, None)];
         let pipes = [Pipe::default(), Pipe::default()];
         self.connections.insert(id, Connection { ends, pipes, established: false, broken: false });
         self.links.insert((process, link), (id, 0));
@@ -199,14 +252,36 @@ impl Network {
     pub fn transmit(&mut self, now: u64, process: ProcessId, link: LinkId, frame: Frame) -> Effects {
         let mut effects = Effects::default();
         let Some(&(id, end)) = self.links.get(&(process, link)) else { return effects };
-        let under_way = self.connections[&id].pipes[1 - end].len();
-        if under_way < self.config.link_frames {
+        let Some(connection) = self.connections.get_mut(&id) else { return effects };
+        let (frames, bytes) = &mut connection.ends[1 - end].untaken;
+        if *frames < self.config.link_frames && *bytes + frame.len() <= self.config.link_bytes {
+            (*frames, *bytes) = (*frames + 1, *bytes + frame.len());
             self.send(now, id, 1 - end, Packet::Frame(frame), &mut effects);
         } else {
             self.send(now, id, 1 - end, Packet::Reset, &mut effects);
             self.lose(id, end, LinkStatus::Lost, &mut effects);
         }
         effects
+    }
+
+    /// A process takes a frame of so many bytes from its inbox. Returns who sent it, if the link still
+    /// exists.
+    pub fn take(&mut self, process: ProcessId, link: LinkId, bytes: usize) -> Option<ProcessId> {
+        let &(id, end) = self.links.get(&(process, link))?;
+        let connection = self.connections.get_mut(&id)?;
+        let taker = &mut connection.ends[end];
+        taker.untaken = (taker.untaken.0 - 1, taker.untaken.1 - bytes);
+        taker.unread -= bytes;
+        Some(connection.ends[1 - end].process)
+    }
+
+    /// Bytes in frames that the process has sent and nobody has taken, and in those that it has not
+    /// taken itself.
+    pub fn memory(&self, process: ProcessId) -> usize {
+        let links = self.links.range((process, LinkId::dialled(0))..);
+        let links = links.take_while(|((holder, _), _)| *holder == process);
+        let ends = links.map(|(_, (id, end))| (&self.connections[id].ends, *end));
+        ends.map(|(ends, end)| ends[1 - end].untaken.1 + ends[end].unread).sum()
     }
 
     /// A process closes a link.
@@ -223,51 +298,12 @@ impl Network {
     pub fn kill(&mut self, now: u64, process: ProcessId, host: Host) -> Effects {
         let mut effects = Effects::default();
         self.set_host(process, host);
+        self.deaf.remove(&process);
         for (id, end) in self.ends_where(|ends, end| ends[end].process == process) {
             if host != Host::Silent && self.connections[&id].ends[end].open {
                 self.send(now, id, 1 - end, Packet::Reset, &mut effects);
             }
             self.lose(id, end, LinkStatus::Lost, &mut Effects::default());
-        }
-        effects
-    }
-
-    /// Holds back packets from one process to another. Says no when they are already.
-    pub fn cut(&mut self, from: ProcessId, to: ProcessId) -> bool {
-        self.cuts.insert((from, to))
-    }
-
-    /// Whether packets from one process to another are held back.
-    pub fn is_cut(&self, from: ProcessId, to: ProcessId) -> bool {
-        self.cuts.contains(&(from, to))
-    }
-
-    /// Lets packets flow again, those held back included.
-    pub fn heal(&mut self, now: u64, from: ProcessId, to: ProcessId) -> Effects {
-        let mut effects = Effects::default();
-        if !self.cuts.remove(&(from, to)) {
-            return effects;
-        }
-        let ways = self.ends_where(|ends, end| ends[end].process == to && ends[1 - end].process == from);
-        for (id, end) in ways {
-            let latency = self.latency(from, to);
-            let Some(connection) = self.connections.get_mut(&id) else { continue };
-            let released = connection.pipes[end].release(now + latency);
-            effects.later.extend(released.map(|at| (at, Happening::Arrival(id, end))));
-        }
-        effects
-    }
-
-    /// Breaks every connection between two processes. Each end notices in its own time.
-    pub fn reset(&mut self, now: u64, a: ProcessId, b: ProcessId) -> Effects {
-        let mut effects = Effects::default();
-        for (id, end) in self.ends_where(|ends, end| ends[end].process == a && ends[1 - end].process == b) {
-            let Some(connection) = self.connections.get_mut(&id) else { continue };
-            connection.broken = true;
-            for side in [end, 1 - end] {
-                let delay = self.draws.within(Purpose::HalfOpen, id, side as u64, self.config.half_open);
-                effects.later.push((now + delay, Happening::Broken(id, side)));
-            }
         }
         effects
     }
@@ -278,6 +314,7 @@ impl Network {
         match happening {
             Happening::Arrival(id, end) => self.arrive(now, id, end, &mut effects),
             Happening::Broken(id, end) => self.lose(id, end, LinkStatus::Lost, &mut effects),
+            Happening::Delayed(id, end) => self.release(now, id, end, &mut effects),
             Happening::DialTimeout(id) => {
                 if self.connections.get(&id).is_some_and(|connection| !connection.established) {
                     self.lose(id, 0, LinkStatus::Lost, &mut effects);
@@ -293,7 +330,11 @@ impl Network {
         };
         let way = (connection.ends[1 - end].process, connection.ends[end].process);
         let pipe = &mut connection.pipes[end];
-        if self.cuts.contains(&way) {
+        let cut = self.ways.get(&way).is_some_and(|way| way.cut);
+        // The kernel goes on to make connections for a process that reads nothing.
+        let unread =
+            self.deaf.contains(&way.1) && matches!(pipe.first(), Some(Packet::Frame(_) | Packet::Reset));
+        if cut || unread || pipe.is_delayed(now) {
             pipe.hold();
             return;
         }
@@ -347,6 +388,7 @@ impl Network {
             self.links.insert((process, link), (id, end));
             link
         });
+        connection.ends[end].unread += frame.len();
         effects.arrivals.push((process, Arrival::Frame(link, frame)));
     }
 
@@ -383,11 +425,21 @@ impl Network {
         effects.later.push((at, Happening::Arrival(id, end)));
     }
 
+    /// Time that the next packet on this way takes.
     fn latency(&mut self, from: ProcessId, to: ProcessId) -> u64 {
-        let sent = self.sent.entry((from, to)).or_default();
-        *sent += 1;
-        let span = self.latencies.get(&(from, to)).copied().unwrap_or(self.config.latency);
-        self.draws.within(Purpose::Latency, from.entity() << 32 | to.entity(), *sent, span)
+        let way = self.ways.entry((from, to)).or_default();
+        way.sent += 1;
+        let (config, draws, number) = (&self.config, self.draws, way.sent);
+        let entity = from.entity() << 32 | to.entity();
+        let usual = draws.within(Purpose::Latency, entity, number, way.latency.unwrap_or(config.latency));
+        let distance = draws.within(Purpose::Distance, entity, 0, config.distance);
+        let is_slow = config.tail.permille > 0
+            && draws.below(Purpose::Tail, entity, number << 1, 1_000) < u64::from(config.tail.permille);
+        let extra = match is_slow {
+            true => draws.within(Purpose::Tail, entity, number << 1 | 1, config.tail.extra),
+            false => 0,
+        };
+        usual + distance + extra + way.lag
     }
 
     fn ends_where(&self, select: impl Fn(&[End; 2], usize) -> bool) -> Vec<(ConnectionId, usize)> {

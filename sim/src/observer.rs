@@ -191,14 +191,14 @@ impl Observer {
                 Some(Err(_)) | None => checks.observe(&Fact::StateDeleted)?,
             }
         }
+        if step.cause == Cause::Started {
+            checks.observe(&Fact::ClientStarted { client: step.process.0 })?;
+        }
         if matches!(step.cause, Cause::Fault(Fault::Crash(_) | Fault::Exit(_) | Fault::PowerLoss(_)))
             && let Some(seen) = self.brokers.remove(&step.process)
         {
             // The log is in memory (R22).
             checks.observe(&Fact::StorageLost(&seen.process.member))?;
-        }
-        if step.cause == Cause::Started {
-            checks.observe(&Fact::ClientStarted(step.process.0))?;
         }
         if matches!(step.cause, Cause::Fault(Fault::Crash(_) | Fault::PowerLoss(_)))
             && let Some((_, published)) = self.publishers.get_mut(&step.process)

@@ -10,11 +10,13 @@ pub struct Pipe<P> {
     last_arrival: u64,
     /// Arrivals that came due while the way was cut.
     held: usize,
+    /// Nothing arrives before this time.
+    delayed: u64,
 }
 
 impl<P> Default for Pipe<P> {
     fn default() -> Self {
-        Self { packets: VecDeque::new(), last_arrival: 0, held: 0 }
+        Self { packets: VecDeque::new(), last_arrival: 0, held: 0, delayed: 0 }
     }
 }
 
@@ -29,6 +31,22 @@ impl<P> Pipe<P> {
     /// A packet arrives.
     pub fn take(&mut self) -> Option<P> {
         self.packets.pop_front()
+    }
+
+    /// The packet that arrives next.
+    pub fn first(&self) -> Option<&P> {
+        self.packets.front()
+    }
+
+    /// Nothing arrives before `until`: arrivals that come due earlier are to be held, and released then.
+    pub fn delay(&mut self, until: u64) {
+        self.delayed = self.delayed.max(until);
+        self.last_arrival = self.last_arrival.max(until);
+    }
+
+    /// Whether nothing may arrive yet.
+    pub const fn is_delayed(&self, now: u64) -> bool {
+        now < self.delayed
     }
 
     /// A packet's arrival comes due while it cannot arrive.

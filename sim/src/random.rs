@@ -33,6 +33,14 @@ pub enum Purpose {
     Fault,
     /// What the clients of a random run do.
     Workload,
+    /// How far a process is from another one.
+    Distance,
+    /// Which packets take much longer, and how much.
+    Tail,
+    /// How much too fast or too slow a process's clock runs.
+    Drift,
+    /// How long the election of a coordination leader takes.
+    Election,
 }
 
 /// All draws of one run.

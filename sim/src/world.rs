@@ -1,15 +1,21 @@
 //! A deterministic world: processes that run nodes, on virtual time, with everything that can happen
 //! to them. It is generic over the node: it knows nothing of brokers or publishers.
 
+mod process;
+mod strike;
+
+use crate::clock::{Clock, MAX_DRIFT};
 use crate::coordination::{self, Ensemble};
 use crate::fault::Fault;
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Digest, Fingerprint};
 use crate::network::{self, Arrival, Host, Network, ProcessId};
 use crate::queue::Queue;
 use crate::random::{Draws, Purpose, Span};
 use bytes::Bytes;
+use process::Process;
 use std::collections::VecDeque;
 use std::fmt;
+use std::hash::Hash as _;
 use std::time::Duration;
 use steadfast_core::coordination as coord;
 use steadfast_core::id::Address;
@@ -20,8 +26,9 @@ use steadfast_core::time::Instant;
 
 /// Clocks differ by up to this much: a node that compares readings of two processes is soon wrong.
 const CLOCK_SPREAD: Span = Span::new(Duration::ZERO, Duration::from_secs(1_000));
-/// A node that wants to be woken at the present moment this often in a row is stuck.
-const STUCK_AFTER: u32 = 1_000;
+
+/// What an input in an inbox weighs besides its frame, in bytes.
+const INPUT_WEIGHT: usize = 128;
 
 /// How a world behaves.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +39,12 @@ pub struct Config {
     pub coordination: coordination::Config,
     /// Time that a storage request takes.
     pub storage: Span,
+    /// Every process's clock runs up to so many millionths too fast or too slow, within
+    /// [`crate::clock::MAX_DRIFT`].
+    pub drift: u32,
+    /// A process is killed when what waits in its inbox and on its links exceeds so many bytes;
+    /// `u64::MAX`: never.
+    pub memory: u64,
 }
 
 impl Default for Config {
@@ -40,6 +53,8 @@ impl Default for Config {
             network: network::Config::default(),
             coordination: coordination::Config::default(),
             storage: Span::ZERO,
+            drift: 0,
+            memory: u64::MAX,
         }
     }
 }
@@ -73,30 +88,27 @@ impl Life {
 /// Makes the node of each of a process's lives.
 pub type Starter<N> = Box<dyn FnMut(&Life) -> N>;
 
-struct Process<N: Node> {
-    name: String,
-    /// `None`: nobody has this place.
-    starter: Option<Starter<N>>,
-    node: Option<N>,
-    life: u32,
-    paused: bool,
-    /// Inputs that wait to be handled, in order.
-    inbox: VecDeque<Input<N::Command>>,
-    clock_offset: u64,
-    /// When the earliest timer scheduled for this life fires.
-    timer: Option<u64>,
-    stored_until: u64,
-    stored: u64,
-    /// Timeouts in a row at the same moment.
-    timeouts: (u64, u32),
-}
-
 enum Happening<C> {
     Network(network::Happening),
     Coordination(coordination::Happening),
-    Stored { process: ProcessId, life: u32, ticket: Ticket },
-    Timer { process: ProcessId, life: u32 },
-    Command { process: ProcessId, command: C },
+    Stored {
+        process: ProcessId,
+        life: u32,
+        ticket: Ticket,
+    },
+    Timer {
+        process: ProcessId,
+        life: u32,
+    },
+    /// A slow process is done with an input.
+    Free {
+        process: ProcessId,
+        life: u32,
+    },
+    Command {
+        process: ProcessId,
+        command: C,
+    },
     Fault(Fault),
 }
 
@@ -123,12 +135,25 @@ pub enum Cause {
     Timeout,
 }
 
+impl Digest for Cause {
+    fn digest(&self, hash: &mut Fingerprint) {
+        match self {
+            Self::Command => hash.word(1),
+            Self::Timeout => hash.word(2),
+            Self::Received(link, from) => (3_u8, link, from).hash(hash),
+            Self::Link(link, status) => (4_u8, link, *status as u8).hash(hash),
+            Self::Stored(ticket) => (5_u8, ticket).hash(hash),
+            rare => hash.debug(rare),
+        }
+    }
+}
+
 /// One input handled by one node, or one fault.
 #[derive(Debug)]
 pub struct Step<E> {
     /// Virtual time, in nanoseconds.
     pub at: u64,
-    /// To whom it happened.
+    /// To whom it happened; the first process, where a fault strikes none in particular.
     pub process: ProcessId,
     /// Why.
     pub cause: Cause,
@@ -144,16 +169,17 @@ pub struct World<N: Node> {
     processes: Vec<Process<N>>,
     network: Network,
     ensemble: Ensemble,
-    storage: Span,
+    config: Config,
     draws: Draws,
     fingerprint: Fingerprint,
     steps: u64,
+    out_of_memory: u32,
 }
 
 impl<N: Node> World<N>
 where
     N::Command: fmt::Debug,
-    N::Event: fmt::Debug,
+    N::Event: fmt::Debug + Digest,
 {
     /// A world without processes.
     pub fn new(config: Config, draws: Draws) -> Self {
@@ -163,10 +189,11 @@ where
             processes: Vec::new(),
             network: Network::new(config.network, draws),
             ensemble: Ensemble::new(config.coordination, draws),
-            storage: config.storage,
+            config,
             draws,
             fingerprint: Fingerprint::default(),
             steps: 0,
+            out_of_memory: 0,
         }
     }
 
@@ -189,20 +216,11 @@ where
 
     fn take_place(&mut self, name: &str, starter: Option<Starter<N>>) -> ProcessId {
         let id = ProcessId(u32::try_from(self.processes.len()).expect("few processes"));
-        let clock_offset = self.draws.within(Purpose::Clock, id.entity(), 0, CLOCK_SPREAD);
-        self.processes.push(Process {
-            name: name.to_owned(),
-            starter,
-            node: None,
-            life: 0,
-            paused: false,
-            inbox: VecDeque::new(),
-            clock_offset,
-            timer: None,
-            stored_until: 0,
-            stored: 0,
-            timeouts: (0, 0),
-        });
+        let reading = self.draws.within(Purpose::Clock, id.entity(), 0, CLOCK_SPREAD);
+        let spread = u64::from(self.config.drift);
+        let drift = self.draws.below(Purpose::Drift, id.entity(), 0, 2 * spread + 1) as i64 - spread as i64;
+        let clock = Clock::new(reading, i32::try_from(drift).unwrap_or(MAX_DRIFT));
+        self.processes.push(Process::new(name, starter, clock, self.config.memory));
         self.network.set_host(id, Host::Refusing);
         id
     }
@@ -215,6 +233,11 @@ where
     /// Steps made.
     pub const fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// How often a process was killed because it needed too much memory.
+    pub const fn out_of_memory(&self) -> u32 {
+        self.out_of_memory
     }
 
     /// The hash of everything that has happened.
@@ -307,12 +330,14 @@ where
         self.steps += 1;
         self.fingerprint.word(step.at);
         self.fingerprint.word(step.process.entity());
-        self.fingerprint.debug(&step.cause);
+        step.cause.digest(&mut self.fingerprint);
         for output in &step.outputs {
             match output {
-                Output::Transmit { frame, .. } => {
+                Output::Transmit { link, frame } => {
+                    link.hash(&mut self.fingerprint);
                     frame.parts.iter().for_each(|part| self.fingerprint.bytes(part));
                 }
+                Output::Event(event) => event.digest(&mut self.fingerprint),
                 Output::Store(request) => self.fingerprint.word(request.ticket),
                 other => self.fingerprint.debug(other),
             }
@@ -336,100 +361,11 @@ where
                 }
             }
             Happening::Timer { process, life } => self.timer(process, life),
+            Happening::Free { process, life } => self.free(process, life),
             Happening::Command { process, command } => self.deliver(process, Input::Command(command)),
-            Happening::Fault(fault) => return self.strike(fault),
+            Happening::Fault(fault) => return self.apply(fault),
         }
         None
-    }
-
-    /// Applies a fault at once. Returns what came of it; `None` where it makes no sense.
-    pub fn strike(&mut self, fault: Fault) -> Option<Step<N::Event>> {
-        let now = self.queue.now();
-        let process = match fault {
-            Fault::Crash(process) | Fault::Exit(process) => self.kill(process, Host::Refusing)?,
-            Fault::PowerLoss(process) => self.kill(process, Host::Silent)?,
-            Fault::Restart(process) => return self.start(process),
-            Fault::Pause(process) => self.pause(process)?,
-            Fault::Resume(process) => self.resume(process)?,
-            Fault::Cut(from, to) => self.network.cut(from, to).then_some(from)?,
-            Fault::Heal(from, to) => {
-                if !self.network.is_cut(from, to) {
-                    return None;
-                }
-                let effects = self.network.heal(now, from, to);
-                self.absorb(effects);
-                from
-            }
-            Fault::Reset(a, b) => {
-                let effects = self.network.reset(now, a, b);
-                self.absorb(effects);
-                a
-            }
-            Fault::CutToCoordination(process) => self.coordinate(process, Ensemble::cut_to),
-            Fault::CutFromCoordination(process) => self.coordinate(process, Ensemble::cut_from),
-            Fault::HealCoordination(process) if !self.ensemble.is_cut(process) => return None,
-            Fault::HealCoordination(process) => self.coordinate(process, Ensemble::heal),
-            Fault::DropCoordination(process) => self.coordinate(process, Ensemble::drop_connection),
-        };
-        Some(Step { at: now, process, cause: Cause::Fault(fault), outputs: Vec::new() })
-    }
-
-    fn coordinate(
-        &mut self,
-        process: ProcessId,
-        act: fn(&mut Ensemble, u64, ProcessId) -> coordination::Effects,
-    ) -> ProcessId {
-        let effects = act(&mut self.ensemble, self.queue.now(), process);
-        self.absorb_coordination(effects);
-        process
-    }
-
-    fn start(&mut self, id: ProcessId) -> Option<Step<N::Event>> {
-        let now = self.queue.now();
-        let draws = self.draws;
-        let process = &mut self.processes[id.0 as usize];
-        let starter = process.starter.as_mut().filter(|_| process.node.is_none())?;
-        process.life += 1;
-        let local = Instant::from_nanos(now + process.clock_offset);
-        let life = Life { process: id, number: process.life, now: local, draws };
-        process.node = Some(starter(&life));
-        self.network.set_host(id, Host::Up);
-        self.ensemble.start(id);
-        let outputs = self.collect(id);
-        Some(Step { at: now, process: id, cause: Cause::Started, outputs })
-    }
-
-    fn kill(&mut self, id: ProcessId, host: Host) -> Option<ProcessId> {
-        let process = &mut self.processes[id.0 as usize];
-        process.node.take()?;
-        process.inbox.clear();
-        process.paused = false;
-        process.timer = None;
-        process.stored_until = 0;
-        // What was scheduled for this life finds another one.
-        process.life += 1;
-        let effects = self.network.kill(self.queue.now(), id, host);
-        self.absorb(effects);
-        Some(self.coordinate(id, Ensemble::stop))
-    }
-
-    fn pause(&mut self, id: ProcessId) -> Option<ProcessId> {
-        let process = &mut self.processes[id.0 as usize];
-        if process.node.is_none() || std::mem::replace(&mut process.paused, true) {
-            return None;
-        }
-        Some(self.coordinate(id, Ensemble::pause))
-    }
-
-    fn resume(&mut self, id: ProcessId) -> Option<ProcessId> {
-        let process = &mut self.processes[id.0 as usize];
-        if !std::mem::replace(&mut process.paused, false) {
-            return None;
-        }
-        self.ready.extend(std::iter::repeat_n(id, process.inbox.len()));
-        process.timer = None;
-        self.rearm(id);
-        Some(self.coordinate(id, Ensemble::resume))
     }
 
     fn absorb(&mut self, effects: network::Effects) {
@@ -463,6 +399,21 @@ where
         if !process.paused {
             self.ready.push_back(id);
         }
+        self.weigh(id);
+    }
+
+    /// The system kills a process that needs too much memory.
+    fn weigh(&mut self, id: ProcessId) {
+        let process = &mut self.processes[id.0 as usize];
+        if process.memory == u64::MAX || process.doomed {
+            return;
+        }
+        let needs = process.inbox.len() * INPUT_WEIGHT + self.network.memory(id);
+        if needs as u64 > process.memory {
+            process.doomed = true;
+            self.out_of_memory += 1;
+            self.schedule(self.queue.now(), Fault::Crash(id));
+        }
     }
 
     fn timer(&mut self, id: ProcessId, life: u32) {
@@ -472,8 +423,13 @@ where
             return;
         }
         process.timer = None;
+        if process.timeout_waits {
+            // A slow process that has not come to handle one needs no second one.
+            return;
+        }
         let deadline = process.node.as_ref().and_then(Node::poll_timeout);
-        if deadline.is_some_and(|at| at.as_nanos() <= now + process.clock_offset) {
+        if deadline.is_some_and(|at| at <= process.clock.read(now)) {
+            process.timeout_waits = true;
             self.deliver(id, Input::Timeout);
         } else {
             self.rearm(id);
@@ -483,11 +439,19 @@ where
     fn rearm(&mut self, id: ProcessId) {
         let now = self.queue.now();
         let process = &mut self.processes[id.0 as usize];
-        let Some(deadline) = process.node.as_ref().and_then(Node::poll_timeout) else { return };
-        let at = deadline.as_nanos().saturating_sub(process.clock_offset).max(now);
-        if process.timer.is_none_or(|timer| at < timer) {
+        if let Some(at) = process.wakes_at(now) {
             process.timer = Some(at);
             self.queue.push(at, Happening::Timer { process: id, life: process.life });
+        }
+    }
+
+    /// A slow process goes on with its inbox.
+    fn free(&mut self, id: ProcessId, life: u32) {
+        let process = &self.processes[id.0 as usize];
+        if process.life == life && !process.paused {
+            // One is enough to keep it busy again.
+            let inputs = if process.cost > 0 { 1 } else { process.inbox.len() };
+            self.ready.extend(std::iter::repeat_n(id, inputs));
         }
     }
 
@@ -495,18 +459,20 @@ where
     fn handle_next(&mut self, id: ProcessId) -> Option<Step<N::Event>> {
         let now = self.queue.now();
         let process = &mut self.processes[id.0 as usize];
-        if process.paused {
+        if process.paused || process.busy_until > now {
             return None;
         }
         let input = process.inbox.pop_front()?;
-        let cause = cause(&input, id, &self.network);
+        let cause = cause(&input, id, &mut self.network);
         if cause == Cause::Timeout {
-            let (at, in_a_row) = process.timeouts;
-            process.timeouts = (now, if at == now { in_a_row + 1 } else { 1 });
-            assert!(in_a_row < STUCK_AFTER, "{} asks for one timeout after another", process.name);
+            process.note_timeout(now);
         }
         let node = process.node.as_mut()?;
-        node.handle_input(Instant::from_nanos(now + process.clock_offset), input);
+        node.handle_input(process.clock.read(now), input);
+        if process.cost > 0 {
+            process.busy_until = now + process.cost;
+            self.queue.push(process.busy_until, Happening::Free { process: id, life: process.life });
+        }
         let outputs = self.collect(id);
         Some(Step { at: now, process: id, cause, outputs })
     }
@@ -528,6 +494,7 @@ where
             Output::Transmit { link, frame } => {
                 let effects = self.network.transmit(now, id, *link, frame.clone());
                 self.absorb(effects);
+                self.weigh(id);
             }
             Output::Link(LinkCommand::Dial { link, address }) => {
                 let effects = self.network.dial(now, id, *link, address);
@@ -551,7 +518,7 @@ where
     fn store(&mut self, id: ProcessId, ticket: Ticket) {
         let process = &mut self.processes[id.0 as usize];
         process.stored += 1;
-        let delay = self.draws.within(Purpose::Storage, id.entity(), process.stored, self.storage);
+        let delay = self.draws.within(Purpose::Storage, id.entity(), process.stored, self.config.storage);
         process.stored_until = process.stored_until.max(self.queue.now() + delay);
         let life = process.life;
         self.queue.push(process.stored_until, Happening::Stored { process: id, life, ticket });
@@ -562,10 +529,10 @@ fn concerns<C>(input: &Input<C>, of: LinkId) -> bool {
     matches!(input, Input::Received { link, .. } | Input::Link { link, .. } if *link == of)
 }
 
-fn cause<C>(input: &Input<C>, process: ProcessId, network: &Network) -> Cause {
+fn cause<C>(input: &Input<C>, process: ProcessId, network: &mut Network) -> Cause {
     match input {
         Input::Command(_) => Cause::Command,
-        Input::Received { link, .. } => Cause::Received(*link, network.peer(process, *link)),
+        Input::Received { link, frame } => Cause::Received(*link, network.take(process, *link, frame.len())),
         Input::Link { link, status } => Cause::Link(*link, *status),
         Input::Coordination(event) => Cause::Coordination(event.clone()),
         Input::Storage(storage::Event::Done(ticket)) => Cause::Stored(*ticket),

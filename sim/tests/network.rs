@@ -8,7 +8,7 @@ use steadfast_core::node::Output;
 use steadfast_core::storage;
 use steadfast_core::time::{Duration, Instant};
 use steadfast_sim::fault::Fault;
-use steadfast_sim::network::ProcessId;
+use steadfast_sim::network::{ProcessId, Tail};
 use steadfast_sim::random::Span;
 use steadfast_sim::world::{Config, World};
 use toy::{Do, Play as _, Toy, world};
@@ -22,13 +22,17 @@ const IN: LinkId = LinkId::accepted(1);
 
 /// Two toys with a link that has carried a frame each way.
 fn linked(seed: u64) -> World<Toy> {
-    let mut world = world(Config::default(), seed, 2);
+    linked_with(Config::default(), seed)
+}
+
+fn linked_with(config: Config, seed: u64) -> World<Toy> {
+    let mut world = world(config, seed, 2);
     world.dial(0, 1, 1);
-    world.run(10);
+    world.run(100);
     world.send(0, OUT, "hello");
-    world.run(10);
+    world.run(100);
     world.send(1, IN, "welcome");
-    world.run(10);
+    world.run(100);
     assert_eq!(world.seen(0), [">1 Up", ">1 welcome"]);
     assert_eq!(world.seen(1), ["<1 hello"]);
     world
@@ -187,4 +191,212 @@ fn a_deadline_on_the_nodes_own_clock_comes_exactly_then() {
     world.run(100);
     assert_eq!(world.seen(0), ["timeout"]);
     assert_eq!(world.when(0, "timeout"), 0);
+}
+
+/// Three toys; A has dialled B (link 1) and C (link 2), and each has heard a word.
+fn three(config: Config, seed: u64) -> World<Toy> {
+    let mut world = world(config, seed, 3);
+    (1..3).for_each(|to| world.dial(0, to as u64, to));
+    world.run(100);
+    (1..3).for_each(|link| world.send(0, LinkId::dialled(link), "hello"));
+    world.run(100);
+    assert_eq!((world.seen(1), world.seen(2)), (vec!["<1 hello"], vec!["<1 hello"]));
+    world
+}
+
+/// How long each of a number of frames takes from A to B, in microseconds.
+fn times(config: Config, seed: u64) -> Vec<u128> {
+    let mut world = linked_with(config, seed);
+    let sent: Vec<_> = (0..200)
+        .map(|number| {
+            let at = world.now();
+            world.send(0, OUT, &number.to_string());
+            world.run(50);
+            at
+        })
+        .collect();
+    let node = world.node(B).expect("it lives");
+    node.seen[1..]
+        .iter()
+        .zip(sent)
+        .map(|((seen, _), sent)| (seen.as_nanos() - u128::from(sent)) / 1_000)
+        .collect()
+}
+
+#[test]
+fn latencies_have_a_distance_of_each_direction_and_a_long_tail() {
+    let ms = Duration::from_millis;
+    let mut config = Config::default();
+    config.network.latency = Span::new(ms(1), ms(2));
+    let near = times(config, 1);
+    assert!(near.iter().all(|time| (1_000..=2_000).contains(time)), "{near:?}");
+
+    config.network.distance = Span::new(ms(3), ms(20));
+    let far = times(config, 1);
+    let least = *far.iter().min().expect("some");
+    assert!(least >= 4_000 && far.iter().all(|time| *time <= least + 1_000), "{far:?}");
+    let elsewhere = times(config, 2).into_iter().min().expect("some");
+    assert!(least.abs_diff(elsewhere) > 100, "it is drawn: {least} {elsewhere}");
+
+    config.network.distance = Span::ZERO;
+    config.network.tail = Tail { permille: 50, extra: Span::new(ms(10), ms(30)) };
+    let tailed = times(config, 1);
+    let late = tailed.iter().filter(|time| **time >= 11_000).count();
+    assert!((3..30).contains(&late), "{late} of 200");
+    assert!(tailed.iter().all(|time| (1_000..=2_000).contains(time) || (11_000..=32_000).contains(time)));
+}
+
+#[test]
+fn a_lag_lasts_until_it_is_put_right() {
+    let mut world = linked(1);
+    world.strike(Fault::Lag(A, B, Duration::from_millis(30)));
+    assert!(world.strike(Fault::Lag(A, B, Duration::from_millis(30))).is_none(), "that changes nothing");
+    world.send(0, OUT, "late");
+    world.send(1, IN, "at once");
+    world.run(20);
+    assert_eq!((world.seen(1).len(), world.seen(0).last()), (1, Some(&">1 at once")));
+    world.run(20);
+    assert_eq!(world.seen(1).last(), Some(&"<1 late"));
+    world.strike(Fault::Lag(A, B, Duration::ZERO));
+    world.send(0, OUT, "soon");
+    world.run(2);
+    assert_eq!(world.seen(1).last(), Some(&"<1 soon"));
+}
+
+#[test]
+fn frames_of_different_links_overtake_each_other() {
+    let overtakes = |seed| {
+        let mut world = linked(seed);
+        world.dial(0, 2, 1);
+        world.run(10);
+        world.send(0, OUT, "first");
+        world.send(0, LinkId::dialled(2), "second");
+        world.run(10);
+        world.seen(1)[1] == "<2 second"
+    };
+    let count = (0..40).filter(|&seed| overtakes(seed)).count();
+    assert!((5..35).contains(&count), "{count} of 40");
+}
+
+#[test]
+fn a_half_open_link_still_brings_what_was_sent_and_is_noticed_by_sending() {
+    let mut world = linked(1);
+    world.send(0, OUT, "last words");
+    world.run(0);
+    world.strike(Fault::HalfOpen(A, B));
+    world.run(5_000);
+    assert_eq!(world.seen(0).last(), Some(&">1 Lost"));
+    assert_eq!(world.seen(1).last(), Some(&"<1 last words"), "and no more, however long it waits");
+    world.send(1, IN, "are you there?");
+    world.run(10);
+    assert_eq!((world.seen(0).len(), world.seen(1).last()), (3, Some(&"<1 Lost")));
+}
+
+#[test]
+fn a_forgotten_connection_is_a_black_hole_and_a_new_one_is_not() {
+    let mut world = linked(1);
+    world.strike(Fault::Vanish(A, B));
+    world.send(0, OUT, "into the void");
+    world.send(1, IN, "so is this");
+    world.run(60_000);
+    assert_eq!((world.seen(0).len(), world.seen(1).len()), (2, 1));
+    world.dial(0, 2, 1);
+    world.run(10);
+    world.send(0, LinkId::dialled(2), "here");
+    world.run(10);
+    assert_eq!((world.seen(0).last(), world.seen(1).last()), (Some(&">2 Up"), Some(&"<2 here")));
+}
+
+#[test]
+fn a_delayed_frame_of_an_old_connection_comes_after_its_copy_on_the_new_one() {
+    let mut world = linked(1);
+    world.send(0, OUT, "once");
+    world.run(0);
+    world.strike(Fault::Delay(A, B, Duration::from_millis(500)));
+    world.strike(Fault::HalfOpen(A, B));
+    world.dial(0, 2, 1);
+    world.run(10);
+    world.send(0, LinkId::dialled(2), "once");
+    world.run(1_000);
+    assert_eq!(world.seen(1)[1..], ["<2 once", "<1 once"]);
+}
+
+#[test]
+fn a_delay_and_a_cut_hold_back_together() {
+    let mut world = linked(1);
+    world.send(0, OUT, "1");
+    world.run(0);
+    world.strike(Fault::Delay(A, B, Duration::from_millis(100)));
+    world.strike(Fault::Delay(A, B, Duration::from_millis(300)));
+    world.send(0, OUT, "2");
+    world.run(200);
+    world.strike(Fault::Cut(A, B));
+    world.run(200);
+    assert_eq!(world.seen(1).len(), 1);
+    world.strike(Fault::Heal(A, B));
+    world.run(10);
+    assert_eq!(world.seen(1)[1..], ["<1 1", "<1 2"]);
+}
+
+#[test]
+fn a_partial_partition_leaves_a_third_one_in_touch_with_both() {
+    let mut world = three(Config::default(), 1);
+    world.strike(Fault::Cut(A, B));
+    world.strike(Fault::Cut(B, A));
+    (1..3).for_each(|link| world.send(0, LinkId::dialled(link), "hear me"));
+    world.dial(1, 1, 2);
+    world.run(10);
+    world.send(1, OUT, "and me");
+    world.run(100);
+    assert_eq!(world.seen(1), ["<1 hello", ">1 Up"]);
+    assert_eq!(world.seen(2), ["<1 hello", "<1 hear me", "<2 and me"]);
+}
+
+#[test]
+fn a_peer_that_does_not_read_fills_its_links_by_frames_or_by_bytes() {
+    for (frames, bytes) in [(10, usize::MAX), (usize::MAX, 45)] {
+        let mut config = Config::default();
+        (config.network.link_frames, config.network.link_bytes) = (frames, bytes);
+        let mut world = three(config, 1);
+        world.strike(Fault::StopReading(B));
+        for _ in 0..11 {
+            (1..3).for_each(|link| world.send(0, LinkId::dialled(link), "12345"));
+            world.run(10);
+        }
+        assert_eq!(world.seen(0)[2..], [">1 Lost"]);
+        assert_eq!((world.seen(1).len(), world.seen(2).len()), (1, 12));
+    }
+}
+
+#[test]
+fn a_process_that_does_not_read_still_sends_and_dials_and_finds_everything_later() {
+    let mut world = linked(1);
+    world.strike(Fault::StopReading(B));
+    world.send(0, OUT, "1");
+    world.send(0, OUT, "2");
+    world.put(0, Output::Link(LinkCommand::Close { link: OUT }));
+    world.send(1, IN, "I talk");
+    world.dial(1, 1, 0);
+    world.run(100);
+    assert_eq!(world.seen(1), ["<1 hello", ">1 Up"]);
+    world.strike(Fault::ReadAgain(B));
+    world.run(10);
+    assert_eq!(world.seen(1)[2..], ["<1 1", "<1 2", "<1 Lost"]);
+    assert!(world.strike(Fault::ReadAgain(B)).is_none(), "it does already");
+}
+
+#[test]
+fn what_waits_in_a_paused_process_fills_its_links() {
+    let mut config = Config::default();
+    config.network.link_frames = 10;
+    let mut world = linked_with(config, 1);
+    world.strike(Fault::Pause(B));
+    for _ in 0..11 {
+        world.send(0, OUT, "x");
+        world.run(10);
+    }
+    assert_eq!(world.seen(0).last(), Some(&">1 Lost"));
+    world.strike(Fault::Resume(B));
+    world.run(10);
+    assert_eq!((world.seen(1).len(), world.seen(1).last()), (12, Some(&"<1 Lost")));
 }

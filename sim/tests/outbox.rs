@@ -30,7 +30,7 @@ fn plan(seed: u64) -> Plan {
             );
             let lasts = Some(Duration::from_millis(if turn % 7 == 0 { 2_000 } else { turn * 13 % 90 }));
             let kind = known(if turn % 2 == 0 { "crash" } else { "power-loss" });
-            let action = Action::Trouble { kind, who, whom: None, lasts };
+            let action = Action::Trouble { kind, with: vec![who], amount: kind.amount, lasts };
             plan.events.push(Event { at, on: None, action });
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use steadfast_core::broker::OnTotalLoss;
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_sim::plan::generate::generate;
-use steadfast_sim::plan::kinds::KINDS;
+use steadfast_sim::plan::kinds::{Amount, KINDS};
 use steadfast_sim::plan::{Action, Again, Cue, Event, Knobs, Plan, Publisher, Subscriber, Target, run};
 use steadfast_sim::random::Span;
 
@@ -31,10 +31,17 @@ fn target() -> impl Strategy<Value = Target> {
 }
 
 fn trouble() -> impl Strategy<Value = Action> {
-    (0..KINDS.len(), target(), target(), prop::option::of(time())).prop_map(|(kind, who, whom, lasts)| {
-        let kind = &KINDS[kind];
-        Action::Trouble { kind, who, whom: (kind.processes > 1).then_some(whom), lasts }
-    })
+    (0..KINDS.len(), [target(), target()], time(), any::<i64>(), prop::option::of(time())).prop_map(
+        |(kind, targets, time, number, lasts)| {
+            let kind = &KINDS[kind];
+            let amount = match kind.amount {
+                Amount::Plain => Amount::Plain,
+                Amount::Time(_) => Amount::Time(time),
+                Amount::Number(_) => Amount::Number(number),
+            };
+            Action::Trouble { kind, with: targets[..kind.processes].to_vec(), amount, lasts }
+        },
+    )
 }
 
 fn action() -> impl Strategy<Value = Action> {

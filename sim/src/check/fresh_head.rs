@@ -25,7 +25,7 @@ impl Check for FreshHead {
                 self.asked.insert(*client, ends.collect());
                 Ok(())
             }
-            Fact::ClientStarted(client) => {
+            Fact::ClientStarted { client } => {
                 self.asked.remove(client);
                 Ok(())
             }

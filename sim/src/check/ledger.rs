@@ -4,10 +4,11 @@
 use super::Fact;
 use crate::fingerprint::Fingerprint;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash as _;
 use std::sync::Arc;
 use steadfast_core::group::GroupState;
 use steadfast_core::id::{Epoch, Member, Offset, PublisherId, Sequence};
-use steadfast_core::log::{Entry, EntryKind};
+use steadfast_core::log::{BatchHeader, Entry, EntryKind};
 use steadfast_core::message::History;
 
 /// A log entry with the hash of the whole prefix that it ends.
@@ -81,7 +82,19 @@ fn digest(hash: &mut Fingerprint, entry: &Entry) {
     hash.word(entry.epoch);
     match &entry.kind {
         EntryKind::Batch(batch) => {
-            hash.debug(&batch.header);
+            let BatchHeader {
+                topic,
+                publisher,
+                incarnation,
+                first_sequence,
+                count,
+                raw_length,
+                codec,
+                checksum,
+            } = &batch.header;
+            (topic, publisher, incarnation, first_sequence).hash(hash);
+            (count, raw_length, checksum).hash(hash);
+            hash.debug(codec);
             hash.bytes(&batch.body);
         }
         other => hash.debug(other),

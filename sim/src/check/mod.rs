@@ -189,8 +189,6 @@ pub enum Fact<'a> {
         /// The record. A run's payloads are unique.
         payload: &'a Bytes,
     },
-    /// A process has started. What its predecessor knew as a client is gone.
-    ClientStarted(ClientId),
     /// A subscriber begins.
     Subscribed {
         /// Which one.
@@ -260,6 +258,12 @@ pub enum Fact<'a> {
         history: History,
         /// This far.
         head: Offset,
+    },
+    /// A client's process has started, perhaps not for the first time: it knows nothing of the one
+    /// before.
+    ClientStarted {
+        /// Which one.
+        client: ClientId,
     },
     /// Nothing is wrong any more, every record's fate is settled and every subscriber has come to the end.
     Settled,

@@ -1,4 +1,4 @@
-//! RouteMonotone: a client never replaces a route by one of a lower lineage or epoch.
+//! RouteMonotone: a client's process never replaces a route by one of a lower lineage or epoch.
 
 use super::{Check, ClientId, Fact, Ledger};
 use std::collections::BTreeMap;
@@ -16,10 +16,14 @@ impl Check for RouteMonotone {
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
-        if let Fact::ClientStarted(client) = fact {
-            self.routes.remove(client);
-        }
-        let &Fact::Routed { client, lineage, epoch } = fact else { return Ok(()) };
+        let (client, lineage, epoch) = match *fact {
+            Fact::ClientStarted { client } => {
+                self.routes.remove(&client);
+                return Ok(());
+            }
+            Fact::Routed { client, lineage, epoch } => (client, lineage, epoch),
+            _ => return Ok(()),
+        };
         let before = self.routes.insert(client, (lineage, epoch)).unwrap_or_default();
         if before > (lineage, epoch) {
             return Err(format!("client {client} went from {before:?} back to {:?}", (lineage, epoch)));
@@ -54,5 +58,17 @@ mod tests {
     #[test]
     fn a_lower_lineage_is_rejected() {
         story(&[(1, 2, 1), (1, 1, 5)]).rejected("back to (1, 5)");
+    }
+
+    #[test]
+    fn a_new_process_may_begin_anywhere() {
+        let mut story = story(&[(1, 1, 3), (2, 1, 3)]);
+        story.tell(&Fact::ClientStarted { client: 1 }).tell(&Fact::Routed {
+            client: 1,
+            lineage: 1,
+            epoch: 0,
+        });
+        story.accepted();
+        story.tell(&Fact::Routed { client: 2, lineage: 1, epoch: 0 }).rejected("back to (1, 0)");
     }
 }

@@ -1,5 +1,6 @@
 //! A process's client of the ensemble.
 
+use super::outage::Outage;
 use super::{Connection, ConnectionId, Down, Effects, Ensemble, Happening, Up};
 use crate::network::ProcessId;
 use crate::pipe::Pipe;
@@ -32,6 +33,8 @@ pub(super) struct Client {
     pub quiet: u64,
     /// An attempt to connect came due while the process was paused.
     pub postponed: bool,
+    /// Its server went while the process was paused.
+    pub abandoned: bool,
     /// When it was paused last.
     pub paused_at: u64,
     /// Calls made while there was no connection.
@@ -89,21 +92,28 @@ impl Ensemble {
             return;
         }
         self.break_connection(now, process, effects);
-        self.connected += 1;
-        let id = self.connected;
+        let connected = self.connected.entry(process).or_default();
+        *connected += 1;
+        let id = process.entity() << 32 | *connected;
+        // Refused connections come back at once, a server that is silent takes its time.
+        let again = match self.outage {
+            Outage::None => self.config.timeout() / 3,
+            _ => self.draw(Purpose::Reconnect, process, self.config.reconnect),
+        };
         let client = self.clients.entry(process).or_default();
         client.connection = Some(id);
         client.attempt += 1;
-        let again = (client.attempt, self.config.timeout() / 3);
+        let attempt = client.attempt;
         let greeting = match client.session {
             Some(session) => Up::Reattach(session, client.seen, client.book.clone()),
             None => Up::Open,
         };
         let (up, down) = (Pipe::default(), Pipe::default());
-        let connection = Connection { process, session: None, up, down, dropped: false, stuck: false };
+        let connection =
+            Connection { process, session: None, up, down, dropped: false, stuck: false, gone: false };
         self.connections.insert(id, connection);
         self.up(now, id, greeting, effects);
-        effects.later.push((now + again.1, Happening::Connect(process, again.0)));
+        effects.later.push((now + again, Happening::Connect(process, attempt)));
     }
 
     /// A packet arrives at the client's machine.
@@ -127,7 +137,7 @@ impl Ensemble {
                 client.book.strike(&path, kind);
                 effects.events.push((process, Event::Watch { path, kind }));
             }
-            Down::Closed => self.disconnect(now, process, effects),
+            Down::Closed => self.disconnect(now, process, now, effects),
         }
     }
 
@@ -167,12 +177,13 @@ impl Ensemble {
     pub(super) fn silence(&mut self, now: u64, process: ProcessId, quiet: u64, effects: &mut Effects) {
         let Some(client) = self.clients.get(&process) else { return };
         if client.quiet == quiet && client.running && client.connected {
-            self.disconnect(now, process, effects);
+            self.disconnect(now, process, now - self.config.silence(), effects);
         }
     }
 
-    /// The connection is gone: what was not answered is unknown, and the client tries again.
-    pub(super) fn disconnect(&mut self, now: u64, process: ProcessId, effects: &mut Effects) {
+    /// The connection is gone: what was not answered is unknown, and the client tries again. It has
+    /// `heard` of its server then.
+    pub(super) fn disconnect(&mut self, now: u64, process: ProcessId, heard: u64, effects: &mut Effects) {
         self.break_connection(now, process, effects);
         let delay = self.draw(Purpose::Reconnect, process, self.config.reconnect);
         let client = self.clients.entry(process).or_default();
@@ -183,7 +194,7 @@ impl Ensemble {
         client.attempt += 1;
         client.quiet += 1;
         effects.later.push((now + delay, Happening::Connect(process, client.attempt)));
-        let give_up = now + self.config.give_up() - self.config.silence();
+        let give_up = heard + self.config.give_up();
         effects.later.push((give_up, Happening::GiveUp(process, client.quiet)));
     }
 
@@ -221,10 +232,10 @@ impl Ensemble {
         let Some(client) = self.clients.get_mut(&process) else { return };
         client.connected = false;
         let Some(id) = client.connection.take() else { return };
-        let fate = self.draws.below(Purpose::LostRequest, process.entity(), id, 3);
+        let fate = self.draws.below(Purpose::LostRequest, process.entity(), id << 1, 3);
         let Some(under_way) = self.connections.get(&id).map(|connection| connection.up.len()) else { return };
         let keep =
-            self.draws.below(Purpose::LostRequest, process.entity(), id << 1 | 1 << 63, under_way as u64 + 1);
+            self.draws.below(Purpose::LostRequest, process.entity(), id << 1 | 1, under_way as u64 + 1);
         let late = Span::new(Duration::ZERO, self.config.session_timeout / 2);
         let delay = self.draw(Purpose::LostRequest, process, late);
         let Some(connection) = self.connections.get_mut(&id) else { return };

@@ -1,16 +1,61 @@
 //! The simulated coordination ensemble: the in-memory tree of the core, and between it and every
 //! process a client that behaves like the real one. Requests and replies travel on pipes that can be
-//! cut; a request in flight when its connection breaks is lost, applied, or applied later; a session
-//! expires within [T, T + tick] of its last sign of life; the client notices silence after 0.4 T,
-//! holds calls back while it is disconnected, and gives its session up after 1.4 T.
+//! cut. There are two servers to be connected to: the leader, and a follower that is behind it.
+//!
+//! What holds of a ZooKeeper ensemble and its client, and the test that shows it. Those of the tree
+//! alone are in `core/tests/coordination_tree.rs`, the others in `sim/tests/coordination.rs` (c),
+//! `sim/tests/ensemble.rs` (e) and `sim/tests/processes.rs` (p).
+//!
+//! 1. A sequence number counts the creates under its parent; what fails takes none:
+//!    `statement_1_the_sequence_number_counts_creates_and_failures_take_none`.
+//! 2. A session expires within [T, T + tick] of the moment at which the leader heard of it last
+//!    (c `a_session_expires_a_timeout_and_at_most_a_tick_after_its_process_died`,
+//!    e `silence_counts_from_its_beginning_whatever_comes_later`), which is a ping before the client
+//!    fell silent (e `the_leader_heard_of_a_client_last_when_that_pinged_last`). A new leader grants a
+//!    full T (e `a_new_leader_grants_a_full_timeout_again`); without a leader nothing expires
+//!    (e `nothing_expires_while_all_servers_are_down`).
+//! 3. On expiry the delete events come in any order, and all nodes are gone before the first:
+//!    `statement_3_all_ephemerals_are_gone_before_the_first_event_and_events_come_in_any_order`.
+//! 4. A client learns of its expiry when it connects again, after the others
+//!    (c `a_short_pause_is_not_noticed_and_a_long_one_ends_the_session`), or by itself after 1.4 T
+//!    (c `a_client_that_is_cut_off_is_suspended_and_then_gives_up`,
+//!    e `a_client_gives_up_in_a_long_outage_and_is_served_after_it`). While its follower answers its
+//!    pings it learns nothing (e `a_client_of_a_cut_off_follower_is_pinged_while_its_session_runs_out`).
+//! 5. Within a session an event comes before any reply that shows the state behind it
+//!    (e `within_a_session_an_event_comes_before_a_reply_that_shows_it`).
+//! 6. A read may be stale, after a sync it is not (c `a_read_may_be_stale_and_after_a_sync_it_is_not`,
+//!    e `a_cut_off_follower_shows_the_past_until_it_is_back`).
+//! 7. A one-shot watch gives one event for the create and delete of a child:
+//!    `statement_7_a_one_shot_watch_gives_one_event_for_create_and_delete_of_a_child`.
+//! 8. What happens while a client is disconnected is lost to its persistent watches
+//!    (c `what_a_watch_would_have_seen_while_disconnected_is_lost`); one-shot watches fire for what has
+//!    changed in the end (e `one_shot_watches_outlive_a_disconnect_and_miss_what_is_undone_again`).
+//! 9. A recursive watch sends no `ChildrenChanged`, a multi fires one event per operation: two tests of
+//!    `statement_9`.
+//! 10. A multi is all or nothing, names what failed, and sees its own operations:
+//!     `statement_10_a_failing_multi_names_its_index_and_undoes_everything`.
+//! 11. A request under way when its connection breaks is done, lost, or done later
+//!     (c `a_request_under_way_when_the_connection_breaks_is_lost_or_done_or_done_late`,
+//!     e `a_request_under_way_when_the_leader_dies_is_answered_or_lost_or_done_or_done_by_the_next`).
+//! 12. After the session is attached again and has synced, nothing of the old connection lands
+//!     (e `after_attaching_again_and_a_sync_nothing_of_the_old_connection_lands_any_more`).
+//! 13. Delete and create reset the version: `statement_13_delete_and_create_resets_the_version`.
+//! 14. The same data bumps the version, an ephemeral has no children:
+//!     `statement_14_the_same_data_bumps_the_version_and_ephemerals_have_no_children`.
+//! 15. The ephemeral of one's own former session is in the way until that expires
+//!     (p `a_process_that_is_back_before_its_session_is_over_finds_its_own_ephemeral`).
+//! 16. Calls made while disconnected wait (c `calls_made_while_disconnected_wait_for_the_connection`),
+//!     silence is noticed after 0.4 T, and the session given up after 1.4 T (see 4).
 
 mod client;
+mod outage;
 mod server;
 
 use crate::network::ProcessId;
 use crate::pipe::Pipe;
 use crate::random::{Draws, Purpose, Span};
 use client::Client;
+use outage::Outage;
 use server::Server;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,6 +77,15 @@ pub struct Config {
     pub reconnect: Span,
     /// How far the follower is behind the leader.
     pub follower_lag: Span,
+    /// A client pings in these intervals: when it falls silent, the leader last heard of it up to so
+    /// long before.
+    pub ping: Duration,
+    /// How long there is no leader when one has died.
+    pub election: Span,
+    /// How late a client notices that its server has gone.
+    pub notice: Span,
+    /// A follower serves its clients for so long without its leader.
+    pub sync_limit: Duration,
 }
 
 impl Default for Config {
@@ -42,6 +96,10 @@ impl Default for Config {
             latency: Span::new(Duration::from_micros(200), Duration::from_millis(1)),
             reconnect: Span::new(Duration::from_millis(10), Duration::from_millis(200)),
             follower_lag: Span::new(Duration::ZERO, Duration::from_millis(20)),
+            ping: Duration::ZERO,
+            election: Span::new(Duration::from_millis(400), Duration::from_millis(1_400)),
+            notice: Span::new(Duration::from_millis(10), Duration::from_millis(110)),
+            sync_limit: Duration::from_millis(1_500),
         }
     }
 }
@@ -84,6 +142,12 @@ pub enum Happening {
     CatchUp,
     /// A session has shown no sign of life for too long.
     Expire(SessionId, u64),
+    /// An election is over.
+    Elected(u64),
+    /// A client notices that its server has gone.
+    Abandoned(ConnectionId),
+    /// The follower has been without its leader for too long.
+    Isolated(u64),
 }
 
 /// What follows from a call: things to happen later, and events that are due now.
@@ -127,6 +191,8 @@ struct Connection {
     dropped: bool,
     /// What is under way to the ensemble waits for [`Happening::Unstick`].
     stuck: bool,
+    /// Its server has gone.
+    gone: bool,
 }
 
 /// The ensemble and every process's client.
@@ -137,8 +203,16 @@ pub struct Ensemble {
     server: Server,
     clients: BTreeMap<ProcessId, Client>,
     connections: BTreeMap<ConnectionId, Connection>,
-    connected: u64,
-    drawn: u64,
+    /// How often each process's client has connected.
+    connected: BTreeMap<ProcessId, u64>,
+    /// Draws made, by whom they concern and what they are for.
+    drawn: BTreeMap<(ProcessId, u8), u64>,
+    outage: Outage,
+    elections: u64,
+    /// Times that the follower was cut off.
+    isolations: u64,
+    /// When the follower is to catch up next.
+    catch_up_at: Option<u64>,
 }
 
 impl Ensemble {
@@ -150,8 +224,12 @@ impl Ensemble {
             server: Server::new(config.follower_lag, draws),
             clients: BTreeMap::new(),
             connections: BTreeMap::new(),
-            connected: 0,
-            drawn: 0,
+            connected: BTreeMap::new(),
+            drawn: BTreeMap::new(),
+            outage: Outage::None,
+            elections: 0,
+            isolations: 0,
+            catch_up_at: None,
         }
     }
 
@@ -166,8 +244,9 @@ impl Ensemble {
     }
 
     fn draw(&mut self, purpose: Purpose, process: ProcessId, span: Span) -> u64 {
-        self.drawn += 1;
-        self.draws.within(purpose, process.entity(), self.drawn, span)
+        let drawn = self.drawn.entry((process, purpose as u8)).or_default();
+        *drawn += 1;
+        self.draws.within(purpose, process.entity(), *drawn, span)
     }
 
     /// Something that was to happen later happens.
@@ -181,11 +260,15 @@ impl Ensemble {
             Happening::Silence(process, quiet) => self.silence(now, process, quiet, &mut effects),
             Happening::GiveUp(process, quiet) => self.give_up(now, process, quiet, &mut effects),
             Happening::Expire(session, version) => {
-                if self.server.is_overdue(session, version) {
+                if self.outage == Outage::None && self.server.is_overdue(session, version) {
                     self.expire(now, session, &mut effects);
                 }
             }
+            Happening::Elected(number) => self.elected(now, number, &mut effects),
+            Happening::Abandoned(id) => self.abandoned(now, id, &mut effects),
+            Happening::Isolated(number) => self.isolated(now, number, &mut effects),
             Happening::CatchUp => {
+                self.catch_up_at = None;
                 self.server.catch_up(now);
                 self.spread(now, &mut effects);
             }
@@ -200,8 +283,20 @@ impl Ensemble {
             connection.up.hold();
             return;
         }
+        let waits = match connection.up.first() {
+            // What had reached a server may be carried out by the next leader.
+            Some(Up::Call(..) | Up::Close) if self.outage != Outage::None => true,
+            // An isolated follower does what it can do alone.
+            Some(Up::Call(_, operation)) => self.server.is_isolated(id) && !server::is_read(operation),
+            _ => false,
+        };
+        if waits {
+            connection.up.hold();
+            return;
+        }
         let Some(packet) = connection.up.take() else { return };
         match packet {
+            Up::Open | Up::Reattach(..) if self.outage != Outage::None => {}
             // Nobody is there any more to whom the session could belong.
             Up::Open | Up::Reattach(..) if connection.dropped => {}
             Up::Open => {
@@ -245,6 +340,9 @@ impl Ensemble {
         let session = self.connections.get(&id).and_then(|connection| connection.session);
         // A session that was attached elsewhere, or has expired, is not served here any more.
         let Some(session) = session.filter(|&session| self.server.is_held(session, id)) else { return };
+        if let Some(version) = self.server.hear(session) {
+            self.schedule_expiry(now, session, version, effects);
+        }
         let result = self.server.execute(now, session, operation);
         self.spread(now, effects);
         let seen = self.server.seen(session);
@@ -256,7 +354,10 @@ impl Ensemble {
         while let Some((id, fired)) = self.server.next_fired() {
             self.down(now, id, Down::Watch(fired.path, fired.kind), effects);
         }
-        if let Some(due) = self.server.follower_due() {
+        if let Some(due) =
+            self.server.follower_due().filter(|&due| self.catch_up_at.is_none_or(|at| due < at))
+        {
+            self.catch_up_at = Some(due);
             effects.later.push((due, Happening::CatchUp));
         }
     }
@@ -265,7 +366,8 @@ impl Ensemble {
         let holder = self.server.holder(session);
         self.server.close(now, session);
         self.spread(now, effects);
-        if let Some(id) = holder {
+        // An isolated follower knows nothing of it.
+        if let Some(id) = holder.filter(|&id| !self.server.is_isolated(id)) {
             self.down(now, id, Down::Closed, effects);
         }
     }
@@ -273,7 +375,9 @@ impl Ensemble {
     fn down(&mut self, now: u64, id: ConnectionId, packet: Down, effects: &mut Effects) {
         let Some(process) = self.connections.get(&id).map(|connection| connection.process) else { return };
         let latency = self.draw(Purpose::CoordinationLatency, process, self.config.latency);
-        if let Some(connection) = self.connections.get_mut(&id).filter(|connection| !connection.dropped) {
+        if let Some(connection) =
+            self.connections.get_mut(&id).filter(|connection| !connection.dropped && !connection.gone)
+        {
             effects.later.push((connection.down.put(packet, now + latency), Happening::Down(id)));
         }
     }
@@ -281,7 +385,7 @@ impl Ensemble {
     fn up(&mut self, now: u64, id: ConnectionId, packet: Up, effects: &mut Effects) {
         let Some(process) = self.connections.get(&id).map(|connection| connection.process) else { return };
         let latency = self.draw(Purpose::CoordinationLatency, process, self.config.latency);
-        if let Some(connection) = self.connections.get_mut(&id) {
+        if let Some(connection) = self.connections.get_mut(&id).filter(|connection| !connection.gone) {
             effects.later.push((connection.up.put(packet, now + latency), Happening::Up(id)));
         }
     }
@@ -318,17 +422,28 @@ impl Ensemble {
         let Some(client) = self.clients.get(&process) else { return };
         let connection = client.connection.and_then(|id| self.connections.get(&id));
         let Some(session) = connection.and_then(|connection| connection.session) else { return };
-        let pings = client.running && !client.cut_to;
+        let pings = self.is_pinging(process) && !self.server.is_isolated_session(session);
         self.age(now, session, process, pings, effects);
     }
 
+    /// Whether a process's pings arrive at the server that it is connected to.
+    fn is_pinging(&self, process: ProcessId) -> bool {
+        self.clients.get(&process).is_some_and(|client| client.running && !client.cut_to)
+    }
+
     fn age(&mut self, now: u64, session: SessionId, process: ProcessId, pings: bool, effects: &mut Effects) {
-        let tick = Span::new(Duration::ZERO, self.config.tick);
-        let late = self.draw(Purpose::Expiry, process, tick);
         if let Some(version) = self.server.touch(session, pings) {
-            let at = now + self.config.timeout() + late;
-            effects.later.push((at, Happening::Expire(session, version)));
+            let since = self.draw(Purpose::Expiry, process, Span::new(Duration::ZERO, self.config.ping));
+            self.schedule_expiry(now.saturating_sub(since), session, version, effects);
         }
+    }
+
+    /// A session that the leader heard of last at `heard` expires unless it hears of it again.
+    fn schedule_expiry(&mut self, heard: u64, session: SessionId, version: u64, effects: &mut Effects) {
+        let tick = Span::new(Duration::ZERO, self.config.tick);
+        let late = self.draws.within(Purpose::Expiry, session << 32, version, tick);
+        let at = heard + self.config.timeout() + late;
+        effects.later.push((at, Happening::Expire(session, version)));
     }
 }
 
@@ -398,13 +513,15 @@ impl Ensemble {
         let mut effects = Effects::default();
         let Some(client) = self.clients.get_mut(&process) else { return effects };
         client.running = true;
-        if now - client.paused_at >= self.config.silence() {
+        if std::mem::take(&mut client.abandoned) {
+            self.disconnect(now, process, now, &mut effects);
+        } else if now - client.paused_at >= self.config.silence() {
             effects.later.push((now, Happening::Silence(process, client.quiet)));
         } else if client.cut_to || client.cut_from {
             effects.later.push((now + self.config.silence(), Happening::Silence(process, client.quiet)));
         }
-        if client.postponed {
-            client.postponed = false;
+        let client = self.clients.entry(process).or_default();
+        if std::mem::take(&mut client.postponed) {
             effects.later.push((now, Happening::Connect(process, client.attempt)));
         }
         self.release(now, process, &mut effects);
@@ -457,7 +574,7 @@ impl Ensemble {
     pub fn drop_connection(&mut self, now: u64, process: ProcessId) -> Effects {
         let mut effects = Effects::default();
         if self.clients.get(&process).is_some_and(|client| client.running && client.connection.is_some()) {
-            self.disconnect(now, process, &mut effects);
+            self.disconnect(now, process, now, &mut effects);
         }
         effects
     }

@@ -26,6 +26,17 @@ struct Session {
     version: u64,
 }
 
+/// Whether a server does it without its leader.
+pub(super) const fn is_read(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::Get { .. }
+            | Operation::Exists { .. }
+            | Operation::Children { .. }
+            | Operation::Watch { .. }
+    )
+}
+
 /// The servers.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -39,6 +50,10 @@ pub(super) struct Server {
     written: u64,
     sessions: BTreeMap<SessionId, Session>,
     opened: SessionId,
+    /// Whether the follower hears nothing of the leader.
+    pub(super) follower_cut: bool,
+    /// Sessions that are over, and the connections on which an isolated follower still serves them.
+    orphans: BTreeMap<SessionId, ConnectionId>,
     /// The node whose changes are kept.
     pub(super) recorded: String,
     /// Its data after each change; `None` where it was deleted.
@@ -58,6 +73,8 @@ impl Server {
             written: 0,
             sessions: BTreeMap::new(),
             opened: 0,
+            follower_cut: false,
+            orphans: BTreeMap::new(),
             recorded: String::new(),
             changes: Vec::new(),
             changed_by: None,
@@ -66,7 +83,7 @@ impl Server {
 
     /// When the follower applies the next write.
     pub(super) fn follower_due(&self) -> Option<u64> {
-        self.backlog.front().map(|&(due, _)| due)
+        self.backlog.front().filter(|_| !self.follower_cut).map(|&(due, _)| due)
     }
 
     /// Begins a session on this connection.
@@ -94,8 +111,8 @@ impl Server {
     ) -> bool {
         let on_follower = self.places(to);
         let Some(held) = self.sessions.get_mut(&session) else { return false };
-        held.connection = to;
-        held.on_follower = on_follower;
+        (held.connection, held.on_follower) = (to, on_follower);
+        (held.living, held.version) = (true, held.version + 1);
         self.leader.detach(session);
         self.follower.detach(session);
         let unheard =
@@ -110,12 +127,13 @@ impl Server {
 
     /// Whether the session lives and is attached to this connection.
     pub(super) fn is_held(&self, session: SessionId, by: ConnectionId) -> bool {
-        self.sessions.get(&session).is_some_and(|held| held.connection == by)
+        self.holder(session) == Some(by)
     }
 
     /// The connection that a session is attached to.
     pub(super) fn holder(&self, session: SessionId) -> Option<ConnectionId> {
-        self.sessions.get(&session).map(|held| held.connection)
+        let orphan = || self.orphans.get(&session).copied();
+        self.sessions.get(&session).map(|held| held.connection).or_else(orphan)
     }
 
     /// Carries out an operation of a session that lives.
@@ -125,15 +143,8 @@ impl Server {
         session: SessionId,
         operation: &Operation,
     ) -> Result<Reply, Error> {
-        let on_follower = self.sessions.get(&session).is_some_and(|held| held.on_follower);
-        let is_read = matches!(
-            operation,
-            Operation::Get { .. }
-                | Operation::Exists { .. }
-                | Operation::Children { .. }
-                | Operation::Watch { .. }
-        );
-        if is_read {
+        let on_follower = self.sessions.get(&session).is_none_or(|held| held.on_follower);
+        if is_read(operation) {
             let tree = if on_follower { &mut self.follower } else { &mut self.leader };
             return tree.apply(session, operation);
         }
@@ -159,14 +170,20 @@ impl Server {
 
     /// Ends a session.
     pub(super) fn close(&mut self, now: u64, session: SessionId) {
-        if self.sessions.remove(&session).is_some() {
+        if let Some(held) = self.sessions.remove(&session) {
+            if held.on_follower && self.follower_cut {
+                self.orphans.insert(session, held.connection);
+            }
             self.leader.close_session(session, &mut self.rng);
             self.write(now, Write::Close(session));
         }
     }
 
-    /// Lets the follower apply what is due.
+    /// Lets the follower apply what is due, if it hears of it.
     pub(super) fn catch_up(&mut self, now: u64) {
+        if self.follower_cut {
+            return;
+        }
         while let Some((_, write)) = self.backlog.pop_front_if(|(due, _)| *due <= now) {
             match write {
                 Write::Open(session) => assert!(self.follower.open_session(session), "as on the leader"),
@@ -191,10 +208,55 @@ impl Server {
 
     /// A session's sign of life, or the end of them. Returns the number to expire it by.
     pub(super) fn touch(&mut self, session: SessionId, living: bool) -> Option<u64> {
-        let held = self.sessions.get_mut(&session)?;
+        let held = self.sessions.get_mut(&session).filter(|held| held.living != living)?;
         held.version += 1;
         held.living = living;
         (!living).then_some(held.version)
+    }
+
+    /// A session whose client is taken for silent has sent a request. Returns the number to expire it
+    /// by.
+    pub(super) fn hear(&mut self, session: SessionId) -> Option<u64> {
+        let isolated = self.is_isolated_session(session);
+        let held = self.sessions.get_mut(&session).filter(|held| !held.living && !isolated)?;
+        held.version += 1;
+        Some(held.version)
+    }
+
+    /// A new leader has heard of nobody yet. Returns the numbers to expire all sessions by.
+    pub(super) fn renew(&mut self) -> Vec<(SessionId, u64)> {
+        let renewed = self.sessions.iter_mut().map(|(&session, held)| {
+            held.version += 1;
+            held.living = false;
+            (session, held.version)
+        });
+        renewed.collect()
+    }
+
+    /// The sessions attached to the follower.
+    pub(super) fn on_follower(&self) -> Vec<SessionId> {
+        self.sessions.iter().filter(|(_, held)| held.on_follower).map(|(&session, _)| session).collect()
+    }
+
+    /// The connections of sessions attached to the follower, those that are over included.
+    pub(super) fn follower_connections(&self) -> Vec<ConnectionId> {
+        let living = self.sessions.values().filter(|held| held.on_follower).map(|held| held.connection);
+        living.chain(self.orphans.values().copied()).collect()
+    }
+
+    /// An isolated follower knows now which sessions are over. Returns their connections.
+    pub(super) fn forget_orphans(&mut self) -> Vec<ConnectionId> {
+        std::mem::take(&mut self.orphans).into_values().collect()
+    }
+
+    /// Whether a session is served by a follower that hears nothing of the leader.
+    pub(super) fn is_isolated_session(&self, session: SessionId) -> bool {
+        self.follower_cut && self.sessions.get(&session).is_none_or(|held| held.on_follower)
+    }
+
+    /// Whether a connection leads to a follower that hears nothing of the leader.
+    pub(super) fn is_isolated(&self, connection: ConnectionId) -> bool {
+        self.follower_cut && self.follower_connections().contains(&connection)
     }
 
     /// Whether the session has shown no sign of life since.
@@ -205,14 +267,14 @@ impl Server {
     /// The last transaction of the server that a session is attached to.
     pub(super) fn seen(&self, session: SessionId) -> Zxid {
         match self.sessions.get(&session) {
-            Some(held) if held.on_follower => self.follower.zxid(),
-            _ => self.leader.zxid(),
+            Some(held) if !held.on_follower => self.leader.zxid(),
+            _ => self.follower.zxid(),
         }
     }
 
     /// Whether a connection leads to the follower.
     fn places(&self, connection: ConnectionId) -> bool {
-        self.draws.below(Purpose::Placement, 0, connection, 2) == 1
+        !self.follower_cut && self.draws.below(Purpose::Placement, 0, connection, 2) == 1
     }
 
     fn write(&mut self, now: u64, write: Write) {

@@ -2,7 +2,7 @@
 //! knob of them, and how violent it is; beside the uniform mix stand schedules that aim at something
 //! (see [`super::targeted`]). What is drawn here is written into the plan: a run draws nothing of it again.
 
-use super::kinds::{KINDS, known};
+use super::kinds::{Amount, KINDS, Kind, known};
 use super::knobs::least_log;
 use super::{Action, Again, Event, Knobs, Plan, Publisher, Subscriber, Target, targeted};
 use crate::random::Span;
@@ -156,6 +156,19 @@ fn world(dice: &mut Dice, knobs: &mut Knobs) {
     if dice.one_in(5) {
         knobs.session_timeout = dice.ms(800, 3_000);
     }
+    if dice.one_in(5) {
+        knobs.distance = Span::new(Duration::ZERO, dice.ms(1, 15));
+    }
+    if dice.one_in(5) {
+        knobs.tail_permille = dice.between(1, 30) as u32;
+        knobs.tail = Span::new(Duration::from_millis(5), dice.ms(6, 90));
+    }
+    if dice.one_in(4) {
+        knobs.drift = dice.between(50, 5_000) as u32;
+    }
+    if dice.one_in(4) {
+        knobs.ping = dice.ms(10, 400);
+    }
     if dice.one_in(6) {
         knobs.link_frames = dice.between(20, 100) as usize;
     }
@@ -197,7 +210,7 @@ fn publishers(dice: &mut Dice, plan: &mut Plan) {
             let kind = known(dice.of(&["crash", "power-loss", "pause", "isolate"]));
             let lasts = Some(dice.outage());
             let at = within(dice, plan);
-            happens(plan, at, Action::Trouble { kind, who, whom: None, lasts });
+            happens(plan, at, Action::Trouble { kind, with: vec![who], amount: kind.amount, lasts });
         }
     }
 }
@@ -225,7 +238,7 @@ fn subscribers(dice: &mut Dice, plan: &mut Plan) {
                 let kind = known(dice.of(&["crash", "power-loss", "pause", "isolate"]));
                 let lasts = (!dice.one_in(4)).then(|| dice.outage());
                 let who = Target::Subscriber(number);
-                happens(plan, at, Action::Trouble { kind, who, whom: None, lasts });
+                happens(plan, at, Action::Trouble { kind, with: vec![who], amount: kind.amount, lasts });
             }
             _ => {}
         }
@@ -260,9 +273,29 @@ fn uniform(dice: &mut Dice, plan: &mut Plan, faults: u64) {
             continue;
         }
         let kind = dice.of(&chosen);
-        let whom = (kind.processes > 1).then(|| other(dice, &plan.knobs));
+        // Memory that runs out spares nobody.
+        if kind.name == "limit-memory" && !plan.knobs.unsparing {
+            continue;
+        }
+        let with = [who, other(dice, &plan.knobs)][..kind.processes].to_vec();
+        let amount = amount(dice, kind);
         let lasts = (!dice.one_in(20)).then(|| dice.outage());
-        happens(plan, at, Action::Trouble { kind, who, whom, lasts });
+        happens(plan, at, Action::Trouble { kind, with, amount, lasts });
+    }
+}
+
+/// How much of a trouble: up to a few times the example.
+fn amount(dice: &mut Dice, kind: &Kind) -> Amount {
+    match kind.amount {
+        Amount::Plain => Amount::Plain,
+        Amount::Time(time) => {
+            Amount::Time(Duration::from_micros(dice.between(1, 4 * time.as_micros() as u64)))
+        }
+        Amount::Number(number) => {
+            let number = dice.between(1, 4 * number.unsigned_abs()) as i64;
+            let negative = kind.name == "clock-rate" && dice.one_in(2);
+            Amount::Number(if negative { -number } else { number })
+        }
     }
 }
 

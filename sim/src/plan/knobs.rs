@@ -1,13 +1,15 @@
 //! The settings of a plan: each is one line, and one that is left out has its default.
 
 use super::value::{LONGEST, Value, within};
+use crate::clock::MAX_DRIFT;
 use crate::cluster::{self, Cluster};
+use crate::network::{self, Tail};
 use crate::random::Span;
-use crate::{coordination, network, world};
+use crate::{coordination, world};
 use std::time::Duration;
 use steadfast_core::broker::OnTotalLoss;
 use steadfast_core::broker::retention::Retention;
-use steadfast_core::limits::Timing;
+use steadfast_core::limits::{MAX_FRAME_LEN, Timing};
 
 /// Records of the least size that a broker has room for in any case.
 const ROOM: u64 = 16;
@@ -117,12 +119,22 @@ knobs! {
     storage "storage": Span = Span::ZERO;
     /// Time that a packet takes.
     latency "latency": Span = Span::new(us(100), ms(1));
+    /// Each process is farther from each other one by a time drawn once, in each direction.
+    distance "distance": Span = Span::ZERO;
+    /// So many in a thousand packets take much longer.
+    tail_permille "tail-permille": u32 = 0, within (0, 1_000);
+    /// So much longer.
+    tail "tail": Span = Span::ZERO;
     /// How long a dial waits for an answer.
     dial_timeout "dial-timeout": Duration = ms(1_000), within (ms(100), ms(10_000));
     /// How late an end notices that its connection was reset.
     half_open "half-open": Span = Span::new(Duration::ZERO, ms(5));
     /// Frames under way on a link before its sender gives it up.
     link_frames "link-frames": usize = 1_000, within (20, 1 << 20);
+    /// The same in bytes.
+    link_bytes "link-bytes": usize = 8 * MAX_FRAME_LEN, within (1 << 20, 8 * MAX_FRAME_LEN);
+    /// Every process's clock runs up to so many millionths too fast or too slow.
+    drift "drift": u32 = 0, within (0, MAX_DRIFT.unsigned_abs());
     /// The session timeout of the coordination service.
     session_timeout "session-timeout": Duration = ms(2_000), within (ms(500), ms(10_000));
     /// A session expires up to this long after its timeout.
@@ -133,6 +145,14 @@ knobs! {
     reconnect "reconnect": Span = Span::new(ms(10), ms(200));
     /// How far the coordination follower is behind.
     follower_lag "follower-lag": Span = Span::new(Duration::ZERO, ms(20));
+    /// A coordination client pings in these intervals.
+    ping "ping": Duration = Duration::ZERO, within (Duration::ZERO, ms(1_000));
+    /// How long the coordination service has no leader when one has died.
+    election "election": Span = Span::new(ms(400), ms(1_400));
+    /// How late a coordination client notices that its server has gone.
+    notice "notice": Span = Span::new(ms(10), ms(110));
+    /// How long a coordination follower serves its clients without its leader.
+    sync_limit "sync-limit": Duration = ms(1_500), within (Duration::ZERO, ms(10_000));
     /// Between signs of life of brokers.
     heartbeat "heartbeat": Duration = ms(50), within (ms(10), ms(100));
     /// Silence after which a backup suspects its primary.
@@ -184,9 +204,12 @@ impl Knobs {
         world::Config {
             network: network::Config {
                 latency: self.latency,
+                distance: self.distance,
+                tail: Tail { permille: self.tail_permille, extra: self.tail },
                 dial_timeout: self.dial_timeout,
                 half_open: self.half_open,
                 link_frames: self.link_frames,
+                link_bytes: self.link_bytes,
             },
             coordination: coordination::Config {
                 session_timeout: self.session_timeout,
@@ -194,8 +217,14 @@ impl Knobs {
                 latency: self.coordination,
                 reconnect: self.reconnect,
                 follower_lag: self.follower_lag,
+                ping: self.ping,
+                election: self.election,
+                notice: self.notice,
+                sync_limit: self.sync_limit,
             },
             storage: self.storage,
+            drift: self.drift,
+            ..world::Config::default()
         }
     }
 

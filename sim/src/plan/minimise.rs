@@ -2,6 +2,7 @@
 //! nodes, rounder times and smaller numbers. Because a run's draws do not depend on what is left out,
 //! most of a plan can go without changing what is left.
 
+use super::kinds::Amount;
 use super::{Action, Plan, run};
 use std::time::Duration;
 
@@ -105,6 +106,9 @@ fn numbers(action: &mut Action) {
 }
 
 fn times(action: &mut Action) {
+    if let Action::Trouble { amount: Amount::Time(time), .. } = action {
+        *time = rounder(*time);
+    }
     match action {
         Action::Trouble { lasts: Some(time), .. }
         | Action::Shutdown { back: Some(time), .. }

@@ -20,7 +20,7 @@ pub mod text;
 pub mod value;
 mod verdict;
 
-use kinds::Kind;
+use kinds::{Amount, Kind};
 pub use knobs::Knobs;
 use std::time::Duration;
 use steadfast_core::filter::{Filter, Topic};
@@ -117,10 +117,10 @@ pub enum Action {
     Trouble {
         /// What.
         kind: &'static Kind,
-        /// With whom.
-        who: Target,
-        /// With whom besides, if it takes two.
-        whom: Option<Target>,
+        /// With whom: as many as it takes.
+        with: Vec<Target>,
+        /// How much of it.
+        amount: Amount,
         /// For how long; `None`: until everything is put right, or it is over at once anyway.
         lasts: Option<Duration>,
     },

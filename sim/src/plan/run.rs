@@ -4,7 +4,7 @@
 //! unless the plan is unsparing: data is then given up only by a total loss, or by a change of the
 //! in-sync set that was under way. The properties hold in either case; see [`super::verdict`].
 
-use super::kinds::Cast;
+use super::kinds::{Amount, Cast, Kind};
 use super::{Action, Event, Plan, Target, panics, verdict};
 use crate::check::Violation;
 use crate::cluster::{Cluster, Config, Failure};
@@ -236,23 +236,11 @@ impl<'a> Run<'a> {
     fn perform(&mut self, action: &Action, it: Option<ProcessId>) -> Result<(), Failure> {
         let now = self.cluster.world().now();
         match action {
-            Action::Trouble { kind, who, whom, lasts } => {
-                let Some(who) = self.find(*who, it) else { return Ok(()) };
-                let Some(whom) = whom.map_or(Some(who), |whom| self.find(whom, it)) else { return Ok(()) };
-                if kind.is_fatal && self.spares(who) {
+            Action::Trouble { kind, with, amount, lasts } => {
+                let Some(with) = with.iter().map(|target| self.find(*target, it)).collect() else {
                     return Ok(());
-                }
-                let all: Vec<_> = self.cluster.world().processes().collect();
-                let cast = Cast { who, whom, all: &all };
-                self.marks.note(format!("strike({})", kind.name));
-                for fault in (kind.faults)(&cast) {
-                    self.cluster.strike(fault)?;
-                }
-                for cure in lasts.iter().flat_map(|_| (kind.cures)(&cast)) {
-                    let until = now + lasts.map_or(0, nanos);
-                    self.cluster.world_mut().schedule(until, cure);
-                }
-                Ok(())
+                };
+                self.trouble(kind, with, *amount, *lasts)
             }
             Action::Shutdown { who, back } => {
                 self.find(*who, it).map_or(Ok(()), |process| self.shut_down(process, *back))
@@ -285,6 +273,37 @@ impl<'a> Run<'a> {
                 Ok(())
             }
         }
+    }
+
+    fn trouble(
+        &mut self,
+        kind: &Kind,
+        with: Vec<ProcessId>,
+        amount: Amount,
+        lasts: Option<Duration>,
+    ) -> Result<(), Failure> {
+        let who = with.first().copied().unwrap_or(ProcessId(0));
+        if kind.is_fatal && self.spares(who) {
+            return Ok(());
+        }
+        let all: Vec<_> = self.cluster.world().processes().collect();
+        let (time, number) = match amount {
+            Amount::Plain => (Duration::ZERO, 0),
+            Amount::Time(time) => (time, 0),
+            Amount::Number(number) => (Duration::ZERO, number),
+        };
+        let cast = Cast { who, whom: with.last().copied().unwrap_or(who), all: &all, time, number };
+        self.marks.note(format!("strike({})", kind.name));
+        for fault in (kind.faults)(&cast) {
+            self.cluster.strike(fault)?;
+        }
+        if let Some(lasts) = lasts {
+            let until = self.cluster.world().now() + nanos(lasts);
+            for cure in (kind.cures)(&cast) {
+                self.cluster.world_mut().schedule(until, cure);
+            }
+        }
+        Ok(())
     }
 
     fn find(&self, target: Target, it: Option<ProcessId>) -> Option<ProcessId> {

@@ -35,7 +35,8 @@ pub(super) fn add(dice: &mut Dice, plan: &mut Plan) {
 }
 
 fn trouble(kind: &str, who: Target, whom: Option<Target>, lasts: Option<Duration>) -> Action {
-    Action::Trouble { kind: known(kind), who, whom, lasts }
+    let (kind, with) = (known(kind), [who].into_iter().chain(whom).collect());
+    Action::Trouble { kind, with, amount: kind.amount, lasts }
 }
 
 fn strikes(plan: &mut Plan, at: Duration, kind: &str, who: Target, lasts: Option<Duration>) {

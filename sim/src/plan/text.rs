@@ -18,7 +18,7 @@
 //! Processes are `b1`, `d1`, `p1`, `s1`, or by role at that time: `primary`, `backup`, and `it`, whom the
 //! event waited for.
 
-use super::kinds::{self, KINDS};
+use super::kinds::{self, Amount, KINDS};
 use super::knobs::Knobs;
 use super::value::{Value, within};
 use super::{Action, Again, Cue, Event, Plan, Publisher, Subscriber, Target};
@@ -235,9 +235,19 @@ fn trouble(name: &str, words: &mut Words<'_>) -> Result<Action, String> {
             "{name:?} is nothing that happens; that is publish, read-heads, pace, shutdown, rolling-restart, total-loss, {known}"
         ));
     };
-    let who = target(words)?;
-    let whom = (kind.processes > 1).then(|| target(words)).transpose()?;
-    Ok(Action::Trouble { kind, who, whom, lasts: words.named("for")? })
+    let with = (0..kind.processes).map(|_| target(words)).collect::<Result<_, _>>()?;
+    let amount = match kind.amount {
+        Amount::Plain => Amount::Plain,
+        example => {
+            words.expect("by")?;
+            let amount = words.take("how much")?;
+            match example {
+                Amount::Time(_) => Amount::Time(Duration::read(amount)?),
+                _ => Amount::Number(i64::read(amount)?),
+            }
+        }
+    };
+    Ok(Action::Trouble { kind, with, amount, lasts: words.named("for")? })
 }
 
 fn count(words: &mut Words<'_>) -> Result<u64, String> {
@@ -335,9 +345,14 @@ fn option(f: &mut fmt::Formatter<'_>, word: &str, time: Option<Duration>) -> fmt
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Trouble { kind, who, whom, lasts } => {
-                write!(f, "{} {who}", kind.name)?;
-                whom.map_or(Ok(()), |whom| write!(f, " {whom}"))?;
+            Self::Trouble { kind, with, amount, lasts } => {
+                f.write_str(kind.name)?;
+                with.iter().try_for_each(|target| write!(f, " {target}"))?;
+                match amount {
+                    Amount::Plain => {}
+                    Amount::Time(time) => write!(f, " by {}", time.write())?,
+                    Amount::Number(number) => write!(f, " by {number}")?,
+                }
                 option(f, "for", *lasts)
             }
             Self::Shutdown { who, back } => {
@@ -381,7 +396,8 @@ mod tests {
             @0s publish p1 a.b 400 every 20ms\n@1s pause primary for 700ms\n@1s cut b1 it\n\
             @2s on Proposed(Expand) +2ms crash it\n@3s shutdown b2 back 300ms\n@3s shutdown backup\n\
             @4s total-loss for 1s\n@5s rolling-restart back 300ms every 2s\n@6s read-heads s1 3 every 1ms\n\
-            @6s pace s1 never\n@7s pace s1 0s\n";
+            @6s pace s1 never\n@7s pace s1 0s\n@8s slow b1 by 5ms for 1s\n@8s clock-rate backup by -300\n\
+            @8s lag b1 b2 by 20ms\n@9s stop-coordination for 2s\n";
         assert_eq!(text.parse::<Plan>().expect("a plan").to_string(), text);
     }
 
@@ -404,6 +420,7 @@ mod tests {
         refused("@x crash b1", 1, "not a time");
         refused("@1s explode b1", 1, "nothing that happens");
         refused("@1s crash x1", 1, "none of b1 to b5");
+        refused("@1s slow b1 5ms", 1, "where \"by\" belongs");
         refused("@1s cut b1", 1, "a process is missing");
         refused("@1s publish p1 a.* 1 every 1s", 1, "the topic \"a.*\"");
         refused("@1s publish p1 a 0 every 1s", 1, "0 is not between 1");

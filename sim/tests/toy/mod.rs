@@ -11,7 +11,7 @@ use steadfast_core::time::Instant;
 use steadfast_sim::fault::Fault;
 use steadfast_sim::network::ProcessId;
 use steadfast_sim::random::Draws;
-use steadfast_sim::world::{Config, World};
+use steadfast_sim::world::{Config, Life, World};
 
 /// What a toy is asked to do.
 #[derive(Clone, Debug)]
@@ -25,8 +25,17 @@ pub struct Toy {
     /// Inputs in a few words, each with the virtual time since the node's start.
     pub seen: Vec<(Duration, String)>,
     began: Instant,
+    /// One of its life's own.
+    pub identity: u128,
     wake_at: Option<Instant>,
     out: VecDeque<Output<()>>,
+}
+
+impl Toy {
+    /// What its clock showed at its start.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
 }
 
 impl Node for Toy {
@@ -69,7 +78,8 @@ impl Node for Toy {
 pub fn world(config: Config, seed: u64, toys: usize) -> World<Toy> {
     let mut world = World::new(config, Draws::new(seed));
     for number in 0..toys {
-        let starter = Box::new(|life: &steadfast_sim::world::Life| Toy { began: life.now, ..Toy::default() });
+        let starter =
+            Box::new(|life: &Life| Toy { began: life.now, identity: life.identity(0), ..Toy::default() });
         let process = world.add(&number.to_string(), Some(address(number)), starter);
         world.strike(Fault::Restart(process));
     }

@@ -1,0 +1,117 @@
+//! What goes wrong in the network, and is put right.
+
+use super::{ConnectionId, Effects, End, Happening, Network};
+use crate::network::ProcessId;
+use crate::random::Purpose;
+use std::time::Duration;
+use steadfast_core::link::LinkStatus;
+
+impl Network {
+    /// Holds back packets from one process to another. Says no when they are already.
+    pub fn cut(&mut self, from: ProcessId, to: ProcessId) -> bool {
+        !std::mem::replace(&mut self.ways.entry((from, to)).or_default().cut, true)
+    }
+
+    /// Whether packets from one process to another are held back.
+    pub fn is_cut(&self, from: ProcessId, to: ProcessId) -> bool {
+        self.ways.get(&(from, to)).is_some_and(|way| way.cut)
+    }
+
+    /// Lets packets flow again, those held back included.
+    pub fn heal(&mut self, now: u64, from: ProcessId, to: ProcessId) -> Effects {
+        let mut effects = Effects::default();
+        if !self.is_cut(from, to) {
+            return effects;
+        }
+        self.ways.entry((from, to)).or_default().cut = false;
+        for (id, end) in self.ends_between(to, from) {
+            let at = now + self.latency(from, to);
+            self.release(at, id, end, &mut effects);
+        }
+        effects
+    }
+
+    /// Breaks every connection between two processes. Each end notices in its own time.
+    pub fn reset(&mut self, now: u64, a: ProcessId, b: ProcessId) -> Effects {
+        let mut effects = Effects::default();
+        for (id, end) in self.ends_between(a, b) {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            connection.broken = true;
+            for side in [end, 1 - end] {
+                let delay = self.draws.within(Purpose::HalfOpen, id, side as u64, self.config.half_open);
+                effects.later.push((now + delay, Happening::Broken(id, side)));
+            }
+        }
+        effects
+    }
+
+    /// One process loses its ends of all connections to another, which is told nothing.
+    pub fn half_open(&mut self, loser: ProcessId, other: ProcessId) -> Effects {
+        let mut effects = Effects::default();
+        for (id, end) in self.ends_between(loser, other) {
+            self.lose(id, end, LinkStatus::Lost, &mut effects);
+        }
+        effects
+    }
+
+    /// Nothing arrives any more on the connections between two processes.
+    pub fn vanish(&mut self, a: ProcessId, b: ProcessId) {
+        for (id, _) in self.ends_between(a, b) {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.broken = true;
+            }
+        }
+    }
+
+    /// What is under way from one process to another, and what follows on the same connections, does
+    /// not arrive before this time has passed.
+    pub fn delay(&mut self, now: u64, from: ProcessId, to: ProcessId, by: Duration) -> Effects {
+        let mut effects = Effects::default();
+        let until = now + by.as_nanos() as u64;
+        for (id, end) in self.ends_between(to, from) {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.pipes[end].delay(until);
+                effects.later.push((until, Happening::Delayed(id, end)));
+            }
+        }
+        effects
+    }
+
+    /// From now on packets from one process to another take so much longer. Says whether that is a
+    /// change.
+    pub fn lag(&mut self, from: ProcessId, to: ProcessId, by: Duration) -> bool {
+        let by = by.as_nanos() as u64;
+        std::mem::replace(&mut self.ways.entry((from, to)).or_default().lag, by) != by
+    }
+
+    /// The process takes nothing from its links any more. Says no when it did not before.
+    pub fn stop_reading(&mut self, process: ProcessId) -> bool {
+        self.deaf.insert(process)
+    }
+
+    /// The process reads again; `None` when it does already.
+    pub fn read_again(&mut self, now: u64, process: ProcessId) -> Option<Effects> {
+        if !self.deaf.remove(&process) {
+            return None;
+        }
+        let mut effects = Effects::default();
+        for (id, end) in self.ends_where(|ends, end| ends[end].process == process) {
+            self.release(now, id, end, &mut effects);
+        }
+        Some(effects)
+    }
+
+    /// What was held back on the way to an end arrives at this time.
+    pub(super) fn release(&mut self, at: u64, id: ConnectionId, end: usize, effects: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let released = connection.pipes[end].release(at);
+        effects.later.extend(released.map(|at| (at, Happening::Arrival(id, end))));
+    }
+
+    /// The ends of the first process of all its connections to the second.
+    fn ends_between(&self, holder: ProcessId, peer: ProcessId) -> Vec<(ConnectionId, usize)> {
+        let between =
+            |ends: &[End; 2], end: usize| ends[end].process == holder && ends[1 - end].process == peer;
+        self.ends_where(between)
+    }
+}
