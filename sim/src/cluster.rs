@@ -1,93 +1,46 @@
 //! A cluster in a world: brokers, discovery replicas, publishers and subscribers, with every checker
 //! watching, and a way to end a run.
 
+mod config;
+mod joining;
+
 use crate::actor::{Actor, Command, Event};
 use crate::check::{Checks, Fact, Violation};
+use crate::coverage::Coverage;
 use crate::fault::{Fault, cures};
 use crate::fingerprint::Fingerprint;
 use crate::network::ProcessId;
-use crate::observer::{Coverage, Observer, Published, Received};
+use crate::observer::{Observer, Published, Received};
 use crate::outbox::Disk;
 use crate::random::{Draws, Purpose};
+use crate::reader::Reader;
 use crate::render::Renderer;
-use crate::world::{self, Life, Step, World};
+use crate::world::{Cause, Step, World};
+pub use config::Config;
+pub use joining::{MOST_BROKERS, MOST_DISCOVERIES, MOST_PUBLISHERS, MOST_SUBSCRIBERS};
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
-use steadfast_core::broker::retention::Retention;
 use steadfast_core::broker::{self, Broker, OnTotalLoss};
 use steadfast_core::coordination::Paths;
-use steadfast_core::discovery::{self, Discovery};
+use steadfast_core::discovery;
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::group::GroupState;
-use steadfast_core::id::{Address, Generation, Incarnation, NodeName, Nonce, PublisherId};
-use steadfast_core::limits::{SESSION_EXPIRY, Timing};
+use steadfast_core::id::PublisherId;
 use steadfast_core::log::EntryKind;
-use steadfast_core::message::{self, History};
+use steadfast_core::message::History;
 use steadfast_core::node::Output;
-use steadfast_core::publisher::{self, Publisher};
-use steadfast_core::subscriber::{self, Subscriber};
+use steadfast_core::trace::Trace;
+use steadfast_core::{publisher, subscriber};
 
 /// Where every simulated cluster stands in the tree.
 const ROOT: &str = "/sim";
 
-/// After healing, what the faults have set off is over within this time: sessions that were about to
-/// expire, silence that was about to be noticed.
-const CALM: Duration = Duration::from_secs(3);
-
-/// What a cluster consists of.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Everything around the nodes.
-    pub world: world::Config,
-    /// Number of brokers.
-    pub brokers: u32,
-    /// The brokers start one after the other, in these intervals: the first becomes primary if the
-    /// others are late enough.
-    pub stagger: Duration,
-    /// Number of discovery replicas.
-    pub discoveries: u32,
-    /// Number of publishers.
-    pub publishers: u32,
-    /// The filter of each subscriber. Each begins at the earliest record.
-    pub subscribers: Vec<&'static str>,
-    /// Timings of all nodes.
-    pub timing: Timing,
-    /// Commits need this many in-sync members.
-    pub min_in_sync: u32,
-    /// What a group does when its data is gone.
-    pub on_total_loss: OnTotalLoss,
-    /// When the session of a publisher that is not heard of is forgotten.
-    pub session_expiry: Duration,
-    /// Whether publishers have an outbox.
-    pub outboxes: bool,
-    /// How much the brokers keep.
-    pub retention: Retention,
-    /// Payloads are at least so long, in bytes.
-    pub payload: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            world: world::Config::default(),
-            brokers: 3,
-            stagger: Duration::ZERO,
-            discoveries: 2,
-            publishers: 1,
-            subscribers: vec![">"],
-            timing: Timing::default(),
-            min_in_sync: 1,
-            on_total_loss: OnTotalLoss::Reset,
-            session_expiry: SESSION_EXPIRY,
-            outboxes: false,
-            retention: Retention::default(),
-            payload: 0,
-        }
-    }
-}
+/// After healing, what the faults have set off is over within the session timeout and this time: sessions
+/// that were about to expire, silence that was about to be noticed.
+const CALM: Duration = Duration::from_secs(1);
 
 /// Why a run failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,13 +69,17 @@ pub struct Cluster {
     discoveries: Vec<ProcessId>,
     publishers: Vec<ProcessId>,
     disks: BTreeMap<ProcessId, Rc<RefCell<Disk>>>,
-    subscribers: Vec<(ProcessId, Filter)>,
-    /// Processes that were asked to leave, and how long after their end they start again.
-    leaving: BTreeMap<ProcessId, Duration>,
+    subscribers: BTreeMap<ProcessId, Reader>,
+    /// Processes that were asked to leave, and how long after their end they start again; `None`: when
+    /// everything is put right.
+    leaving: BTreeMap<ProcessId, Option<Duration>>,
+    calm: Duration,
+    /// What nodes have traced since it was last taken, if somebody wants to know.
+    traces: Option<Vec<(ProcessId, Trace)>>,
 }
 
-fn address(name: &str) -> Address {
-    Address::new(&format!("sim://{name}")).expect("a valid address")
+fn failure(world: &World<Actor>, violation: Violation) -> Failure {
+    Failure { at: world.now(), step: world.steps(), violation }
 }
 
 impl Cluster {
@@ -140,116 +97,28 @@ impl Cluster {
             discoveries: Vec::new(),
             publishers: Vec::new(),
             disks: BTreeMap::new(),
-            subscribers: Vec::new(),
+            subscribers: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            calm: config.world.coordination.session_timeout + CALM,
+            traces: None,
         };
         cluster.world.record_changes(&Paths::new(ROOT.to_owned()).state(0));
         (0..config.discoveries).for_each(|number| cluster.add_discovery(config, number + 1));
         (0..config.brokers).for_each(|number| cluster.add_broker(config, number + 1));
-        (0..config.publishers).for_each(|number| cluster.add_publisher(config, number + 1));
-        for (number, filter) in (1..).zip(&config.subscribers) {
-            cluster.add_subscriber(config, number, Filter::new(filter).expect("a valid filter"));
-        }
-        for process in cluster.world.processes() {
-            let place = cluster.brokers.iter().position(|&broker| broker == process).unwrap_or(0) as u64;
+        for (process, place) in
+            cluster.discoveries.iter().map(|process| (process, 0)).chain(cluster.brokers.iter().zip(0..))
+        {
             let at = place * config.stagger.as_nanos() as u64;
-            cluster.world.schedule(at, Fault::Restart(process));
+            cluster.world.schedule(at, Fault::Restart(*process));
+        }
+        for number in 1..=config.publishers {
+            cluster.add_publisher(config, number, config.outboxes);
+        }
+        for (number, filter) in (1..).zip(&config.subscribers) {
+            let filters = vec![Filter::new(filter).expect("a valid filter")];
+            cluster.add_subscriber(config, number, Reader::of(filters), Duration::ZERO);
         }
         cluster
-    }
-
-    fn add_discovery(&mut self, config: &Config, number: u32) {
-        let name = format!("d{number}");
-        let (timing, min_in_sync) = (config.timing.clone(), config.min_in_sync);
-        let starter = move |life: &Life| {
-            let config = discovery::Config { timing: timing.clone(), min_in_sync };
-            let (seed, replica) = (life.seed(), life.identity(0));
-            let boot = discovery::Boot { seed, replica, root: ROOT.to_owned(), config };
-            Actor::Discovery(Box::new(Discovery::new(life.now, boot)))
-        };
-        self.discoveries.push(self.world.add(&name, Some(address(&name)), Box::new(starter)));
-    }
-
-    fn add_broker(&mut self, config: &Config, number: u32) {
-        let name = format!("b{number}");
-        let node = NodeName::new(&name).expect("a valid name");
-        let listens = address(&name);
-        let (timing, on_total_loss, retention) =
-            (config.timing.clone(), config.on_total_loss, config.retention);
-        let session_expiry = config.session_expiry;
-        let starter = move |life: &Life| {
-            let config = broker::Config {
-                timing: timing.clone(),
-                on_total_loss,
-                session_expiry,
-                retention,
-                ..broker::Config::default()
-            };
-            let boot = broker::Boot {
-                seed: life.seed(),
-                node: node.clone(),
-                generation: Generation(life.identity(0)),
-                incarnation: Incarnation(life.identity(1)),
-                address: listens.clone(),
-                group: 0,
-                root: ROOT.to_owned(),
-                config,
-            };
-            Actor::Broker(Box::new(Broker::new(life.now, boot)))
-        };
-        self.brokers.push(self.world.add(&name, Some(address(&name)), Box::new(starter)));
-    }
-
-    fn discovery_addresses(config: &Config) -> Vec<Address> {
-        (1..=config.discoveries).map(|number| address(&format!("d{number}"))).collect()
-    }
-
-    fn add_publisher(&mut self, config: &Config, number: u32) {
-        let discovery = Self::discovery_addresses(config);
-        let timing = config.timing.clone();
-        let id = PublisherId(u128::from(number) << 96);
-        let disk = config.outboxes.then(|| Rc::new(RefCell::new(Disk::default())));
-        let reads = disk.clone();
-        let starter = move |life: &Life| {
-            let boot = publisher::Boot {
-                seed: life.seed(),
-                publisher: id,
-                nonce: Nonce(life.identity(0)),
-                discovery: discovery.clone(),
-                group: 0,
-                config: publisher::Config { timing: timing.clone(), ..publisher::Config::default() },
-                outbox: reads.as_ref().map(|disk| disk.borrow_mut().read()),
-            };
-            Actor::Publisher(Box::new(Publisher::new(life.now, boot)))
-        };
-        let process = self.world.add(&format!("p{number}"), None, Box::new(starter));
-        self.observer.add_publisher(process, id);
-        self.disks.extend(disk.map(|disk| (process, disk)));
-        self.publishers.push(process);
-    }
-
-    fn add_subscriber(&mut self, config: &Config, number: u32, filter: Filter) {
-        let discovery = Self::discovery_addresses(config);
-        let timing = config.timing.clone();
-        let filters = vec![filter.clone()];
-        let starter = move |life: &Life| {
-            let boot = subscriber::Boot {
-                seed: life.seed(),
-                discovery: discovery.clone(),
-                group: 0,
-                filters: filters.clone(),
-                start: subscriber::Start::Earliest,
-                config: subscriber::Config { timing: timing.clone(), ..subscriber::Config::default() },
-            };
-            Actor::Subscriber(Box::new(Subscriber::new(life.now, boot)))
-        };
-        let process = self.world.add(&format!("s{number}"), None, Box::new(starter));
-        let (filters, start) = (std::slice::from_ref(&filter), message::Start::Earliest);
-        self.observer.add_subscriber(process);
-        self.checks
-            .observe(&Fact::Subscribed { subscriber: process.0, filters, start })
-            .expect("a subscriber begins");
-        self.subscribers.push((process, filter));
     }
 
     /// From now on keeps the history as text.
@@ -279,7 +148,7 @@ impl Cluster {
 
     /// The subscribers.
     pub fn subscribers(&self) -> impl Iterator<Item = ProcessId> {
-        self.subscribers.iter().map(|(process, _)| *process)
+        self.subscribers.keys().copied()
     }
 
     /// A process by its name.
@@ -307,6 +176,11 @@ impl Cluster {
         self.observer.published(publisher)
     }
 
+    /// The identity of a publisher's present life.
+    pub fn identity(&self, publisher: ProcessId) -> PublisherId {
+        self.observer.identity(publisher)
+    }
+
     /// The disk with a publisher's outbox.
     ///
     /// # Panics
@@ -321,8 +195,18 @@ impl Cluster {
     }
 
     /// How often what a run should come to has happened.
-    pub const fn coverage(&self) -> Coverage {
+    pub const fn coverage(&self) -> &Coverage {
         self.observer.coverage()
+    }
+
+    /// From now on keeps what nodes trace for [`Cluster::take_traces`].
+    pub fn keep_traces(&mut self) {
+        self.traces.get_or_insert_default();
+    }
+
+    /// What nodes have traced since the last call.
+    pub fn take_traces(&mut self) -> Vec<(ProcessId, Trace)> {
+        self.traces.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Hash of the history so far.
@@ -353,8 +237,11 @@ impl Cluster {
         for number in 0..count {
             let at = self.world.now() + number * interval.as_nanos() as u64;
             let (ticket, payload) = self.observer.publish(publisher);
-            let fact =
-                Fact::Published { publisher: self.observer.id(publisher), topic: &topic, payload: &payload };
+            let fact = Fact::Published {
+                publisher: self.observer.identity(publisher),
+                topic: &topic,
+                payload: &payload,
+            };
             self.checks.observe(&fact).expect("what is published violates nothing");
             let command = publisher::Command::Publish { ticket, topic: topic.clone(), payload };
             self.world.command(at, publisher, Command::Publisher(command));
@@ -370,15 +257,26 @@ impl Cluster {
         }
     }
 
+    /// From now on a subscriber's application consumes what is delivered so late; `None`: not at all. What
+    /// it owes it consumes then, too.
+    pub fn pace(&mut self, subscriber: ProcessId, late: Option<Duration>) {
+        let Some(reader) = self.subscribers.get_mut(&subscriber) else { return };
+        if let Some((late, bytes)) = reader.pace(late) {
+            self.consume(subscriber, late, bytes);
+        }
+    }
+
+    fn consume(&mut self, subscriber: ProcessId, late: Duration, bytes: u64) {
+        let command = Command::Subscriber(subscriber::Command::Consumed { bytes });
+        let at = self.world.now() + late.as_nanos() as u64;
+        self.world.command(at, subscriber, command);
+    }
+
     /// Applies a fault at once.
     ///
     /// # Errors
     /// When a property does not hold afterwards.
     pub fn strike(&mut self, fault: Fault) -> Result<(), Failure> {
-        if let Fault::Crash(process) | Fault::PowerLoss(process) = fault {
-            // Then its end was another one.
-            self.leaving.remove(&process);
-        }
         self.world.strike(fault).map_or(Ok(()), |step| self.look(&step))
     }
 
@@ -419,12 +317,27 @@ impl Cluster {
         if let Some(renderer) = &mut self.renderer {
             renderer.step(&self.world, step);
         }
-        for output in &step.outputs {
-            // The application consumes what it is given at once.
-            if let Output::Event(Event::Subscriber(subscriber::Event::Delivered(delivery))) = output {
-                let command = subscriber::Command::Consumed { bytes: delivery.bytes };
-                self.world.command(step.at, step.process, Command::Subscriber(command));
+        if let Cause::Fault(Fault::Crash(process) | Fault::PowerLoss(process)) = step.cause {
+            // Then its end was another one.
+            self.leaving.remove(&process);
+        }
+        if let Some(reader) = self.subscribers.get_mut(&step.process) {
+            let consumed = reader.see(step);
+            let place =
+                reader.tell(step, &mut self.checks).map_err(|violation| failure(&self.world, violation))?;
+            if step.cause == Cause::Started {
+                self.observer.begins(step.process, place);
             }
+            for (late, bytes) in consumed {
+                self.consume(step.process, late, bytes);
+            }
+        }
+        if let Some(traces) = &mut self.traces {
+            let traced = step.outputs.iter().filter_map(|output| match output {
+                Output::Trace(trace) => Some((step.process, trace.clone())),
+                _ => None,
+            });
+            traces.extend(traced);
         }
         if let Some(disk) = self.disks.get(&step.process) {
             let draws = self.world.draws();
@@ -445,15 +358,15 @@ impl Cluster {
     }
 
     fn exit(&mut self, process: ProcessId) -> Result<(), Failure> {
-        if let Some(pause) = self.leaving.remove(&process) {
+        if let Some(pause) = self.leaving.remove(&process).flatten() {
             let at = self.world.now() + pause.as_nanos() as u64;
             self.world.schedule(at, Fault::Restart(process));
         }
         self.strike(Fault::Exit(process))
     }
 
-    fn failure(&self, violation: Violation) -> Failure {
-        Failure { at: self.world.now(), step: self.world.steps(), violation }
+    pub(crate) fn failure(&self, violation: Violation) -> Failure {
+        failure(&self.world, violation)
     }
 
     /// Whether every broker's process is in sync and nobody else is, and every client has been served.
@@ -468,11 +381,11 @@ impl Cluster {
             && self.primary().is_some()
             && self.publishers.iter().all(|&process| self.published(process).is_settled())
             && self.disks.values().all(|disk| disk.borrow().is_settled())
-            && self.subscribers.iter().all(|(process, filter)| self.has_everything(*process, filter))
+            && self.subscribers.iter().all(|(process, reader)| self.has_everything(*process, reader))
             && self.subscribers().all(|process| !self.received(process).asks)
     }
 
-    fn has_everything(&self, subscriber: ProcessId, filter: &Filter) -> bool {
+    fn has_everything(&self, subscriber: ProcessId, reader: &Reader) -> bool {
         let Some(state) = self.state() else { return false };
         let received = self.received(subscriber);
         let committed = self.checks.ledger().committed(state.history);
@@ -484,20 +397,18 @@ impl Cluster {
             _ => 0,
         };
         !log.from(from).iter().any(
-            |held| matches!(&held.entry.kind, EntryKind::Batch(batch) if filter.matches(&batch.header.topic)),
+            |held| matches!(&held.entry.kind, EntryKind::Batch(batch) if reader.wants(&batch.header.topic)),
         )
     }
 
     /// A broker or a discovery replica is asked to leave, as its operator would. Its process ends when it
-    /// has, and starts again so long after that; `None`: only a [`Fault::Restart`] starts it. A dead
+    /// has, and starts again so long after that; `None`: only a [`Fault::Restart`] starts it, or healing. A dead
     /// process is asked nothing.
     pub fn shut_down(&mut self, process: ProcessId, back_after: Option<Duration>) {
         if self.world.node(process).is_none() {
             return;
         }
-        if let Some(pause) = back_after {
-            self.leaving.insert(process, pause);
-        }
+        self.leaving.insert(process, back_after);
         let command = match self.brokers.contains(&process) {
             true => Command::Broker(broker::Command::Shutdown),
             false => Command::Discovery(discovery::Command::Shutdown),
@@ -511,6 +422,10 @@ impl Cluster {
     /// # Errors
     /// When a property does not hold afterwards.
     pub fn heal(&mut self) -> Result<(), Failure> {
+        for subscriber in self.subscribers().collect::<Vec<_>>() {
+            self.pace(subscriber, Some(Duration::ZERO));
+        }
+        self.leaving.values_mut().for_each(|back| *back = back.or(Some(Duration::ZERO)));
         let processes: Vec<_> = self.world.processes().collect();
         cures(&processes).into_iter().try_for_each(|cure| self.strike(cure))
     }
@@ -523,7 +438,15 @@ impl Cluster {
     /// When a property does not hold on the way, or it does not come to this in time.
     pub fn settle(&mut self, limit: Duration) -> Result<(), Failure> {
         self.heal()?;
-        self.run_for(CALM)?;
+        self.recover(limit)
+    }
+
+    /// The same where everything has been healed.
+    ///
+    /// # Errors
+    /// As [`Cluster::settle`].
+    pub fn recover(&mut self, limit: Duration) -> Result<(), Failure> {
+        self.run_for(self.calm)?;
         if !self.run_until(limit, Self::is_settled)? {
             let detail = self.stall();
             return Err(self.failure(Violation { property: "Liveness", detail }));
@@ -536,6 +459,15 @@ impl Cluster {
             return Err(self.failure(Violation { property: "Flapping", detail }));
         }
         self.checks.observe(&Fact::Settled).map_err(|violation| self.failure(violation))
+    }
+
+    /// Whether the group waits for its operator: its data is gone for good, and it is to wait then
+    /// ([`OnTotalLoss::Wait`], R24).
+    pub fn waits_for_its_operator(&self, config: &Config) -> bool {
+        let Some(state) = self.state() else { return false };
+        let alive = |broker: &Broker| state.in_sync.contains(&broker.id().member);
+        let mut brokers = self.brokers.iter().filter_map(|&process| self.broker(process));
+        config.on_total_loss == OnTotalLoss::Wait && !state.in_sync.is_empty() && !brokers.any(alive)
     }
 
     fn stall(&self) -> String {

@@ -2,11 +2,14 @@
 
 use crate::actor::{Actor, Event};
 use crate::check::{Checks, Fact, Violation};
+use crate::coverage::{Coverage, mark};
 use crate::fault::Fault;
 use crate::network::ProcessId;
 use crate::world::{Cause, Step, World};
 use bytes::Bytes;
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use steadfast_core::broker::{self, Broker};
 use steadfast_core::group::PrimaryId;
 use steadfast_core::id::{Epoch, Member, Offset, PublisherId};
@@ -15,7 +18,7 @@ use steadfast_core::log::Entry;
 use steadfast_core::message::{History, Message};
 use steadfast_core::node::Output;
 use steadfast_core::storage::{Operation, Request, Ticket};
-use steadfast_core::trace::Trace;
+use steadfast_core::subscriber::Bookmark;
 use steadfast_core::{publisher, subscriber, wire};
 
 /// What shows of a broker between two inputs.
@@ -95,35 +98,12 @@ pub struct Received {
     pub asks: bool,
 }
 
-/// How often something happened that a run should come to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Coverage {
-    /// Logs whose front was dropped.
-    pub trims: u32,
-    /// Snapshots that were begun.
-    pub begun: u32,
-    /// Snapshots that took a log's place.
-    pub installed: u32,
-    /// Ranges that a subscriber was told are lost.
-    pub lost: u32,
-}
-
-impl Coverage {
-    fn note(&mut self, trace: &Trace) {
-        match trace {
-            Trace::Trimmed { .. } => self.trims += 1,
-            Trace::SnapshotBegun { .. } => self.begun += 1,
-            Trace::Installed { .. } => self.installed += 1,
-            _ => {}
-        }
-    }
-}
-
 /// Who is who among the clients.
 #[derive(Debug, Default)]
 pub struct Observer {
     brokers: BTreeMap<ProcessId, Seen>,
-    publishers: BTreeMap<ProcessId, (PublisherId, Published)>,
+    /// With the identity of the present life.
+    publishers: BTreeMap<ProcessId, (Rc<Cell<PublisherId>>, Published)>,
     subscribers: BTreeMap<ProcessId, Received>,
     coverage: Coverage,
     /// Payloads are at least so long, in bytes.
@@ -141,22 +121,14 @@ impl Observer {
         Self { length, ..Self::default() }
     }
 
-    /// A process publishes.
-    pub fn add_publisher(&mut self, process: ProcessId, id: PublisherId) {
+    /// A process publishes. Its identity may be another one in each life.
+    pub fn add_publisher(&mut self, process: ProcessId, id: Rc<Cell<PublisherId>>) {
         self.publishers.insert(process, (id, Published::default()));
     }
 
     /// A process subscribes.
     pub fn add_subscriber(&mut self, process: ProcessId) {
         self.subscribers.insert(process, Received::default());
-    }
-
-    /// A publisher's identity.
-    ///
-    /// # Panics
-    /// When the process is no publisher.
-    pub fn id(&self, process: ProcessId) -> PublisherId {
-        self.publishers[&process].0
     }
 
     /// What became of a publisher's records.
@@ -167,11 +139,19 @@ impl Observer {
         &self.publishers[&process].1
     }
 
+    /// The identity of a publisher's present life.
+    ///
+    /// # Panics
+    /// When the process is no publisher.
+    pub fn identity(&self, process: ProcessId) -> PublisherId {
+        self.publishers[&process].0.get()
+    }
+
     /// A publisher is asked for one more record. Returns its ticket and payload.
     pub fn publish(&mut self, process: ProcessId) -> (u64, Bytes) {
         let (id, published) = self.publishers.get_mut(&process).expect("a publisher");
         published.asked += 1;
-        (published.asked, payload(*id, published.asked, self.length))
+        (published.asked, payload(id.get(), published.asked, self.length))
     }
 
     /// What a subscriber has delivered.
@@ -182,9 +162,17 @@ impl Observer {
         &self.subscribers[&process]
     }
 
+    /// A life of a subscriber begins, at this place if it has one.
+    pub fn begins(&mut self, process: ProcessId, place: Option<Bookmark>) {
+        let received = self.subscribers.entry(process).or_default();
+        received.history = place.map_or_else(History::default, |place| place.history());
+        received.next = place.map_or(0, |place| place.position.offset);
+        received.asks = false;
+    }
+
     /// What has happened so far.
-    pub const fn coverage(&self) -> Coverage {
-        self.coverage
+    pub const fn coverage(&self) -> &Coverage {
+        &self.coverage
     }
 
     /// Shows one step to the checkers.
@@ -223,7 +211,7 @@ impl Observer {
         }
         for output in &step.outputs {
             if let Output::Trace(trace) = output {
-                self.coverage.note(trace);
+                self.coverage.note(mark(trace));
             }
             match output {
                 Output::Event(Event::Broker(broker::Event::Halted(reason))) => {
@@ -232,7 +220,7 @@ impl Observer {
                 Output::Event(Event::Publisher(event)) => self.publisher(step.process, event, checks)?,
                 Output::Event(Event::Subscriber(event)) => self.subscriber(step.process, event, checks)?,
                 Output::Transmit { frame, .. } => self.asked(step.process, frame, checks)?,
-                Output::Trace(Trace::Routed { lineage, epoch, .. }) => {
+                Output::Trace(steadfast_core::trace::Trace::Routed { lineage, epoch, .. }) => {
                     let client = step.process.0;
                     checks.observe(&Fact::Routed { client, lineage: *lineage, epoch: *epoch })?;
                 }
@@ -264,19 +252,25 @@ impl Observer {
         event: &publisher::Event,
         checks: &mut Checks,
     ) -> Result<(), Violation> {
+        if let publisher::Event::Recovered { result, .. } = event {
+            self.coverage.note(if result.is_ok() { "recovered" } else { "aside" }.to_owned());
+        }
         let publisher::Event::Completed { tickets, result } = event else { return Ok(()) };
         let (id, published) = self.publishers.get_mut(&process).expect("a publisher");
         let count = tickets.end - tickets.start;
         match result {
             Ok(()) => published.acknowledged += count,
-            Err(publisher::Error::Unknown { .. }) => published.unknown += count,
+            Err(publisher::Error::Unknown { .. }) => {
+                published.unknown += count;
+                self.coverage.note("unknown".to_owned());
+            }
             Err(_) => published.refused += count,
         }
         if result.is_ok() {
             for ticket in tickets.clone() {
                 checks.observe(&Fact::Acknowledged {
-                    publisher: *id,
-                    payload: &payload(*id, ticket, self.length),
+                    publisher: id.get(),
+                    payload: &payload(id.get(), ticket, self.length),
                 })?;
             }
         }
@@ -314,7 +308,7 @@ impl Observer {
             }
             subscriber::Event::Lost { from, to, .. } => {
                 received.lost += 1;
-                self.coverage.lost += 1;
+                self.coverage.note("lost".to_owned());
                 received.next = *to;
                 checks.observe(&Fact::Missed { subscriber, from: *from, to: *to })
             }
@@ -484,6 +478,7 @@ fn said(process: &PrimaryId, frame: &Frame, checks: &mut Checks) -> Result<(), V
             history: ack.history,
             epoch: ack.epoch,
             publisher: ack.publisher,
+            incarnation: ack.incarnation,
             last_sequence: ack.last_sequence,
         }),
         Message::SessionOpened(opened) => checks.observe(&Fact::AckSent {
@@ -491,6 +486,7 @@ fn said(process: &PrimaryId, frame: &Frame, checks: &mut Checks) -> Result<(), V
             history: opened.history,
             epoch: opened.epoch,
             publisher: opened.publisher,
+            incarnation: opened.incarnation,
             last_sequence: opened.last_sequence,
         }),
         Message::StreamOpened(opened) => checks.observe(&Fact::Shown {

@@ -98,6 +98,11 @@ impl Span {
         assert!(span.min <= span.max, "a span's ends are in order");
         span
     }
+
+    /// Its ends.
+    pub const fn ends(self) -> (Duration, Duration) {
+        (Duration::from_nanos(self.min), Duration::from_nanos(self.max))
+    }
 }
 
 #[cfg(test)]

@@ -199,6 +199,22 @@ where
 
     /// Adds a process; a [`Fault::Restart`] starts it.
     pub fn add(&mut self, name: &str, address: Option<Address>, starter: Starter<N>) -> ProcessId {
+        let id = self.take_place(name, Some(starter));
+        if let Some(address) = address {
+            self.network.listen(id, address);
+        }
+        id
+    }
+
+    /// The next process to be added has this place, or a later one if it is taken: nobody has those
+    /// before. The draws of a process are keyed by its place.
+    pub fn skip_to(&mut self, place: u32) {
+        while self.processes.len() < place as usize {
+            self.take_place("nobody", None);
+        }
+    }
+
+    fn take_place(&mut self, name: &str, starter: Option<Starter<N>>) -> ProcessId {
         let id = ProcessId(u32::try_from(self.processes.len()).expect("few processes"));
         let reading = self.draws.within(Purpose::Clock, id.entity(), 0, CLOCK_SPREAD);
         let spread = u64::from(self.config.drift);
@@ -206,9 +222,6 @@ where
         let clock = Clock::new(reading, i32::try_from(drift).unwrap_or(MAX_DRIFT));
         self.processes.push(Process::new(name, starter, clock, self.config.memory));
         self.network.set_host(id, Host::Refusing);
-        if let Some(address) = address {
-            self.network.listen(id, address);
-        }
         id
     }
 
@@ -248,8 +261,9 @@ where
     }
 
     /// All processes.
-    pub fn processes(&self) -> impl Iterator<Item = ProcessId> + use<N> {
-        (0..self.processes.len() as u32).map(ProcessId)
+    pub fn processes(&self) -> impl Iterator<Item = ProcessId> {
+        let places = (0..).zip(&self.processes);
+        places.filter(|(_, process)| process.starter.is_some()).map(|(place, _)| ProcessId(place))
     }
 
     /// Whether the process is paused.

@@ -1,116 +1,89 @@
-//! Random faults under traffic: every property is checked after every input, and when the faults end
-//! everything is well again.
+//! Generated plans: everything that can go wrong under traffic, from calm to violent. Every property is
+//! checked after every input, and when the faults end everything is well again.
 
 use std::time::Duration;
-use steadfast_core::broker::retention::Retention;
-use steadfast_sim::cluster::{Cluster, Config, Failure};
-use steadfast_sim::nemesis::Nemesis;
-use steadfast_sim::observer::Coverage;
-use steadfast_sim::random::Span;
+use steadfast_sim::coverage::Coverage;
+use steadfast_sim::plan::generate::generate;
+use steadfast_sim::plan::run::{self, Outcome};
 use steadfast_sim::render::Renderer;
 
-const SEEDS: std::ops::Range<u64> = 0..200;
-const FAULTS: u32 = 12;
-const RECORDS: u64 = 400;
-const HEADS: u64 = 40;
-const RECOVERY: Duration = Duration::from_secs(30);
+const SEEDS: std::ops::Range<u64> = 0..400;
 
-/// How much is kept: much more than is written, or so little that every run trims and whoever was away
-/// needs a snapshot.
-fn retention(seed: u64) -> Retention {
-    let (records, bytes, age) = match seed % 5 {
-        0 => (Some(40), None, None),
-        1 => (None, Some(16 << 10), None),
-        2 => (None, None, Some(Duration::from_millis(700))),
-        3 => (Some(30), Some(12 << 10), Some(Duration::from_secs(2))),
-        _ => return Retention::default(),
+/// Runs a plan, and where it fails again with a timeline.
+fn checked(seed: u64) -> Outcome {
+    let plan = generate(seed);
+    let outcome = run::run(&plan);
+    let Err(failure) = &outcome.result else { return outcome };
+    let again = run::render(&plan, Renderer::default());
+    again.lines.iter().for_each(|line| println!("{line}"));
+    assert_eq!((again.result, again.fingerprint), (outcome.result.clone(), outcome.fingerprint));
+    panic!("seed {seed}: {failure}\n{plan}");
+}
+
+/// What runs must come to, and in how many of a thousand at least: everything that this file is for.
+const EXPECTED: [(&str, usize); 22] = [
+    ("strike(crash)", 300),
+    ("strike(pause)", 200),
+    ("strike(shutdown)", 150),
+    ("strike(total-loss)", 15),
+    ("cued", 150),
+    ("HandoverBegan", 60),
+    ("Leaves(HandedOver)", 40),
+    ("Leaves(Left)", 40),
+    ("Leaves(GaveUp)", 2),
+    ("Trimmed", 300),
+    ("SnapshotBegun", 150),
+    ("Installed", 150),
+    ("SessionExpired", 50),
+    ("Session(Expired)", 100),
+    ("Busy(UncommittedBytes)", 20),
+    ("Busy(LogBytes)", 10),
+    ("Proposed(Replace)", 20),
+    ("Proposed(Reset)", 20),
+    ("Kept", 50),
+    ("lost", 50),
+    ("unknown", 20),
+    ("FellSilent", 10),
+];
+
+#[test]
+fn generated_plans_hold_every_property() {
+    let outcomes: Vec<_> = SEEDS.map(checked).collect();
+    let (steps, time) = outcomes.iter().fold((0, Duration::ZERO), |(steps, time), outcome| {
+        (steps + outcome.steps, time + Duration::from_nanos(outcome.time))
+    });
+    println!("{} plans, {} simulated minutes, {steps} inputs", outcomes.len(), time.as_secs() / 60);
+    let mut coverage = Coverage::default();
+    outcomes.iter().for_each(|outcome| coverage.add(&outcome.coverage));
+    coverage.iter().for_each(|(mark, count)| println!("{count:>8} {mark}"));
+    let mut missing = Vec::new();
+    for (mark, of_a_thousand) in EXPECTED {
+        let runs = outcomes.iter().filter(|outcome| outcome.coverage.count(mark) > 0).count();
+        println!("{:>4} of 1000 {mark}", runs * 1_000 / outcomes.len());
+        if runs * 1_000 < of_a_thousand * outcomes.len() {
+            missing.push(format!("{mark}: {runs}"));
+        }
+    }
+    assert!(missing.is_empty(), "too few runs come to this: {missing:?}");
+    let excused = outcomes.iter().filter(|outcome| outcome.excuse.is_some()).count();
+    assert!(excused * 20 < outcomes.len(), "{excused} runs are excused");
+}
+
+/// Where the plan spares the last holder, data is given up only where a change that was under way had
+/// excluded the one that was spared.
+#[test]
+fn sparing_plans_seldom_give_data_up() {
+    let sparing = |seed: &u64| {
+        let plan = generate(*seed);
+        !plan.knobs.unsparing && !plan.to_string().contains("total-loss")
     };
-    Retention { bytes, records, age }
-}
-
-/// Two or three brokers, storage that is fast or slow; every third cluster commits to two brokers.
-fn cluster(seed: u64) -> Cluster {
-    let brokers = 2 + (seed % 2) as u32;
-    let mut config = Config {
-        brokers,
-        publishers: 2,
-        subscribers: vec![">", "a.*", "b"],
-        min_in_sync: least(seed),
-        retention: retention(seed),
-        ..Config::default()
-    };
-    if seed % 4 >= 2 {
-        config.world.storage = Span::new(Duration::ZERO, Duration::from_millis(10));
-    }
-    Cluster::new(&config, seed)
-}
-
-/// How many in-sync members commits need.
-const fn least(seed: u64) -> u32 {
-    if seed % 3 == 2 { 2 } else { 1 }
-}
-
-fn run(cluster: &mut Cluster) -> Result<(), Failure> {
-    for (publisher, topic) in cluster.publishers().to_vec().into_iter().zip(["a.b", "b"]) {
-        cluster.publish(publisher, topic, RECORDS, Duration::from_millis(20));
-    }
-    for subscriber in cluster.subscribers().collect::<Vec<_>>() {
-        cluster.read_heads(subscriber, HEADS, Duration::from_millis(190));
-    }
-    Nemesis::default().rage(cluster, FAULTS)?;
-    cluster.settle(RECOVERY)
-}
-
-/// Whether the run ended in the lineage that it began with.
-fn kept_its_data(cluster: &Cluster) -> bool {
-    let kept = cluster.state().is_some_and(|state| state.history.lineage == 1);
-    let publishers = cluster.publishers().iter().map(|&publisher| cluster.published(publisher));
-    for published in publishers {
-        assert!(published.is_settled(), "{published:?}");
-        assert!(!kept || published.acknowledged == published.asked, "{published:?}");
-    }
-    for (subscriber, share) in cluster.subscribers().zip([2, 1, 1]) {
-        let received = cluster.received(subscriber);
-        // What retention took first is not missing: the checkers have seen it reported.
-        assert!(!kept || received.records == share * RECORDS || received.lost > 0, "{received:?}");
-        assert!(received.heads > 0, "{received:?}");
-    }
-    kept
-}
-
-/// Whether the data was kept, the history's hash, and what the run came to.
-fn checked(seed: u64) -> (bool, u64, Coverage) {
-    let mut first = cluster(seed);
-    let Err(failure) = run(&mut first) else {
-        return (kept_its_data(&first), first.fingerprint().value(), first.coverage());
-    };
-    let mut again = cluster(seed);
-    again.render(Renderer::default());
-    let same = run(&mut again).expect_err("the same failure");
-    for line in again.take_lines() {
-        println!("{line}");
-    }
-    assert_eq!(same, failure);
-    panic!("seed {seed}: {failure}");
+    let outcomes: Vec<_> = (1_000..1_100).filter(sparing).map(checked).collect();
+    let given_up = outcomes.iter().filter(|outcome| outcome.lineage > 1).count();
+    assert!(given_up * 10 < outcomes.len(), "{given_up} of {} runs gave the data up", outcomes.len());
 }
 
 #[test]
-fn random_faults_under_traffic() {
-    // The nemesis spares the last member in sync, but a change of the set that was under way may have
-    // excluded the one it spared: then the data is given up, as the rules say.
-    let runs: Vec<_> = SEEDS.map(checked).collect();
-    let given_up = runs.iter().filter(|(kept, ..)| !kept).count();
-    assert!(given_up * 20 < SEEDS.count(), "the data was given up in {given_up} runs");
-    let with = |happened: fn(&Coverage) -> u32| runs.iter().filter(|run| happened(&run.2) > 0).count();
-    let (trims, installed) = (with(|run| run.trims), with(|run| run.installed));
-    let lost = with(|run| run.lost);
-    // That snapshots break off is left to tests/retention.rs, which strikes at every part.
-    let enough = trims * 2 > runs.len() && installed * 4 > runs.len() && lost * 20 > runs.len();
-    assert!(enough, "{trims} runs trim, {installed} install, {lost} lose");
-}
-
-#[test]
-fn the_same_seed_gives_the_same_history() {
+fn the_same_plan_gives_the_same_history() {
     for seed in 0..10 {
         assert_eq!(checked(seed), checked(seed), "seed {seed}");
     }

@@ -46,7 +46,10 @@ fn at_a_snapshot(seed: u64) -> Result<(Cluster, ProcessId, ProcessId), Failure> 
     assert!(cluster.run_until(RECOVERY, |cluster| start_of(cluster, primary) > 50)?, "the log is trimmed");
     publish(&mut cluster, 200);
     cluster.strike(Fault::Restart(backup))?;
-    assert!(cluster.run_until(RECOVERY, |cluster| cluster.coverage().begun > 0)?, "it needs a snapshot");
+    assert!(
+        cluster.run_until(RECOVERY, |cluster| cluster.coverage().count("SnapshotBegun") > 0)?,
+        "it needs a snapshot"
+    );
     Ok((cluster, primary, backup))
 }
 
@@ -108,13 +111,14 @@ fn fail_and_recover(
 }
 
 /// Runs, and where it fails runs again with a timeline. Returns how many snapshots were begun in vain.
-fn checked(seed: u64, trouble: Trouble, step: u64) -> u32 {
+fn checked(seed: u64, trouble: Trouble, step: u64) -> u64 {
     let (cluster, result) = run(seed, trouble, step, None);
     let Err(failure) = result else {
         everything_arrived(&cluster);
         let coverage = cluster.coverage();
-        assert!(coverage.installed > 0, "{coverage:?}");
-        return coverage.begun - coverage.installed;
+        let (begun, installed) = (coverage.count("SnapshotBegun"), coverage.count("Installed"));
+        assert!(installed > 0, "{coverage:?}");
+        return begun - installed;
     };
     let (mut again, _) = run(seed, trouble, step, Some(Renderer::default()));
     again.take_lines().iter().for_each(|line| println!("{line}"));
@@ -125,13 +129,13 @@ fn all_along(trouble: Trouble) {
     let seed = 1;
     let (mut cluster, ..) = at_a_snapshot(seed).expect("a healthy cluster");
     let before = cluster.world().steps();
-    let installed = cluster.run_until(RECOVERY, |cluster| cluster.coverage().installed > 0);
+    let installed = cluster.run_until(RECOVERY, |cluster| cluster.coverage().count("Installed") > 0);
     assert!(installed.expect("every property holds"), "a snapshot is installed");
     let steps = cluster.world().steps() - before;
     assert!(steps > 5, "a snapshot takes more than {steps} steps");
     // Most steps are traffic's: some places all along the way are struck.
     let stride = (steps / PLACES).max(1) as usize;
-    let broken: u32 = (0..=steps + 4).step_by(stride).map(|step| checked(seed, trouble, step)).sum();
+    let broken: u64 = (0..=steps + 4).step_by(stride).map(|step| checked(seed, trouble, step)).sum();
     assert!(broken > 0, "some snapshots break off");
 }
 
@@ -198,7 +202,7 @@ fn the_log_is_trimmed_while_a_snapshot_is_on_its_way() {
         cluster.world_mut().network_mut().set_latency(primary, backup, slow);
         publish(&mut cluster, 2 * KEPT);
         let before = start_of(&cluster, primary);
-        let installed = cluster.run_until(RECOVERY, |cluster| cluster.coverage().installed > 0);
+        let installed = cluster.run_until(RECOVERY, |cluster| cluster.coverage().count("Installed") > 0);
         assert!(installed.expect("every property holds"), "seed {seed}");
         trimmed += u32::from(start_of(&cluster, backup) > before);
         cluster.settle(RECOVERY).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));

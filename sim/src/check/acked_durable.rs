@@ -45,8 +45,9 @@ impl Check for AckedDurable {
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
         match fact {
             Fact::Committed { .. } => self.read(ledger),
-            Fact::AckSent { history, publisher, last_sequence, .. } => {
-                let committed = ledger.committed(*history).sequences.get(publisher).copied().unwrap_or(0);
+            Fact::AckSent { history, publisher, incarnation, last_sequence, .. } => {
+                // A primary of long ago may say what is true of a session that has expired since.
+                let committed = ledger.committed(*history).reached(*publisher, *incarnation);
                 if committed >= *last_sequence {
                     return Ok(());
                 }
@@ -84,6 +85,7 @@ mod tests {
             history: HISTORY,
             epoch: 1,
             publisher: PUBLISHER,
+            incarnation: 1,
             last_sequence,
         });
     }
@@ -106,6 +108,19 @@ mod tests {
     #[test]
     fn an_ack_of_a_record_that_is_only_appended_is_rejected() {
         let mut story = one_batch();
+        ack_sent(&mut story, 3);
+        story.rejected("told that 3 is committed, 2 is");
+    }
+
+    #[test]
+    fn an_ack_of_a_session_that_has_expired_since_is_accepted() {
+        let mut story = one_batch();
+        story
+            .truncate("a", 3)
+            .append("a", &[expire(1, 1), session(1, 2), batch_on("t", 1, 2, 1, 1)])
+            .commit("a", 6);
+        ack_sent(&mut story, 2);
+        story.accepted();
         ack_sent(&mut story, 3);
         story.rejected("told that 3 is committed, 2 is");
     }

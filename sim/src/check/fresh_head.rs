@@ -25,6 +25,10 @@ impl Check for FreshHead {
                 self.asked.insert(*client, ends.collect());
                 Ok(())
             }
+            Fact::ClientStarted { client } => {
+                self.asked.remove(client);
+                Ok(())
+            }
             Fact::HeadTold { client, history, head } => {
                 let Some(asked) = self.asked.get(client) else {
                     return Err(format!("client {client} was told a head and has not asked"));

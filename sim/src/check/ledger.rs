@@ -121,8 +121,10 @@ pub struct Committed {
     pub log: Prefix,
     /// The epochs whose first record is committed.
     pub epochs: BTreeSet<Epoch>,
-    /// The last sequence number of every publisher.
-    pub sequences: BTreeMap<PublisherId, Sequence>,
+    /// Every publisher's session: its incarnation and last sequence number.
+    sessions: BTreeMap<PublisherId, (u64, Sequence)>,
+    /// The last sequence number that each incarnation of a session has come to, expired ones included.
+    reached: BTreeMap<(PublisherId, u64), Sequence>,
     /// Decisions to trim: the offset after each, and where the log starts from then on.
     trims: Vec<(Offset, Offset)>,
 }
@@ -131,18 +133,35 @@ impl Committed {
     fn push(&mut self, entry: Arc<Entry>) {
         match &entry.kind {
             EntryKind::Batch(batch) => {
-                self.sequences.insert(batch.header.publisher, batch.header.last_sequence());
+                let (publisher, last) = (batch.header.publisher, batch.header.last_sequence());
+                let incarnation =
+                    self.sessions.get(&publisher).map_or(batch.header.incarnation, |held| held.0);
+                self.session(publisher, incarnation, last);
             }
             EntryKind::EpochStart => {
                 self.epochs.insert(entry.epoch);
             }
             EntryKind::Trim { to } => self.trims.push((entry.end(), self.log_start().max(*to))),
-            EntryKind::SessionOpen { .. } => {}
+            EntryKind::SessionOpen { publisher, incarnation, .. } => {
+                let last = self.sessions.get(publisher).map_or(0, |held| held.1);
+                self.session(*publisher, *incarnation, last);
+            }
             EntryKind::SessionExpire { publisher, .. } => {
-                self.sequences.remove(publisher);
+                self.sessions.remove(publisher);
             }
         }
         self.log.push(entry);
+    }
+
+    fn session(&mut self, publisher: PublisherId, incarnation: u64, last: Sequence) {
+        self.sessions.insert(publisher, (incarnation, last));
+        self.reached.insert((publisher, incarnation), last);
+    }
+
+    /// The last sequence number that an incarnation of a publisher's session has come to; 0 when it was
+    /// never open.
+    pub fn reached(&self, publisher: PublisherId, incarnation: u64) -> Sequence {
+        self.reached.get(&(publisher, incarnation)).copied().unwrap_or(0)
     }
 
     /// Where the log starts for whoever has applied everything below `commit`.

@@ -157,6 +157,8 @@ pub enum Fact<'a> {
         epoch: Epoch,
         /// Whose records.
         publisher: PublisherId,
+        /// Of which incarnation of its session.
+        incarnation: u64,
         /// Up to which.
         last_sequence: Sequence,
     },

@@ -106,7 +106,14 @@ mod tests {
     fn acknowledging_before_the_epoch_is_committed_is_rejected() {
         let mut story = primary();
         let (process, publisher) = (&process("a"), PUBLISHER);
-        story.tell(&Fact::AckSent { process, history: HISTORY, epoch: 2, publisher, last_sequence: 1 });
+        story.tell(&Fact::AckSent {
+            process,
+            history: HISTORY,
+            epoch: 2,
+            publisher,
+            incarnation: 1,
+            last_sequence: 1,
+        });
         story.rejected("serves in epoch 2");
     }
 }

@@ -28,6 +28,8 @@ struct Subscriber {
     delivered: BTreeSet<(PublisherId, Bytes)>,
     /// What it was told is lost, in which lineage.
     lost: Vec<(Lineage, Offset, Offset)>,
+    /// The same of its lives before this one: a position that is old may lead to the same words again.
+    heard: Vec<(Lineage, Offset, Offset)>,
     /// Lineages that it was told are over.
     given_up: BTreeSet<Lineage>,
 }
@@ -46,6 +48,7 @@ impl Subscriber {
             return None;
         }
         match words {
+            0 if self.heard.iter().any(|of| told(&of)) => None,
             0 => Some("was not delivered, and nothing was said of it".to_owned()),
             // Given up is the end of a lineage: what was lost in it before may have been said as well.
             _ if self.given_up.contains(&lineage) => None,
@@ -80,9 +83,10 @@ impl NothingMissing {
     }
 
     fn subscribed(&mut self, subscriber: ClientId, filters: &[Filter], start: Start) {
-        let known = self.subscribers.get(&subscriber);
+        let known = self.subscribers.get_mut(&subscriber);
         // Who goes on at its position has what was delivered to it before.
-        if known.is_some() && matches!(start, Start::At(_)) {
+        if let (Some(known), Start::At(_)) = (known, start) {
+            known.heard.append(&mut known.lost);
             return;
         }
         let state = Subscriber {
@@ -91,6 +95,7 @@ impl NothingMissing {
             lineage: 0,
             delivered: BTreeSet::new(),
             lost: Vec::new(),
+            heard: Vec::new(),
             given_up: BTreeSet::new(),
         };
         self.subscribers.insert(subscriber, state);
@@ -240,6 +245,17 @@ mod tests {
             .tell(&began(0))
             .deliver(6, 5, 2);
         anew.tell(&Fact::Settled).rejected("nothing was said");
+    }
+
+    #[test]
+    fn a_later_life_may_be_told_again_and_not_twice() {
+        let at = Start::At(steadfast_core::message::Position { lineage: 1, epoch: 1, offset: 0 });
+        let mut again = story("t");
+        again.tell(&began(0)).tell(&missed(0, 6)).subscribe("t", at).tell(&missed(0, 6)).deliver(6, 5, 2);
+        again.tell(&Fact::Settled).accepted();
+        let mut twice = story("t");
+        twice.tell(&began(0)).subscribe("t", at).tell(&missed(0, 6)).tell(&missed(0, 6)).deliver(6, 5, 2);
+        twice.tell(&Fact::Settled).rejected("2 words");
     }
 
     #[test]

@@ -90,9 +90,14 @@ impl SubPrefix {
     fn began(&mut self, ledger: &Ledger, subscriber: ClientId, at: (History, Offset)) -> Result<(), String> {
         let Some(state) = self.subscribers.get_mut(&subscriber) else { return Ok(()) };
         let (history, at) = at;
-        if state.history.is_none() && state.next == Some(0) {
-            trimmed(ledger, history, at)?;
-            state.next = Some(at);
+        match state.next {
+            Some(0) if state.history.is_none() => {
+                trimmed(ledger, history, at)?;
+                state.next = Some(at);
+            }
+            // From now on it is known where the end of the log was.
+            None => state.next = Some(at),
+            Some(_) => {}
         }
         state.history.get_or_insert(history);
         Ok(())
@@ -236,6 +241,13 @@ mod tests {
         let began = |at| Fact::Began { subscriber: 1, history: HISTORY, at };
         trimmed_story(5).tell(&began(5)).deliver(6, 5, 3).accepted();
         trimmed_story(5).tell(&began(6)).rejected("and 5 is kept");
+    }
+
+    #[test]
+    fn a_subscriber_of_the_end_misses_nothing_once_it_knows_where_that_was() {
+        let began = |at| Fact::Began { subscriber: 1, history: HISTORY, at };
+        story("t", Start::Latest).tell(&began(6)).deliver(6, 5, 3).accepted();
+        story("t", Start::Latest).tell(&began(1)).deliver(6, 5, 3).rejected("Some(1) is due");
     }
 
     #[test]

@@ -10,7 +10,8 @@ const STUCK_AFTER: u32 = 1_000;
 
 pub(super) struct Process<N: Node> {
     pub name: String,
-    pub starter: Starter<N>,
+    /// `None`: nobody has this place.
+    pub starter: Option<Starter<N>>,
     pub node: Option<N>,
     pub life: u32,
     pub paused: bool,
@@ -34,7 +35,7 @@ pub(super) struct Process<N: Node> {
 }
 
 impl<N: Node> Process<N> {
-    pub fn new(name: &str, starter: Starter<N>, clock: Clock, memory: u64) -> Self {
+    pub fn new(name: &str, starter: Option<Starter<N>>, clock: Clock, memory: u64) -> Self {
         Self {
             name: name.to_owned(),
             starter,

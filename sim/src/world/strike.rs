@@ -92,12 +92,10 @@ where
         let now = self.now();
         let draws = self.draws;
         let process = &mut self.processes[id.0 as usize];
-        if process.node.is_some() {
-            return None;
-        }
+        let starter = process.starter.as_mut().filter(|_| process.node.is_none())?;
         process.life += 1;
         let life = Life { process: id, number: process.life, now: process.clock.read(now), draws };
-        process.node = Some((process.starter)(&life));
+        process.node = Some(starter(&life));
         self.network.set_host(id, Host::Up);
         self.ensemble.start(id);
         let outputs = self.collect(id);

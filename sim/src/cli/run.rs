@@ -1,0 +1,219 @@
+//! `run`: many seeds, on several cores.
+
+use super::{Verdict, report};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+use steadfast_sim::coverage::Coverage;
+use steadfast_sim::plan::generate::generate;
+use steadfast_sim::plan::minimise::minimise;
+use steadfast_sim::plan::run::{self, Outcome};
+use steadfast_sim::render::Renderer;
+
+/// Every so manieth seed is run twice, and the histories must agree.
+const TWICE: u64 = 100;
+/// How long cutting a failing plan down may take.
+const MINIMISING: Duration = Duration::from_secs(60);
+/// Between two progress lines.
+const PROGRESS: Duration = Duration::from_secs(2);
+
+/// Runs the plans of many seeds. Stops at the first that fails, and cuts it down.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many seeds.
+    #[arg(long, default_value_t = 1_000)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0, value_name = "SEED")]
+    from: u64,
+    /// How many at a time; as many as there are cores, if not given.
+    #[arg(long)]
+    jobs: Option<NonZero<usize>>,
+    /// Stop after so many minutes.
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// Go on after a failure: list all, cut none down.
+    #[arg(long)]
+    keep_going: bool,
+    /// Where plans that fail are written to.
+    #[arg(long, default_value = ".", value_name = "FOLDER")]
+    out: PathBuf,
+}
+
+/// What all runs amount to.
+#[derive(Default)]
+struct Summary {
+    seeds: u64,
+    inputs: u64,
+    /// Virtual time.
+    time: Duration,
+    coverage: Coverage,
+    excuses: BTreeMap<&'static str, u64>,
+    failures: BTreeMap<u64, Outcome>,
+}
+
+impl Summary {
+    fn add(&mut self, seed: u64, outcome: Outcome) {
+        self.seeds += 1;
+        self.inputs += outcome.steps;
+        self.time += Duration::from_nanos(outcome.time);
+        self.coverage.add(&outcome.coverage);
+        if let Some(excuse) = outcome.excuse {
+            *self.excuses.entry(excuse).or_default() += 1;
+        }
+        if outcome.result.is_err() {
+            self.failures.insert(seed, outcome);
+        }
+    }
+
+    /// One line.
+    fn line(&self, passed: Duration) -> String {
+        let hours = self.time.as_secs_f64() / 3_600.0;
+        let rate = self.inputs as f64 / passed.as_secs_f64().max(0.001);
+        format!(
+            "{} seeds, {hours:.2} simulated hours, {} inputs, {rate:.0} inputs/s, {} kinds of transitions, {} failed, {:.1} s",
+            self.seeds,
+            self.inputs,
+            self.coverage.iter().count(),
+            self.failures.len(),
+            passed.as_secs_f64()
+        )
+    }
+}
+
+/// Carries it out.
+pub fn run(args: &Args, json: bool) -> Result<Verdict, String> {
+    let begin = Instant::now();
+    let summary = sweep(args, begin)?;
+    let passed = begin.elapsed();
+    if json {
+        println!("{}", in_json(&summary, passed));
+    } else {
+        println!("{}", summary.line(passed));
+        summary
+            .excuses
+            .iter()
+            .for_each(|(excuse, count)| println!("liveness was excused {count} times: {excuse}"));
+    }
+    if summary.failures.is_empty() {
+        return Ok(Verdict::Good);
+    }
+    for (seed, outcome) in &summary.failures {
+        match &outcome.result {
+            Err(failure) if args.keep_going => {
+                let text: String = failure.to_string().chars().take(300).collect();
+                println!("seed {seed}: {text}");
+            }
+            Err(_) => cut_down(args, *seed, json)?,
+            Ok(()) => {}
+        }
+    }
+    Ok(Verdict::Bad)
+}
+
+/// Runs the seeds on several threads.
+fn sweep(args: &Args, begin: Instant) -> Result<Summary, String> {
+    let jobs = args.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
+    let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (results, inbox) = mpsc::channel();
+    let mut summary = Summary::default();
+    let end = args.minutes.map(|minutes| begin + Duration::from_secs(60 * minutes));
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            let (results, next, stop) = (results.clone(), &next, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let seed = args.from.wrapping_add(number);
+                    if number >= args.seeds || results.send((seed, attempt(seed))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(results);
+        let mut shown = begin;
+        let outcome = loop {
+            match inbox.recv_timeout(Duration::from_millis(200)) {
+                Ok((seed, Ok(outcome))) => summary.add(seed, outcome),
+                Ok((_, Err(difference))) => break Err(difference),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break Ok(()),
+            }
+            if shown.elapsed() >= PROGRESS && std::io::stderr().is_terminal() {
+                shown = Instant::now();
+                eprint!("\r{}   ", summary.line(begin.elapsed()));
+                let _ = std::io::stderr().flush();
+            }
+            let failed = !summary.failures.is_empty() && !args.keep_going;
+            if failed || end.is_some_and(|end| Instant::now() >= end) {
+                stop.store(true, Ordering::Relaxed);
+            }
+        };
+        stop.store(true, Ordering::Relaxed);
+        outcome
+    })?;
+    Ok(summary)
+}
+
+/// Runs a seed, twice where it fails and now and then. `Err`: the two differ, and where.
+fn attempt(seed: u64) -> Result<Outcome, String> {
+    let plan = generate(seed);
+    let outcome = run::run(&plan);
+    let twice = outcome.result.is_err() || seed.is_multiple_of(TWICE);
+    if !twice || run::run(&plan) == outcome {
+        return Ok(outcome);
+    }
+    let [one, other] = [(); 2].map(|()| run::render(&plan, Renderer::default()).lines);
+    let place = one.iter().zip(&other).find(|(one, other)| one != other);
+    Err(format!("seed {seed} is not deterministic; the first difference: {place:?}"))
+}
+
+/// Prints all there is to say about a seed that fails.
+fn cut_down(args: &Args, seed: u64, json: bool) -> Result<(), String> {
+    let plan = generate(seed);
+    let Err(failure) = run::run(&plan).result else { return Ok(()) };
+    let property = failure.violation.property;
+    let end = Instant::now() + MINIMISING;
+    let least = minimise(&plan, property, || Instant::now() < end);
+    let outcome = run::render(&least, Renderer::default());
+    let failure = outcome.result.err().unwrap_or(failure);
+    let file = report::keep(&least, &failure, args.out.join(format!("{property}-{seed}.plan")))?;
+    if json {
+        let failure = report::failure(&failure);
+        let (plan, file) = (least.to_string(), file.display().to_string());
+        println!(
+            "{}",
+            json!({"seed": seed, "violation": failure, "plan": plan, "file": file, "timeline": outcome.lines})
+        );
+        return Ok(());
+    }
+    outcome.lines.iter().for_each(|line| println!("{line}"));
+    println!(
+        "\nseed {seed} violates {property}\n{failure}\n\nThe plan, cut down, is in {}:\n\n{least}",
+        file.display()
+    );
+    Ok(())
+}
+
+fn in_json(summary: &Summary, passed: Duration) -> serde_json::Value {
+    let coverage: serde_json::Map<_, _> =
+        summary.coverage.iter().map(|(mark, count)| (mark.to_owned(), json!(count))).collect();
+    let failures: Vec<_> = summary.failures.keys().collect();
+    json!({
+        "seeds": summary.seeds,
+        "inputs": summary.inputs,
+        "simulated_hours": summary.time.as_secs_f64() / 3_600.0,
+        "seconds": passed.as_secs_f64(),
+        "inputs_per_second": summary.inputs as f64 / passed.as_secs_f64().max(0.001),
+        "excuses": summary.excuses,
+        "coverage": coverage,
+        "failed": failures,
+    })
+}

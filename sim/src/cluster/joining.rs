@@ -1,0 +1,153 @@
+//! How processes join a cluster.
+
+use super::{Cluster, Config, ROOT};
+use crate::actor::Actor;
+use crate::fault::Fault;
+use crate::network::ProcessId;
+use crate::outbox::Disk;
+use crate::reader::Reader;
+use crate::world::Life;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+use steadfast_core::broker::{self, Broker};
+use steadfast_core::discovery::{self, Discovery};
+use steadfast_core::id::{Address, Generation, Incarnation, NodeName, Nonce, PublisherId};
+use steadfast_core::publisher::{self, Publisher};
+use steadfast_core::subscriber::{self, Subscriber};
+
+/// Most brokers of a cluster.
+pub const MOST_BROKERS: u32 = 5;
+/// Most discovery replicas.
+pub const MOST_DISCOVERIES: u32 = 3;
+/// Most publishers.
+pub const MOST_PUBLISHERS: u32 = 16;
+/// Most subscribers.
+pub const MOST_SUBSCRIBERS: u32 = 32;
+
+/// The places of each kind in the world come after those of the kinds before, whoever takes part: leaving
+/// somebody out changes nobody's draws.
+const BROKERS: u32 = MOST_DISCOVERIES;
+const PUBLISHERS: u32 = BROKERS + MOST_BROKERS;
+const SUBSCRIBERS: u32 = PUBLISHERS + MOST_PUBLISHERS;
+
+fn address(name: &str) -> Address {
+    Address::new(&format!("sim://{name}")).expect("a valid address")
+}
+
+impl Cluster {
+    pub(super) fn add_discovery(&mut self, config: &Config, number: u32) {
+        let name = format!("d{number}");
+        self.world.skip_to(number - 1);
+        let (timing, min_in_sync) = (config.timing.clone(), config.min_in_sync);
+        let starter = move |life: &Life| {
+            let config = discovery::Config { timing: timing.clone(), min_in_sync };
+            let (seed, replica) = (life.seed(), life.identity(0));
+            let boot = discovery::Boot { seed, replica, root: ROOT.to_owned(), config };
+            Actor::Discovery(Box::new(Discovery::new(life.now, boot)))
+        };
+        self.discoveries.push(self.world.add(&name, Some(address(&name)), Box::new(starter)));
+    }
+
+    pub(super) fn add_broker(&mut self, config: &Config, number: u32) {
+        let name = format!("b{number}");
+        self.world.skip_to(BROKERS + number - 1);
+        let node = NodeName::new(&name).expect("a valid name");
+        let listens = address(&name);
+        let config = broker::Config {
+            timing: config.timing.clone(),
+            on_total_loss: config.on_total_loss,
+            session_expiry: config.session_expiry,
+            retention: config.retention,
+            log_bytes: config.log_bytes,
+            uncommitted_bytes: config.uncommitted_bytes,
+        };
+        let starter = move |life: &Life| {
+            let boot = broker::Boot {
+                seed: life.seed(),
+                node: node.clone(),
+                generation: Generation(life.identity(0)),
+                incarnation: Incarnation(life.identity(1)),
+                address: listens.clone(),
+                group: 0,
+                root: ROOT.to_owned(),
+                config: config.clone(),
+            };
+            Actor::Broker(Box::new(Broker::new(life.now, boot)))
+        };
+        self.brokers.push(self.world.add(&name, Some(address(&name)), Box::new(starter)));
+    }
+
+    fn discovery_addresses(config: &Config) -> Vec<Address> {
+        (1..=config.discoveries).map(|number| address(&format!("d{number}"))).collect()
+    }
+
+    /// Adds a publisher, which starts now. With an outbox on a disk, its lives go on where the one before
+    /// has ended; without one each has an identity of its own.
+    pub fn add_publisher(&mut self, config: &Config, number: u32, outbox: bool) -> ProcessId {
+        self.world.skip_to(PUBLISHERS + number - 1);
+        let discovery = Self::discovery_addresses(config);
+        let timing = config.timing.clone();
+        let id = PublisherId(u128::from(number) << 96);
+        let disk = outbox.then(|| Rc::new(RefCell::new(Disk::default())));
+        let reads = disk.clone();
+        let identity = Rc::new(Cell::new(id));
+        let shared = Rc::clone(&identity);
+        let starter = move |life: &Life| {
+            if reads.is_none() {
+                shared.set(PublisherId(id.0 | u128::from(life.number - 1)));
+            }
+            let boot = publisher::Boot {
+                seed: life.seed(),
+                publisher: shared.get(),
+                nonce: Nonce(life.identity(0)),
+                discovery: discovery.clone(),
+                group: 0,
+                config: publisher::Config { timing: timing.clone(), ..publisher::Config::default() },
+                outbox: reads.as_ref().map(|disk| disk.borrow_mut().read()),
+            };
+            Actor::Publisher(Box::new(Publisher::new(life.now, boot)))
+        };
+        let process = self.world.add(&format!("p{number}"), None, Box::new(starter));
+        self.observer.add_publisher(process, identity);
+        self.disks.extend(disk.map(|disk| (process, disk)));
+        self.publishers.push(process);
+        self.world.schedule(self.world.now(), Fault::Restart(process));
+        process
+    }
+
+    /// Adds a subscriber that starts at this time.
+    pub fn add_subscriber(
+        &mut self,
+        config: &Config,
+        number: u32,
+        reader: Reader,
+        joins: Duration,
+    ) -> ProcessId {
+        self.world.skip_to(SUBSCRIBERS + number - 1);
+        let discovery = Self::discovery_addresses(config);
+        let config = subscriber::Config {
+            timing: config.timing.clone(),
+            credit_bytes: config.credit_bytes,
+            ..subscriber::Config::default()
+        };
+        let filters = reader.filters().to_vec();
+        let notes = reader.notes();
+        let starter = move |life: &Life| {
+            let boot = subscriber::Boot {
+                seed: life.seed(),
+                discovery: discovery.clone(),
+                group: 0,
+                filters: filters.clone(),
+                start: notes.borrow().start(),
+                config: config.clone(),
+            };
+            Actor::Subscriber(Box::new(Subscriber::new(life.now, boot)))
+        };
+        let process = self.world.add(&format!("s{number}"), None, Box::new(starter));
+        self.observer.add_subscriber(process);
+        self.subscribers.insert(process, reader);
+        self.world.schedule(joins.as_nanos() as u64, Fault::Restart(process));
+        process
+    }
+}

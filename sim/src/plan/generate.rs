@@ -1,0 +1,310 @@
+//! Makes plans: swarm testing. The seed draws which features and which faults a plan has at all, every
+//! knob of them, and how violent it is; beside the uniform mix stand schedules that aim at something
+//! (see [`super::targeted`]). What is drawn here is written into the plan: a run draws nothing of it again.
+
+use super::kinds::{Amount, KINDS, Kind, known};
+use super::knobs::least_log;
+use super::{Action, Again, Event, Knobs, Plan, Publisher, Subscriber, Target, targeted};
+use crate::random::Span;
+use std::time::Duration;
+use steadfast_core::broker::OnTotalLoss;
+use steadfast_core::filter::{Filter, Topic};
+use steadfast_core::rng::Rng;
+
+/// Most publishers and subscribers of a generated plan.
+const CLIENTS: u64 = 4;
+/// Topics that are published to, and filters that some of them match.
+const TOPICS: [&str; 4] = ["a.b", "a.c", "b", "rare.one"];
+const FILTERS: [&str; 6] = [">", "a.*", "a.b", "b", "rare.>", "a.>"];
+/// Most records that a generated plan publishes: what a run takes is bounded.
+const RECORDS: u64 = 900;
+
+/// What is drawn from.
+#[derive(Debug)]
+pub(super) struct Dice(Rng);
+
+impl Dice {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.0.below(bound)
+    }
+
+    /// One time out of so many.
+    pub(super) fn one_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+
+    pub(super) fn between(&mut self, least: u64, most: u64) -> u64 {
+        least + self.below(most - least + 1)
+    }
+
+    /// Milliseconds, both ends included.
+    pub(super) fn ms(&mut self, least: u64, most: u64) -> Duration {
+        Duration::from_millis(self.between(least, most))
+    }
+
+    pub(super) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+
+    /// How long a fault lasts: from a hiccup to past every timeout.
+    pub(super) fn outage(&mut self) -> Duration {
+        if self.one_in(3) { self.ms(600, 8_000) } else { self.ms(1, 600) }
+    }
+
+    /// A primary half of the time, otherwise any broker or discovery replica.
+    pub(super) fn server(&mut self, knobs: &Knobs) -> Target {
+        if self.one_in(2) {
+            return Target::Primary;
+        }
+        let number = 1 + self.below(u64::from(knobs.brokers + knobs.discoveries)) as u32;
+        match number.checked_sub(knobs.brokers) {
+            None | Some(0) => Target::Broker(number),
+            Some(rest) => Target::Discovery(rest),
+        }
+    }
+}
+
+/// The plan of a seed.
+pub fn generate(seed: u64) -> Plan {
+    let mut dice = Dice(Rng::new(seed ^ 0x706c_616e));
+    let mut plan = Plan { knobs: knobs(&mut dice, seed), ..Plan::default() };
+    publishers(&mut dice, &mut plan);
+    subscribers(&mut dice, &mut plan);
+    // From calm to violent.
+    let faults = match dice.below(8) {
+        0 => 0,
+        1 | 2 => dice.between(1, 4),
+        3..=6 => dice.between(5, 14),
+        _ => dice.between(15, 30),
+    };
+    uniform(&mut dice, &mut plan, faults);
+    if faults == 0 || dice.one_in(2) {
+        targeted::add(&mut dice, &mut plan);
+    }
+    plan.events.sort_by_key(|event| event.at);
+    plan
+}
+
+fn knobs(dice: &mut Dice, seed: u64) -> Knobs {
+    let brokers = dice.of(&[2, 2, 2, 3, 3, 3, 4, 5]);
+    let mut knobs = Knobs {
+        seed,
+        duration: dice.ms(4_000, 14_000),
+        unsparing: dice.one_in(6),
+        brokers,
+        discoveries: dice.of(&[1, 2, 2, 3]),
+        min_in_sync: dice.of(&[1, 1, 2]),
+        ..Knobs::default()
+    };
+    if dice.one_in(4) {
+        knobs.stagger = dice.ms(1, 800);
+    }
+    if dice.one_in(5) {
+        knobs.on_total_loss = OnTotalLoss::Wait;
+    }
+    if dice.one_in(3) {
+        knobs.session_expiry = dice.ms(300, 3_000);
+    }
+    retention(dice, &mut knobs);
+    world(dice, &mut knobs);
+    timing(dice, &mut knobs);
+    knobs
+}
+
+/// How much is kept: much more than is written, or so little that every run trims and whoever was away
+/// needs a snapshot; and sometimes no more memory than that takes.
+fn retention(dice: &mut Dice, knobs: &mut Knobs) {
+    let kind = dice.below(6);
+    if kind == 0 || kind == 3 {
+        knobs.retention_records = dice.between(10, 80);
+    }
+    if kind == 1 || kind == 3 {
+        knobs.retention_bytes = dice.between(4 << 10, 24 << 10);
+    }
+    if kind == 2 || kind == 3 {
+        knobs.retention_age = dice.ms(200, 2_500);
+    }
+    // Also with a log so small that commits which wait fill it.
+    if dice.one_in(4) {
+        knobs.uncommitted_bytes = dice.between(512, 8 << 10);
+    } else if dice.one_in(3) {
+        knobs.retention_bytes = knobs.retention_bytes.min(dice.between(3 << 10, 12 << 10));
+        knobs.uncommitted_bytes = least_log(knobs.retention_bytes, 0);
+        knobs.log_spare = dice.between(0, 1 << 10);
+    }
+    if dice.one_in(6) {
+        knobs.payload = dice.between(100, 4_000) as usize;
+    }
+    if dice.one_in(6) {
+        knobs.credit_bytes = dice.between(64, 2_000);
+    }
+}
+
+fn world(dice: &mut Dice, knobs: &mut Knobs) {
+    if dice.one_in(2) {
+        knobs.storage = Span::new(Duration::ZERO, dice.ms(1, 20));
+    }
+    if dice.one_in(4) {
+        knobs.latency = Span::new(Duration::from_micros(dice.between(10, 900)), dice.ms(1, 25));
+    }
+    if dice.one_in(4) {
+        knobs.coordination = Span::new(Duration::from_micros(dice.between(50, 900)), dice.ms(1, 40));
+    }
+    if dice.one_in(4) {
+        knobs.follower_lag = Span::new(Duration::ZERO, dice.ms(20, 400));
+    }
+    if dice.one_in(5) {
+        knobs.session_timeout = dice.ms(800, 3_000);
+    }
+    if dice.one_in(5) {
+        knobs.distance = Span::new(Duration::ZERO, dice.ms(1, 15));
+    }
+    if dice.one_in(5) {
+        knobs.tail_permille = dice.between(1, 30) as u32;
+        knobs.tail = Span::new(Duration::from_millis(5), dice.ms(6, 90));
+    }
+    if dice.one_in(4) {
+        knobs.drift = dice.between(50, 5_000) as u32;
+    }
+    if dice.one_in(4) {
+        knobs.ping = dice.ms(10, 400);
+    }
+    if dice.one_in(6) {
+        knobs.link_frames = dice.between(20, 100) as usize;
+    }
+}
+
+fn timing(dice: &mut Dice, knobs: &mut Knobs) {
+    if dice.one_in(5) {
+        knobs.heartbeat = dice.ms(20, 80);
+    }
+    if dice.one_in(5) {
+        knobs.suspicion = dice.ms(220, 1_500);
+    }
+    if dice.one_in(6) {
+        knobs.client_suspicion = dice.ms(500, 2_000);
+    }
+    if dice.one_in(6) {
+        knobs.lag_margin = dice.ms(200, 1_500);
+    }
+}
+
+fn publishers(dice: &mut Dice, plan: &mut Plan) {
+    let count = dice.between(1, CLIENTS) as u32;
+    let outboxes = dice.one_in(3);
+    for number in 1..=count {
+        plan.publishers.push(Publisher { number, outbox: outboxes && !dice.one_in(4) });
+        let topics = dice.between(1, 2);
+        for _ in 0..topics {
+            let every = Duration::from_micros(dice.between(2_000, 60_000));
+            let most = (plan.knobs.duration.as_nanos() / every.as_nanos()).max(1) as u64;
+            let share = RECORDS / (u64::from(count) * topics);
+            let topic = Topic::new(dice.of(&TOPICS)).expect("a valid topic");
+            let action = Action::Publish { publisher: number, topic, count: most.min(share), every };
+            happens(plan, dice.ms(0, 300), action);
+        }
+    }
+    if dice.one_in(2) {
+        for _ in 0..dice.between(1, 4) {
+            let who = Target::Publisher(dice.between(1, u64::from(count)) as u32);
+            let kind = known(dice.of(&["crash", "power-loss", "pause", "isolate"]));
+            let lasts = Some(dice.outage());
+            let at = within(dice, plan);
+            happens(plan, at, Action::Trouble { kind, with: vec![who], amount: kind.amount, lasts });
+        }
+    }
+}
+
+fn subscribers(dice: &mut Dice, plan: &mut Plan) {
+    let count = dice.between(1, CLIENTS) as u32;
+    for number in 1..=count {
+        let mut filters = vec![Filter::new(dice.of(&FILTERS)).expect("a valid filter")];
+        if dice.one_in(4) {
+            filters.push(Filter::new(dice.of(&FILTERS)).expect("a valid filter"));
+        }
+        let joins = if dice.one_in(4) { within(dice, plan) } else { Duration::ZERO };
+        let again = match dice.below(4) {
+            0 => Again::Anew,
+            1 => Again::Behind(dice.between(1, 40) as u32),
+            _ => Again::Behind(0),
+        };
+        let latest = dice.one_in(5);
+        plan.subscribers.push(Subscriber { number, filters, latest, joins, again });
+        let at = within(dice, plan);
+        match dice.below(8) {
+            0 => happens(plan, at, Action::Pace { subscriber: number, late: Some(dice.ms(1, 500)) }),
+            1 => happens(plan, at, Action::Pace { subscriber: number, late: None }),
+            2 | 3 => {
+                let kind = known(dice.of(&["crash", "power-loss", "pause", "isolate"]));
+                let lasts = (!dice.one_in(4)).then(|| dice.outage());
+                let who = Target::Subscriber(number);
+                happens(plan, at, Action::Trouble { kind, with: vec![who], amount: kind.amount, lasts });
+            }
+            _ => {}
+        }
+        if dice.one_in(2) {
+            let every = dice.ms(20, 400);
+            let action = Action::ReadHeads { subscriber: number, count: dice.between(1, 30), every };
+            happens(plan, dice.ms(0, 2_000), action);
+        }
+    }
+}
+
+/// Some moment of the plan.
+pub(super) fn within(dice: &mut Dice, plan: &Plan) -> Duration {
+    dice.ms(0, plan.knobs.duration.as_millis() as u64)
+}
+
+pub(super) fn happens(plan: &mut Plan, at: Duration, action: Action) {
+    plan.events.push(Event { at, on: None, action });
+}
+
+/// So many faults, each at any time, of the kinds that this plan has.
+fn uniform(dice: &mut Dice, plan: &mut Plan, faults: u64) {
+    let chosen: Vec<_> = KINDS.iter().filter(|_| dice.one_in(2)).collect();
+    let mut leaves = dice.one_in(3);
+    leaves |= chosen.is_empty();
+    for _ in 0..faults {
+        let at = within(dice, plan);
+        let who = dice.server(&plan.knobs);
+        if leaves && (chosen.is_empty() || dice.one_in(5)) {
+            let back = (!dice.one_in(5)).then(|| dice.ms(1, 1_500));
+            happens(plan, at, Action::Shutdown { who, back });
+            continue;
+        }
+        let kind = dice.of(&chosen);
+        // Memory that runs out spares nobody.
+        if kind.name == "limit-memory" && !plan.knobs.unsparing {
+            continue;
+        }
+        let with = [who, other(dice, &plan.knobs)][..kind.processes].to_vec();
+        let amount = amount(dice, kind);
+        let lasts = (!dice.one_in(20)).then(|| dice.outage());
+        happens(plan, at, Action::Trouble { kind, with, amount, lasts });
+    }
+}
+
+/// How much of a trouble: up to a few times the example.
+fn amount(dice: &mut Dice, kind: &Kind) -> Amount {
+    match kind.amount {
+        Amount::Plain => Amount::Plain,
+        Amount::Time(time) => {
+            Amount::Time(Duration::from_micros(dice.between(1, 4 * time.as_micros() as u64)))
+        }
+        Amount::Number(number) => {
+            let number = dice.between(1, 4 * number.unsigned_abs()) as i64;
+            let negative = kind.name == "clock-rate" && dice.one_in(2);
+            Amount::Number(if negative { -number } else { number })
+        }
+    }
+}
+
+/// Somebody at the other end of a link.
+fn other(dice: &mut Dice, knobs: &Knobs) -> Target {
+    match dice.below(6) {
+        0 => Target::Publisher(dice.between(1, CLIENTS) as u32),
+        1 => Target::Subscriber(dice.between(1, CLIENTS) as u32),
+        2 => Target::Backup,
+        _ => dice.server(knobs),
+    }
+}

@@ -1,0 +1,173 @@
+//! A plan is data: who takes part, how everything behaves, and what happens when. Its text has one item
+//! a line, so that a plan can be read, kept, changed and cut down; see [`text`] for the form.
+//!
+//! A plan that lacks any of its lines is a plan, too, and every draw of its run is the same as before:
+//! settings have defaults that fit together, what concerns somebody who does not take part does
+//! nothing, and all randomness is keyed by purpose, process and count, never by what happened before.
+//!
+//! - [`generate`] makes a plan from a seed.
+//! - [`run`] carries a plan out and judges it.
+//! - [`minimise`] cuts a plan down to what it takes to violate a property.
+
+pub mod generate;
+pub mod kinds;
+pub mod knobs;
+pub mod minimise;
+pub mod panics;
+pub mod run;
+mod targeted;
+pub mod text;
+pub mod value;
+mod verdict;
+
+use kinds::{Amount, Kind};
+pub use knobs::Knobs;
+use std::time::Duration;
+use steadfast_core::filter::{Filter, Topic};
+
+/// A plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Settings.
+    pub knobs: Knobs,
+    /// Who publishes.
+    pub publishers: Vec<Publisher>,
+    /// Who subscribes.
+    pub subscribers: Vec<Subscriber>,
+    /// What happens. Of what happens at the same time, what stands first comes first.
+    pub events: Vec<Event>,
+}
+
+/// A publisher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publisher {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Whether it has an outbox on a disk. Without one each of its lives has another identity.
+    pub outbox: bool,
+}
+
+/// A subscriber.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscriber {
+    /// Its number, from 1.
+    pub number: u32,
+    /// What it wants: at least one filter.
+    pub filters: Vec<Filter>,
+    /// Whether it begins with the next record that is committed, instead of the earliest that is kept.
+    pub latest: bool,
+    /// When it starts.
+    pub joins: Duration,
+    /// Where it begins when it starts again.
+    pub again: Again,
+}
+
+/// Where a subscriber that starts again begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// As the first time: it has kept nothing.
+    Anew,
+    /// So many deliveries before the last one: its notes are that old.
+    Behind(u32),
+}
+
+/// Somebody, as a plan names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// This broker.
+    Broker(u32),
+    /// This discovery replica.
+    Discovery(u32),
+    /// This publisher.
+    Publisher(u32),
+    /// This subscriber.
+    Subscriber(u32),
+    /// Whoever is primary, according to the tree.
+    Primary,
+    /// The first broker in sync that is not primary.
+    Backup,
+    /// Whom the event waited for.
+    It,
+}
+
+/// Something that happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Not before this time.
+    pub at: Duration,
+    /// When from then on somebody comes to this; `None`: at that time.
+    pub on: Option<Cue>,
+    /// What.
+    pub action: Action,
+}
+
+/// What an event waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cue {
+    /// A mark that a node's trace leaves, as [`crate::observer::mark`] has it; its first word is enough.
+    pub mark: String,
+    /// So long after it.
+    pub after: Duration,
+}
+
+/// What happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Something goes wrong, or is put right.
+    Trouble {
+        /// What.
+        kind: &'static Kind,
+        /// With whom: as many as it takes.
+        with: Vec<Target>,
+        /// How much of it.
+        amount: Amount,
+        /// For how long; `None`: until everything is put right, or it is over at once anyway.
+        lasts: Option<Duration>,
+    },
+    /// A broker or a discovery replica is asked to leave.
+    Shutdown {
+        /// Who.
+        who: Target,
+        /// How long after its end it starts again; `None`: when everything is put right.
+        back: Option<Duration>,
+    },
+    /// All brokers and discovery replicas are asked to leave, one after the other.
+    RollingRestart {
+        /// How long after its end each starts again.
+        back: Duration,
+        /// Between two of them.
+        every: Duration,
+    },
+    /// All brokers crash at once. Nobody is spared.
+    TotalLoss {
+        /// When they start again.
+        lasts: Option<Duration>,
+    },
+    /// A publisher publishes, if it is alive.
+    Publish {
+        /// Its number.
+        publisher: u32,
+        /// On which topic.
+        topic: Topic,
+        /// How many records.
+        count: u64,
+        /// Between two of them.
+        every: Duration,
+    },
+    /// A subscriber reads the group's head.
+    ReadHeads {
+        /// Its number.
+        subscriber: u32,
+        /// How often.
+        count: u64,
+        /// Between two reads.
+        every: Duration,
+    },
+    /// From now on a subscriber's application consumes what is delivered so late.
+    Pace {
+        /// Its number.
+        subscriber: u32,
+        /// How late; `None`: not until everything is put right.
+        late: Option<Duration>,
+    },
+}

@@ -1,0 +1,374 @@
+//! Carries a plan out: the cluster that it describes, its events at their times, and the verdict.
+//!
+//! Faults that would kill a broker spare the last process that holds all committed data and stays,
+//! unless the plan is unsparing: data is then given up only by a total loss, or by a change of the
+//! in-sync set that was under way. The properties hold in either case; see [`super::verdict`].
+
+use super::kinds::{Amount, Cast, Kind};
+use super::{Action, Event, Plan, Target, panics, verdict};
+use crate::check::Violation;
+use crate::cluster::{Cluster, Config, Failure};
+use crate::coverage::{Coverage, is_mark, mark};
+use crate::fault::Fault;
+use crate::network::ProcessId;
+use crate::plan::Again;
+use crate::queue::Queue;
+use crate::reader::Reader;
+use crate::render::Renderer;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use steadfast_core::filter::Topic;
+use steadfast_core::id::Incarnation;
+use steadfast_core::subscriber::Start;
+
+/// How long it may take at most, after everything was put right, until all is well.
+const RECOVERY: Duration = Duration::from_secs(30);
+/// Records that each publisher publishes after everything was put right.
+const LAST_WORDS: u64 = 3;
+
+/// What came of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The property that did not hold, if any.
+    pub result: Result<(), Failure>,
+    /// Why liveness was not required in the end, by the name of the excuse; `None`: it was.
+    pub excuse: Option<&'static str>,
+    /// What the run came to.
+    pub coverage: Coverage,
+    /// Inputs handled.
+    pub steps: u64,
+    /// Virtual time that has passed, in nanoseconds.
+    pub time: u64,
+    /// Hash of the history.
+    pub fingerprint: u64,
+    /// Lineage of the group in the end; 0 when there is no group.
+    pub lineage: u64,
+    /// The history as text, if it was asked for.
+    pub lines: Vec<String>,
+}
+
+/// Carries a plan out.
+pub fn run(plan: &Plan) -> Outcome {
+    perform(plan, None)
+}
+
+/// Carries a plan out and keeps its history as text.
+pub fn render(plan: &Plan, renderer: Renderer) -> Outcome {
+    perform(plan, Some(renderer))
+}
+
+fn perform(plan: &Plan, renderer: Option<Renderer>) -> Outcome {
+    let mut run = Run::new(plan);
+    if let Some(renderer) = renderer {
+        run.cluster.render(renderer);
+    }
+    let result = panics::catch(|| run.go())
+        .unwrap_or_else(|detail| Err(run.cluster.failure(Violation { property: "Panic", detail })));
+    let cluster = &mut run.cluster;
+    let mut coverage = cluster.coverage().clone();
+    coverage.add(&run.marks);
+    Outcome {
+        result,
+        excuse: run.excuse,
+        coverage,
+        steps: cluster.world().steps(),
+        time: cluster.world().now(),
+        fingerprint: cluster.fingerprint().value(),
+        lineage: cluster.state().map_or(0, |state| state.history.lineage),
+        lines: cluster.take_lines(),
+    }
+}
+
+/// Something that is due.
+#[derive(Clone, Debug)]
+enum Due {
+    /// An event of the plan, by its number.
+    Event(usize),
+    /// An event of the plan whose cue this process has given.
+    Cued(usize, ProcessId),
+    /// A broker or a discovery replica is asked to leave.
+    Shutdown(ProcessId, Duration),
+    /// A publisher publishes so many records, the first now.
+    Publish { publisher: ProcessId, topic: Topic, left: u64, every: Duration },
+    /// A subscriber reads the head so often, the first time now.
+    ReadHead { subscriber: ProcessId, left: u64, every: Duration },
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    config: Config,
+    cluster: Cluster,
+    agenda: Queue<Due>,
+    /// Events that wait for their cue.
+    waiting: Vec<usize>,
+    /// Brokers that were told to leave.
+    leaving: BTreeSet<Incarnation>,
+    marks: Coverage,
+    excuse: Option<&'static str>,
+}
+
+const fn nanos(time: Duration) -> u64 {
+    time.as_nanos() as u64
+}
+
+impl<'a> Run<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let config = plan.knobs.config();
+        let mut cluster = plan.knobs.cluster();
+        // In the order of their numbers, whatever the order of the lines.
+        let mut publishers: Vec<_> = plan.publishers.iter().collect();
+        publishers.sort_by_key(|publisher| publisher.number);
+        for publisher in publishers {
+            cluster.add_publisher(&config, publisher.number, publisher.outbox);
+        }
+        let mut subscribers: Vec<_> = plan.subscribers.iter().collect();
+        subscribers.sort_by_key(|subscriber| subscriber.number);
+        for subscriber in subscribers {
+            let first = if subscriber.latest { Start::Latest } else { Start::Earliest };
+            let behind = match subscriber.again {
+                Again::Anew => None,
+                Again::Behind(behind) => Some(behind),
+            };
+            let reader = Reader::starting(subscriber.filters.clone(), first, behind);
+            cluster.add_subscriber(&config, subscriber.number, reader, subscriber.joins);
+        }
+        cluster.keep_traces();
+        let mut agenda = Queue::default();
+        for (number, event) in plan.events.iter().enumerate() {
+            agenda.push(nanos(event.at), Due::Event(number));
+        }
+        let (waiting, leaving, marks) = (Vec::new(), BTreeSet::new(), Coverage::default());
+        Self { plan, config, cluster, agenda, waiting, leaving, marks, excuse: None }
+    }
+
+    fn go(&mut self) -> Result<(), Failure> {
+        self.act_until(nanos(self.plan.knobs.duration))?;
+        self.waiting.clear();
+        self.cluster.heal()?;
+        for publisher in self.cluster.publishers().to_vec() {
+            self.last_words(publisher);
+        }
+        match self.cluster.recover(RECOVERY) {
+            Err(failure) if failure.violation.property == "Liveness" => {
+                let waits = self.cluster.waits_for_its_operator(&self.config);
+                self.excuse = waits.then_some("waits_for_its_operator");
+                if waits { Ok(()) } else { Err(failure) }
+            }
+            result => {
+                result?;
+                verdict::judge(&self.cluster, self.plan).map_err(|violation| self.cluster.failure(violation))
+            }
+        }
+    }
+
+    /// Lets what is due happen, up to this time.
+    fn act_until(&mut self, end: u64) -> Result<(), Failure> {
+        loop {
+            let due = self.agenda.next_at().filter(|at| *at <= end);
+            let until = due.unwrap_or(end);
+            if self.cluster.step(until)? {
+                self.hear();
+            } else {
+                self.cluster.world_mut().advance(until);
+                self.agenda.advance(until);
+                match due.and_then(|_| self.agenda.pop()) {
+                    Some(due) => self.act(due)?,
+                    None => return Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Events whose cue was just given come next, or so much later.
+    fn hear(&mut self) {
+        let traces = self.cluster.take_traces();
+        if self.waiting.is_empty() {
+            return;
+        }
+        for (process, trace) in traces {
+            let mark = mark(&trace);
+            let events = &self.plan.events;
+            let cue = |number: &usize| events[*number].on.as_ref().filter(|cue| is_mark(&mark, &cue.mark));
+            let Some(place) = self.waiting.iter().position(|number| cue(number).is_some()) else { continue };
+            let after = cue(&self.waiting[place]).map_or(0, |cue| nanos(cue.after));
+            let number = self.waiting.remove(place);
+            self.agenda.push(self.cluster.world().now() + after, Due::Cued(number, process));
+        }
+    }
+
+    fn act(&mut self, due: Due) -> Result<(), Failure> {
+        let events: &'a [Event] = &self.plan.events;
+        match due {
+            Due::Event(number) if events[number].on.is_some() => {
+                self.waiting.push(number);
+                Ok(())
+            }
+            Due::Event(number) => self.perform(&events[number].action, None),
+            Due::Cued(number, it) => {
+                self.marks.note("cued".to_owned());
+                self.perform(&events[number].action, Some(it))
+            }
+            Due::Shutdown(process, back) => self.shut_down(process, Some(back)),
+            Due::Publish { publisher, topic, left, every } => {
+                if self.cluster.world().node(publisher).is_some() {
+                    self.cluster.publish(publisher, topic.as_str(), 1, Duration::ZERO);
+                }
+                self.again(every, left, |left| Due::Publish { publisher, topic, left, every });
+                Ok(())
+            }
+            Due::ReadHead { subscriber, left, every } => {
+                if self.cluster.world().node(subscriber).is_some() {
+                    self.cluster.read_heads(subscriber, 1, Duration::ZERO);
+                }
+                self.again(every, left, |left| Due::ReadHead { subscriber, left, every });
+                Ok(())
+            }
+        }
+    }
+
+    /// The same once more after a while, if there is any left.
+    fn again(&mut self, every: Duration, left: u64, next: impl FnOnce(u64) -> Due) {
+        if left > 1 {
+            self.agenda.push(self.cluster.world().now() + nanos(every), next(left - 1));
+        }
+    }
+
+    fn perform(&mut self, action: &Action, it: Option<ProcessId>) -> Result<(), Failure> {
+        let now = self.cluster.world().now();
+        match action {
+            Action::Trouble { kind, with, amount, lasts } => {
+                let Some(with) = with.iter().map(|target| self.find(*target, it)).collect() else {
+                    return Ok(());
+                };
+                self.trouble(kind, with, *amount, *lasts)
+            }
+            Action::Shutdown { who, back } => {
+                self.find(*who, it).map_or(Ok(()), |process| self.shut_down(process, *back))
+            }
+            Action::RollingRestart { back, every } => {
+                let everybody = self.cluster.brokers().iter().chain(self.cluster.discoveries());
+                for (number, process) in (0..).zip(everybody) {
+                    self.agenda.push(now + number * nanos(*every), Due::Shutdown(*process, *back));
+                }
+                Ok(())
+            }
+            Action::TotalLoss { lasts } => self.lose_everything(*lasts),
+            Action::Publish { publisher, topic, count, every } => {
+                if let Some(publisher) = self.find(Target::Publisher(*publisher), None) {
+                    let (topic, left, every) = (topic.clone(), *count, *every);
+                    self.agenda.push(now, Due::Publish { publisher, topic, left, every });
+                }
+                Ok(())
+            }
+            Action::ReadHeads { subscriber, count, every } => {
+                if let Some(subscriber) = self.find(Target::Subscriber(*subscriber), None) {
+                    self.agenda.push(now, Due::ReadHead { subscriber, left: *count, every: *every });
+                }
+                Ok(())
+            }
+            Action::Pace { subscriber, late } => {
+                if let Some(subscriber) = self.find(Target::Subscriber(*subscriber), None) {
+                    self.cluster.pace(subscriber, *late);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn trouble(
+        &mut self,
+        kind: &Kind,
+        with: Vec<ProcessId>,
+        amount: Amount,
+        lasts: Option<Duration>,
+    ) -> Result<(), Failure> {
+        let who = with.first().copied().unwrap_or(ProcessId(0));
+        if kind.is_fatal && self.spares(who) {
+            return Ok(());
+        }
+        let all: Vec<_> = self.cluster.world().processes().collect();
+        let (time, number) = match amount {
+            Amount::Plain => (Duration::ZERO, 0),
+            Amount::Time(time) => (time, 0),
+            Amount::Number(number) => (Duration::ZERO, number),
+        };
+        let cast = Cast { who, whom: with.last().copied().unwrap_or(who), all: &all, time, number };
+        self.marks.note(format!("strike({})", kind.name));
+        for fault in (kind.faults)(&cast) {
+            self.cluster.strike(fault)?;
+        }
+        if let Some(lasts) = lasts {
+            let until = self.cluster.world().now() + nanos(lasts);
+            for cure in (kind.cures)(&cast) {
+                self.cluster.world_mut().schedule(until, cure);
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&self, target: Target, it: Option<ProcessId>) -> Option<ProcessId> {
+        let cluster = &self.cluster;
+        match target {
+            Target::Broker(number) => cluster.find(&format!("b{number}")),
+            Target::Discovery(number) => cluster.find(&format!("d{number}")),
+            Target::Publisher(number) => cluster.find(&format!("p{number}")),
+            Target::Subscriber(number) => cluster.find(&format!("s{number}")),
+            Target::Primary => cluster.primary(),
+            Target::Backup => {
+                let state = cluster.state()?;
+                let primary = cluster.primary();
+                let in_sync = |process: &ProcessId| {
+                    cluster.broker(*process).is_some_and(|broker| state.in_sync.contains(&broker.id().member))
+                };
+                cluster
+                    .brokers()
+                    .iter()
+                    .copied()
+                    .find(|process| Some(*process) != primary && in_sync(process))
+            }
+            Target::It => it,
+        }
+    }
+
+    /// Whether a process may not be killed: no other one holds all committed data and stays.
+    fn spares(&self, process: ProcessId) -> bool {
+        let cluster = &self.cluster;
+        let Some(state) = cluster.state().filter(|_| !self.plan.knobs.unsparing) else { return false };
+        let mut others = cluster.brokers().iter().filter(|&&other| other != process);
+        let holds = |process: &ProcessId| {
+            cluster.broker(*process).is_some_and(|broker| {
+                state.in_sync.contains(&broker.id().member)
+                    && !self.leaving.contains(&broker.id().incarnation)
+            })
+        };
+        cluster.brokers().contains(&process) && !others.any(holds)
+    }
+
+    fn shut_down(&mut self, process: ProcessId, back: Option<Duration>) -> Result<(), Failure> {
+        let serves =
+            self.cluster.brokers().contains(&process) || self.cluster.discoveries().contains(&process);
+        if serves && !self.spares(process) {
+            self.marks.note("strike(shutdown)".to_owned());
+            self.leaving.extend(self.cluster.broker(process).map(|broker| broker.id().incarnation));
+            self.cluster.shut_down(process, back);
+        }
+        Ok(())
+    }
+
+    fn lose_everything(&mut self, lasts: Option<Duration>) -> Result<(), Failure> {
+        self.marks.note("strike(total-loss)".to_owned());
+        for broker in self.cluster.brokers().to_vec() {
+            self.cluster.strike(Fault::Crash(broker))?;
+            if let Some(lasts) = lasts {
+                let until = self.cluster.world().now() + nanos(lasts);
+                self.cluster.world_mut().schedule(until, Fault::Restart(broker));
+            }
+        }
+        Ok(())
+    }
+
+    /// When everything was put right, publishing works.
+    fn last_words(&mut self, publisher: ProcessId) {
+        self.cluster.publish(publisher, "last.words", LAST_WORDS, Duration::from_millis(1));
+    }
+}

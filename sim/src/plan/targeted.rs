@@ -1,0 +1,220 @@
+//! Schedules that aim at what uniform faults seldom hit: each is a few events that belong together.
+
+use super::generate::{Dice, happens, within};
+use super::kinds::known;
+use super::{Action, Cue, Event, Plan, Target};
+use crate::random::Span;
+use std::time::Duration;
+
+type Schedule = fn(&mut Dice, &mut Plan, Duration);
+
+/// All of them.
+const SCHEDULES: [Schedule; 13] = [
+    crash_after_a_write,
+    cut_off_after_a_write,
+    restart_faster_than_the_session,
+    pause_past_the_session,
+    hold_a_link_past_two_elections,
+    one_way_only,
+    kill_during_a_snapshot,
+    handover_under_a_partition,
+    bootstrap_with_a_crash,
+    rolling_restart,
+    total_loss,
+    everybody_leaves,
+    crash_in_turns,
+];
+
+/// Adds one or a few of them.
+pub(super) fn add(dice: &mut Dice, plan: &mut Plan) {
+    for _ in 0..dice.between(1, 3) {
+        let schedule = dice.of(&SCHEDULES);
+        let at = within(dice, plan);
+        schedule(dice, plan, at);
+    }
+}
+
+fn trouble(kind: &str, who: Target, whom: Option<Target>, lasts: Option<Duration>) -> Action {
+    let (kind, with) = (known(kind), [who].into_iter().chain(whom).collect());
+    Action::Trouble { kind, with, amount: kind.amount, lasts }
+}
+
+fn strikes(plan: &mut Plan, at: Duration, kind: &str, who: Target, lasts: Option<Duration>) {
+    happens(plan, at, trouble(kind, who, None, lasts));
+}
+
+/// Something strikes when somebody has come to `mark`.
+fn when(plan: &mut Plan, at: Duration, (mark, after): (&str, Duration), action: Action) {
+    plan.events.push(Event { at, on: Some(Cue { mark: mark.to_owned(), after }), action });
+}
+
+/// How long after a write: before it can have been answered, mostly.
+fn soon(dice: &mut Dice) -> Duration {
+    Duration::from_micros(dice.of(&[0, 0, 200, 700, 1_500, 4_000]))
+}
+
+/// Scenarios 4 and 18: who has sent a change dies before it knows the answer, and is back soon.
+fn crash_after_a_write(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    // Something has to call for a change.
+    strikes(plan, at, dice.of(&["crash", "pause", "isolate"]), Target::Backup, Some(dice.ms(300, 4_000)));
+    for _ in 0..dice.between(1, 3) {
+        let cue =
+            (dice.of(&["Proposed", "Proposed(Shrink)", "Proposed(Expand)", "Proposed(Promote)"]), soon(dice));
+        when(plan, at, cue, trouble("crash", Target::It, None, Some(dice.ms(1, 1_000))));
+    }
+}
+
+/// Scenario 4: the answer to a change does not come, or the change itself is under way for long.
+fn cut_off_after_a_write(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    strikes(plan, at, dice.of(&["crash", "pause", "isolate"]), Target::Backup, Some(dice.ms(300, 4_000)));
+    let kind =
+        dice.of(&["cut-to-coordination", "cut-from-coordination", "cut-coordination", "drop-coordination"]);
+    let cue =
+        (dice.of(&["Proposed", "Proposed(Shrink)", "Proposed(Expand)", "Proposed(Promote)"]), soon(dice));
+    when(plan, at, cue, trouble(kind, Target::It, None, Some(dice.ms(50, 5_000))));
+    if dice.one_in(2) {
+        when(
+            plan,
+            at,
+            ("Proposed", dice.ms(0, 300)),
+            trouble("pause", Target::It, None, Some(dice.outage())),
+        );
+    }
+}
+
+/// Scenarios 15 and 18: nobody has noticed that the process died when it is back.
+fn restart_faster_than_the_session(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let mut at = at;
+    for _ in 0..dice.between(1, 5) {
+        let who = dice.of(&[Target::Primary, Target::Primary, Target::Backup]);
+        strikes(plan, at, "crash", who, Some(dice.ms(0, 60)));
+        at += dice.ms(20, 1_500);
+    }
+}
+
+/// Scenario 3: a primary sleeps past its session, in the middle of commits, and wakes up.
+fn pause_past_the_session(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let session = plan.knobs.session_timeout.as_millis() as u64;
+    let lasts = Some(dice.ms(session, 3 * session));
+    strikes(plan, at, "pause", dice.of(&[Target::Primary, Target::Primary, Target::Backup]), lasts);
+}
+
+/// Scenario 12: what a primary has sent arrives after two elections.
+fn hold_a_link_past_two_elections(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let (held, brokers) = (dice.ms(1_500, 7_000), u64::from(plan.knobs.brokers));
+    let whom = Target::Broker(dice.between(1, brokers) as u32);
+    happens(plan, at, trouble("cut", Target::Primary, Some(whom), Some(held)));
+    let first = at + dice.ms(10, 600);
+    strikes(plan, first, dice.of(&["pause", "crash", "isolate"]), Target::Primary, Some(dice.outage()));
+    let second = first + dice.ms(300, 2_500);
+    strikes(plan, second, dice.of(&["pause", "crash", "isolate"]), Target::Primary, Some(dice.outage()));
+}
+
+/// Scenarios 26 and 37: one hears and is not heard, or the other way round, with some or all others.
+fn one_way_only(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let who = dice.of(&[Target::Primary, Target::Primary, Target::Backup]);
+    let lasts = Some(dice.ms(500, 9_000));
+    match dice.below(4) {
+        0 => strikes(plan, at, "mute", who, lasts),
+        1 => strikes(plan, at, "deafen", who, lasts),
+        2 => happens(plan, at, trouble("cut", Target::Primary, Some(Target::Backup), lasts)),
+        _ => happens(plan, at, trouble("cut", Target::Backup, Some(Target::Primary), lasts)),
+    }
+    if dice.one_in(2) {
+        let kind = dice.of(&["cut-to-coordination", "cut-from-coordination"]);
+        strikes(plan, at + dice.ms(0, 1_000), kind, who, lasts);
+    }
+}
+
+/// Scenarios 23 and 24: a backup was away for so long that it needs a snapshot, and something fails
+/// while that is on its way.
+fn kill_during_a_snapshot(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    plan.knobs.retention_records = plan.knobs.retention_records.min(dice.between(40, 100));
+    // So large that it takes several parts, and so slow that they are under way for a while.
+    plan.knobs.payload = dice.between(12, 24) as usize * 1_024;
+    plan.knobs.latency = Span::new(Duration::from_millis(1), dice.ms(5, 25));
+    strikes(plan, at, "crash", Target::Backup, Some(dice.ms(500, 4_000)));
+    let kind = dice.of(&["crash", "power-loss", "pause", "isolate", "drop-coordination"]);
+    let cue = (dice.of(&["SnapshotBegun", "SnapshotBegun", "Installed"]), soon(dice));
+    let who = dice.of(&[Target::It, Target::Backup, Target::Primary]);
+    when(plan, at, cue, trouble(kind, who, None, Some(dice.outage())));
+    if dice.one_in(2) {
+        when(
+            plan,
+            at,
+            ("SnapshotBegun", soon(dice)),
+            trouble("reset", Target::It, Some(Target::Backup), None),
+        );
+    }
+}
+
+/// Scenario 39: who hands over, or who takes over, is cut off in the middle of it.
+fn handover_under_a_partition(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    happens(plan, at, Action::Shutdown { who: Target::Primary, back: Some(dice.ms(1, 1_500)) });
+    let lasts = Some(dice.outage());
+    let cue =
+        (dice.of(&["HandoverBegan", "HandoverBegan", "Proposed(Promote)", "BecamePrimary"]), soon(dice));
+    let kind = dice.of(&["isolate", "mute", "deafen", "pause", "crash", "cut-coordination"]);
+    when(plan, at, cue, trouble(kind, dice.of(&[Target::It, Target::Backup, Target::Primary]), None, lasts));
+}
+
+/// R26: processes die while the group comes into being.
+fn bootstrap_with_a_crash(dice: &mut Dice, plan: &mut Plan, _: Duration) {
+    let begin = Duration::ZERO;
+    let marks = [
+        "GroupCreated",
+        "Registered",
+        "Proposed(Promote)",
+        "BecamePrimary",
+        "EpochCommitted",
+        "Proposed(Expand)",
+    ];
+    for _ in 0..dice.between(1, 3) {
+        let cue = (dice.of(&marks), soon(dice));
+        let kind = dice.of(&["crash", "crash", "pause", "cut-coordination", "isolate"]);
+        when(plan, begin, cue, trouble(kind, Target::It, None, Some(dice.ms(1, 2_000))));
+    }
+}
+
+fn rolling_restart(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let action = Action::RollingRestart { back: dice.ms(1, 500), every: dice.ms(200, 2_500) };
+    happens(plan, at, action);
+}
+
+/// R27: everything is gone at once.
+fn total_loss(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    happens(plan, at, Action::TotalLoss { lasts: Some(dice.ms(0, 4_000)) });
+    if dice.one_in(2) {
+        // A process of before, or one after the other of those that begin anew.
+        strikes(plan, at.saturating_sub(dice.ms(0, 500)), "pause", Target::Primary, Some(dice.outage()));
+    }
+    if dice.one_in(3) {
+        when(
+            plan,
+            at,
+            ("Proposed(Reset)", soon(dice)),
+            trouble("crash", Target::It, None, Some(dice.ms(1, 800))),
+        );
+    }
+}
+
+/// R27a: all brokers are told to leave; who is last gives the data up, if that may be.
+fn everybody_leaves(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    plan.knobs.unsparing = true;
+    let mut at = at;
+    for broker in 1..=plan.knobs.brokers {
+        let back = Some(dice.ms(1, 3_000));
+        happens(plan, at, Action::Shutdown { who: Target::Broker(broker), back });
+        at += dice.ms(0, 700);
+    }
+}
+
+/// Scenario 14: one after the other dies, with just enough time for the next to take over, or too little.
+fn crash_in_turns(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let mut at = at;
+    for _ in 0..dice.between(2, 6) {
+        let kind = dice.of(&["crash", "power-loss"]);
+        strikes(plan, at, kind, Target::Primary, Some(dice.ms(1, 2_500)));
+        at += dice.ms(50, 1_200);
+    }
+}

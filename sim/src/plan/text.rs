@@ -1,0 +1,428 @@
+//! A plan's text.
+//!
+//! ```text
+//! # Settings: a name and a value. Those left out have their default.
+//! seed 17
+//! brokers 2
+//! latency 100us..5ms
+//! # Clients.
+//! publisher p1 outbox
+//! subscriber s1 a.* or b latest joins 2s again behind 3
+//! # What happens: when, and what.
+//! @0s publish p1 a.b 400 every 20ms
+//! @1s pause primary for 700ms
+//! @2s on Proposed +2ms crash it
+//! @3s shutdown b2 back 300ms
+//! ```
+//!
+//! Processes are `b1`, `d1`, `p1`, `s1`, or by role at that time: `primary`, `backup`, and `it`, whom the
+//! event waited for.
+
+use super::kinds::{self, Amount, KINDS};
+use super::knobs::Knobs;
+use super::value::{Value, within};
+use super::{Action, Again, Cue, Event, Plan, Publisher, Subscriber, Target};
+use crate::cluster::{MOST_BROKERS, MOST_DISCOVERIES, MOST_PUBLISHERS, MOST_SUBSCRIBERS};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+use steadfast_core::filter::{Filter, Topic};
+
+/// Most of anything that happens again and again, for one line.
+const MOST_TIMES: u64 = 1_000_000;
+
+/// A text is not a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseError {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong with it, and what would be right.
+    pub reason: String,
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.reason)
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+impl FromStr for Plan {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let mut plan = Self::default();
+        for (number, line) in (1..).zip(text.lines()) {
+            let mut words = Words(line.split_whitespace().collect(), 0);
+            let read = match words.peek() {
+                None => continue,
+                Some(word) if word.starts_with('#') => continue,
+                Some(_) => plan.read(&mut words).and_then(|()| words.end()),
+            };
+            read.map_err(|reason| ParseError { line: number, reason })?;
+        }
+        Ok(plan)
+    }
+}
+
+/// The words of a line, and how many were taken.
+struct Words<'a>(Vec<&'a str>, usize);
+
+impl<'a> Words<'a> {
+    fn peek(&self) -> Option<&'a str> {
+        self.0.get(self.1).copied()
+    }
+
+    fn take(&mut self, what: &str) -> Result<&'a str, String> {
+        let word = self.peek().ok_or_else(|| format!("{what} is missing at the end"))?;
+        self.1 += 1;
+        Ok(word)
+    }
+
+    /// Takes this word if it comes next.
+    fn took(&mut self, word: &str) -> bool {
+        let comes = self.peek() == Some(word);
+        self.1 += usize::from(comes);
+        comes
+    }
+
+    fn expect(&mut self, word: &str) -> Result<(), String> {
+        let found = self.take(&format!("{word:?}"))?;
+        if found == word { Ok(()) } else { Err(format!("{found:?} stands where {word:?} belongs")) }
+    }
+
+    /// A value, if its name comes next.
+    fn named<T: Value>(&mut self, name: &str) -> Result<Option<T>, String> {
+        if self.took(name) { T::read(self.take(name)?).map(Some) } else { Ok(None) }
+    }
+
+    /// One of the processes that are numbered behind this letter.
+    fn numbered(&mut self, letter: char, most: u32) -> Result<u32, String> {
+        let word = self.take("a process")?;
+        let number = word.strip_prefix(letter);
+        number
+            .and_then(|number| number.parse().ok())
+            .filter(|number| (1..=most).contains(number))
+            .ok_or_else(|| format!("{word:?} is none of {letter}1 to {letter}{most}"))
+    }
+
+    fn end(&self) -> Result<(), String> {
+        self.peek().map_or(Ok(()), |word| Err(format!("{word:?} is one word too many")))
+    }
+}
+
+impl Plan {
+    fn read(&mut self, words: &mut Words<'_>) -> Result<(), String> {
+        let first = words.take("an item")?;
+        if let Some(at) = first.strip_prefix('@') {
+            self.events.push(event(Duration::read(at)?, words)?);
+            return Ok(());
+        }
+        match first {
+            "publisher" => {
+                let number = words.numbered('p', MOST_PUBLISHERS)?;
+                if self.publishers.iter().any(|other| other.number == number) {
+                    return Err(format!("p{number} was described before"));
+                }
+                self.publishers.push(Publisher { number, outbox: words.took("outbox") });
+                Ok(())
+            }
+            "subscriber" => {
+                let subscriber = subscriber(words)?;
+                if self.subscribers.iter().any(|other| other.number == subscriber.number) {
+                    return Err(format!("s{} was described before", subscriber.number));
+                }
+                self.subscribers.push(subscriber);
+                Ok(())
+            }
+            name => {
+                let value = words.take(&format!("the value of {name:?}"))?;
+                self.knobs.set(name, value).unwrap_or_else(|| Err(unknown_item(name)))
+            }
+        }
+    }
+
+    /// Its lines: each is an item.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = self.knobs.lines();
+        lines.extend(self.publishers.iter().map(ToString::to_string));
+        lines.extend(self.subscribers.iter().map(ToString::to_string));
+        lines.extend(self.events.iter().map(ToString::to_string));
+        lines
+    }
+}
+
+fn unknown_item(name: &str) -> String {
+    format!(
+        "{name:?} is no item; an item is publisher, subscriber, @TIME, or one of: {}",
+        Knobs::NAMES.join(", ")
+    )
+}
+
+fn subscriber(words: &mut Words<'_>) -> Result<Subscriber, String> {
+    let number = words.numbered('s', MOST_SUBSCRIBERS)?;
+    let mut filters = Vec::new();
+    loop {
+        let filter = words.take("a filter")?;
+        filters.push(Filter::new(filter).map_err(|error| format!("the filter {filter:?} {error}"))?);
+        if !words.took("or") {
+            break;
+        }
+    }
+    let latest = words.took("latest");
+    let joins = words.named("joins")?.unwrap_or_default();
+    let again = if !words.took("again") {
+        Again::Behind(0)
+    } else if words.took("anew") {
+        Again::Anew
+    } else {
+        words.expect("behind")?;
+        Again::Behind(u32::read(words.take("a number of deliveries")?)?)
+    };
+    Ok(Subscriber { number, filters, latest, joins, again })
+}
+
+fn event(at: Duration, words: &mut Words<'_>) -> Result<Event, String> {
+    let on = if words.took("on") {
+        let mark = words.take("a mark")?.to_owned();
+        let after = words.peek().and_then(|word| word.strip_prefix('+'));
+        let after = after.map(|time| words.take("a time").and_then(|_| Duration::read(time))).transpose()?;
+        Some(Cue { mark, after: after.unwrap_or_default() })
+    } else {
+        None
+    };
+    Ok(Event { at, on, action: action(words)? })
+}
+
+fn action(words: &mut Words<'_>) -> Result<Action, String> {
+    let name = words.take("what happens")?;
+    match name {
+        "shutdown" => Ok(Action::Shutdown { who: target(words)?, back: words.named("back")? }),
+        "rolling-restart" => {
+            words.expect("back")?;
+            let back = Duration::read(words.take("a time")?)?;
+            Ok(Action::RollingRestart { back, every: every(words)? })
+        }
+        "total-loss" => Ok(Action::TotalLoss { lasts: words.named("for")? }),
+        "publish" => {
+            let publisher = words.numbered('p', MOST_PUBLISHERS)?;
+            let topic = words.take("a topic")?;
+            let topic = Topic::new(topic).map_err(|error| format!("the topic {topic:?} {error}"))?;
+            Ok(Action::Publish { publisher, topic, count: count(words)?, every: every(words)? })
+        }
+        "read-heads" => {
+            let subscriber = words.numbered('s', MOST_SUBSCRIBERS)?;
+            Ok(Action::ReadHeads { subscriber, count: count(words)?, every: every(words)? })
+        }
+        "pace" => {
+            let subscriber = words.numbered('s', MOST_SUBSCRIBERS)?;
+            let late = match words.take("a time or never")? {
+                "never" => None,
+                time => Some(Duration::read(time)?),
+            };
+            Ok(Action::Pace { subscriber, late })
+        }
+        _ => trouble(name, words),
+    }
+}
+
+fn trouble(name: &str, words: &mut Words<'_>) -> Result<Action, String> {
+    let Some(kind) = kinds::kind(name) else {
+        let known: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
+        let known = known.join(", ");
+        return Err(format!(
+            "{name:?} is nothing that happens; that is publish, read-heads, pace, shutdown, rolling-restart, total-loss, {known}"
+        ));
+    };
+    let with = (0..kind.processes).map(|_| target(words)).collect::<Result<_, _>>()?;
+    let amount = match kind.amount {
+        Amount::Plain => Amount::Plain,
+        example => {
+            words.expect("by")?;
+            let amount = words.take("how much")?;
+            match example {
+                Amount::Time(_) => Amount::Time(Duration::read(amount)?),
+                _ => Amount::Number(i64::read(amount)?),
+            }
+        }
+    };
+    Ok(Action::Trouble { kind, with, amount, lasts: words.named("for")? })
+}
+
+fn count(words: &mut Words<'_>) -> Result<u64, String> {
+    within(words.take("a number")?, (1, MOST_TIMES))
+}
+
+fn every(words: &mut Words<'_>) -> Result<Duration, String> {
+    words.expect("every")?;
+    Duration::read(words.take("a time")?)
+}
+
+fn target(words: &mut Words<'_>) -> Result<Target, String> {
+    let word = words.peek().ok_or("a process is missing at the end")?;
+    let role = match word {
+        "primary" => Some(Target::Primary),
+        "backup" => Some(Target::Backup),
+        "it" => Some(Target::It),
+        _ => None,
+    };
+    if let Some(role) = role {
+        words.expect(word)?;
+        return Ok(role);
+    }
+    match word.chars().next() {
+        Some('d') => words.numbered('d', MOST_DISCOVERIES).map(Target::Discovery),
+        Some('p') => words.numbered('p', MOST_PUBLISHERS).map(Target::Publisher),
+        Some('s') => words.numbered('s', MOST_SUBSCRIBERS).map(Target::Subscriber),
+        _ => words.numbered('b', MOST_BROKERS).map(Target::Broker),
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines().iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+impl fmt::Display for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let outbox = if self.outbox { " outbox" } else { "" };
+        write!(f, "publisher p{}{outbox}", self.number)
+    }
+}
+
+impl fmt::Display for Subscriber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let filters: Vec<_> = self.filters.iter().map(Filter::as_str).collect();
+        write!(f, "subscriber s{} {}", self.number, filters.join(" or "))?;
+        if self.latest {
+            f.write_str(" latest")?;
+        }
+        if !self.joins.is_zero() {
+            write!(f, " joins {}", self.joins.write())?;
+        }
+        match self.again {
+            Again::Behind(0) => Ok(()),
+            Again::Behind(behind) => write!(f, " again behind {behind}"),
+            Again::Anew => f.write_str(" again anew"),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broker(number) => write!(f, "b{number}"),
+            Self::Discovery(number) => write!(f, "d{number}"),
+            Self::Publisher(number) => write!(f, "p{number}"),
+            Self::Subscriber(number) => write!(f, "s{number}"),
+            Self::Primary => f.write_str("primary"),
+            Self::Backup => f.write_str("backup"),
+            Self::It => f.write_str("it"),
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "@{} ", self.at.write())?;
+        if let Some(cue) = &self.on {
+            write!(f, "on {} ", cue.mark)?;
+            if !cue.after.is_zero() {
+                write!(f, "+{} ", cue.after.write())?;
+            }
+        }
+        self.action.fmt(f)
+    }
+}
+
+/// A time behind a word.
+fn option(f: &mut fmt::Formatter<'_>, word: &str, time: Option<Duration>) -> fmt::Result {
+    time.map_or(Ok(()), |time| write!(f, " {word} {}", time.write()))
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trouble { kind, with, amount, lasts } => {
+                f.write_str(kind.name)?;
+                with.iter().try_for_each(|target| write!(f, " {target}"))?;
+                match amount {
+                    Amount::Plain => {}
+                    Amount::Time(time) => write!(f, " by {}", time.write())?,
+                    Amount::Number(number) => write!(f, " by {number}")?,
+                }
+                option(f, "for", *lasts)
+            }
+            Self::Shutdown { who, back } => {
+                write!(f, "shutdown {who}")?;
+                option(f, "back", *back)
+            }
+            Self::RollingRestart { back, every } => {
+                write!(f, "rolling-restart back {} every {}", back.write(), every.write())
+            }
+            Self::TotalLoss { lasts } => {
+                f.write_str("total-loss")?;
+                option(f, "for", *lasts)
+            }
+            Self::Publish { publisher, topic, count, every } => {
+                write!(f, "publish p{publisher} {topic} {count} every {}", every.write())
+            }
+            Self::ReadHeads { subscriber, count, every } => {
+                write!(f, "read-heads s{subscriber} {count} every {}", every.write())
+            }
+            Self::Pace { subscriber, late } => {
+                let late = late.map_or_else(|| "never".to_owned(), |late| late.write());
+                write!(f, "pace s{subscriber} {late}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str, line: usize, reason: &str) {
+        let error = text.parse::<Plan>().expect_err("no plan");
+        assert!(error.line == line && error.reason.contains(reason), "{error}");
+    }
+
+    #[test]
+    fn a_text_is_read_and_written_as_it_was() {
+        let text = "seed 17\nbrokers 2\nlatency 100us..5ms\npublisher p1 outbox\npublisher p2\n\
+            subscriber s1 a.* or b latest joins 2s again behind 3\nsubscriber s2 > again anew\n\
+            @0s publish p1 a.b 400 every 20ms\n@1s pause primary for 700ms\n@1s cut b1 it\n\
+            @2s on Proposed(Expand) +2ms crash it\n@3s shutdown b2 back 300ms\n@3s shutdown backup\n\
+            @4s total-loss for 1s\n@5s rolling-restart back 300ms every 2s\n@6s read-heads s1 3 every 1ms\n\
+            @6s pace s1 never\n@7s pace s1 0s\n@8s slow b1 by 5ms for 1s\n@8s clock-rate backup by -300\n\
+            @8s lag b1 b2 by 20ms\n@9s stop-coordination for 2s\n";
+        assert_eq!(text.parse::<Plan>().expect("a plan").to_string(), text);
+    }
+
+    #[test]
+    fn comments_and_empty_lines_say_nothing() {
+        assert_eq!("\n # seed 1\n\t\n#\n".parse::<Plan>(), Ok(Plan::default()));
+    }
+
+    #[test]
+    fn what_is_no_plan_is_refused_with_line_and_reason() {
+        refused("seed 1\n\nbrokers 7", 3, "7 is not between 2 and 5");
+        refused("sed 1", 1, "\"sed\" is no item");
+        refused("seed", 1, "the value of \"seed\" is missing");
+        refused("seed 1 2", 1, "\"2\" is one word too many");
+        refused("publisher p99", 1, "none of p1 to");
+        refused("publisher p1\npublisher p1 outbox", 2, "described before");
+        refused("subscriber s1", 1, "a filter is missing");
+        refused("subscriber s1 a..b", 1, "the filter \"a..b\"");
+        refused("subscriber s1 > again 3", 1, "where \"behind\" belongs");
+        refused("@x crash b1", 1, "not a time");
+        refused("@1s explode b1", 1, "nothing that happens");
+        refused("@1s crash x1", 1, "none of b1 to b5");
+        refused("@1s slow b1 5ms", 1, "where \"by\" belongs");
+        refused("@1s cut b1", 1, "a process is missing");
+        refused("@1s publish p1 a.* 1 every 1s", 1, "the topic \"a.*\"");
+        refused("@1s publish p1 a 0 every 1s", 1, "0 is not between 1");
+    }
+}
