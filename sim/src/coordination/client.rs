@@ -124,8 +124,12 @@ impl Ensemble {
             Down::Opened(None) => self.end_session(now, process, effects),
             Down::Reply(call, result, seen) => self.replied(process, call, result, seen, effects),
             Down::Watch(path, kind) => {
+                // The real client serves each watch by itself: one event of the server comes as often
+                // as watches see it.
+                let copies = client.book.watching(&path, kind);
                 client.book.strike(&path, kind);
-                effects.events.push((process, Event::Watch { path, kind }));
+                let event = (process, Event::Watch { path, kind });
+                effects.events.extend(std::iter::repeat_n(event, copies));
             }
             Down::Closed => self.disconnect(now, process, effects),
         }
@@ -173,10 +177,13 @@ impl Ensemble {
 
     /// The connection is gone: what was not answered is unknown, and the client tries again.
     pub(super) fn disconnect(&mut self, now: u64, process: ProcessId, effects: &mut Effects) {
+        let was_connected = self.clients.get(&process).is_some_and(|client| client.connected);
         self.break_connection(now, process, effects);
         let delay = self.draw(Purpose::Reconnect, process, self.config.reconnect);
         let client = self.clients.entry(process).or_default();
-        effects.events.push((process, Event::Session(SessionState::Suspended)));
+        if was_connected {
+            effects.events.push((process, Event::Session(SessionState::Suspended)));
+        }
         for (call, _) in client.unanswered.drain(..) {
             effects.events.push((process, Event::Reply { call, result: Err(Error::Unknown) }));
         }

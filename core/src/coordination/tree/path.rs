@@ -48,6 +48,10 @@ fn check_data(data: &Bytes) -> Result<(), Error> {
 
 fn check_create(create: &Create) -> Result<(), Error> {
     check_data(&create.data)?;
+    if create.path == "/" {
+        // The root is always there, and clients do not ask the server to make it.
+        return Err(Error::Invalid);
+    }
     if !is_sequential(create.mode) {
         return check_path(&create.path);
     }

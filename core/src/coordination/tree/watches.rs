@@ -147,6 +147,19 @@ impl WatchBook {
         }
     }
 
+    /// How many of the watches see this event. A client that serves each watch by itself tells its
+    /// user of the event so many times, though the server sends it once.
+    pub fn watching(&self, path: &str, kind: WatchKind) -> usize {
+        let of_children = matches!(kind, WatchKind::ChildrenChanged);
+        let data = !of_children && (self.data.contains(path) || self.exists.contains(path));
+        let children = (of_children || kind == WatchKind::Deleted) && self.children.contains(path);
+        let persistent = self.persistent.iter().filter(|&(place, &recursive)| match recursive {
+            true => !of_children && ancestors(path).any(|above| above == place),
+            false => place == path,
+        });
+        usize::from(data) + usize::from(children) + persistent.count()
+    }
+
     /// An event has arrived: strikes out the one-shot watches that it ends.
     pub fn strike(&mut self, path: &str, kind: WatchKind) {
         if kind != WatchKind::ChildrenChanged {
