@@ -21,17 +21,27 @@ struct Segment<'a> {
     end: Option<&'a Event>,
 }
 
+/// Where two sides differ first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Difference {
+    /// Records that agree before it.
+    pub after: usize,
+    pub what: String,
+}
+
 /// Compares what was told here and there.
 ///
 /// # Errors
 /// With the first difference.
-pub fn compare(real: &[Record], model: &[Record]) -> Result<(), String> {
+pub fn compare(real: &[Record], model: &[Record]) -> Result<(), Difference> {
     let mut ties = Ties::default();
     assert_eq!(real.len(), model.len(), "the same script");
-    for (real, model) in real.iter().zip(model) {
+    for (after, (real, model)) in real.iter().zip(model).enumerate() {
         assert_eq!((real.step, real.session, real.manner), (model.step, model.session, model.manner));
-        let place =
-            |what: String| format!("step {}, session {}: {what}\n{:?}", real.step, real.session, real.calls);
+        let place = |what: String| {
+            let what = format!("step {}, session {}: {what}\n{:?}", real.step, real.session, real.calls);
+            Difference { after, what }
+        };
         match real.manner {
             Manner::Ordered => ordered(&real.events, &model.events, &mut ties, true),
             Manner::Shuffled => ordered(&real.events, &model.events, &mut ties, false),
@@ -39,10 +49,15 @@ pub fn compare(real: &[Record], model: &[Record]) -> Result<(), String> {
         }
         .map_err(place)?;
     }
-    ties.check()
+    ties.check().map_err(|what| Difference { after: real.len(), what })
 }
 
-fn ordered(real: &[Event], model: &[Event], ties: &mut Ties, watches_too: bool) -> Result<(), String> {
+fn ordered<'a>(
+    real: &'a [Event],
+    model: &'a [Event],
+    ties: &mut Ties,
+    watches_too: bool,
+) -> Result<(), String> {
     let local = |events: &[Event]| {
         let all: Vec<_> =
             events.iter().filter(|event| is_local(event)).map(|event| format!("{event:?}")).collect();
@@ -56,24 +71,40 @@ fn ordered(real: &[Event], model: &[Event], ties: &mut Ties, watches_too: bool) 
         return Err(format!("other replies: {real:?}\nmodel: {model:?}"));
     }
     for (real, model) in real.iter().zip(&model) {
-        let same = count(&real.watches) == count(&model.watches)
-            && (!watches_too
-                || in_order(&model.watches).all(|(key, kinds)| {
-                    let here = real.watches.iter().filter(|one| watch_key(one) == key).map(|one| one.1);
-                    here.eq(kinds)
-                }));
-        if !same {
-            return Err(format!(
-                "watches {:?} before {:?}\nmodel: {:?}",
-                real.watches, real.end, model.watches
-            ));
-        }
         let same = match (real.end, model.end) {
             (Some(real), Some(model)) => ties.event(real, model),
             (real, model) => real.is_none() && model.is_none(),
         };
         if !same {
             return Err(format!("{:?}\nmodel: {:?}", real.end, model.end));
+        }
+    }
+    in_time(&real, &model)?;
+    let all =
+        |segments: &[Segment<'a>]| segments.iter().flat_map(|one| one.watches.clone()).collect::<Vec<_>>();
+    let (real, model) = (all(&real), all(&model));
+    let same = count(&real) == count(&model)
+        && (!watches_too
+            || in_order(&model).all(|(key, kinds)| {
+                let here = real.iter().filter(|one| watch_key(one) == key).map(|one| one.1);
+                here.eq(kinds)
+            }));
+    if same { Ok(()) } else { Err(format!("watches {real:?}\nmodel: {model:?}")) }
+}
+
+/// An event comes before every reply that shows what it tells of, and thus as early as in the model or
+/// earlier.
+fn in_time(real: &[Segment<'_>], model: &[Segment<'_>]) -> Result<(), String> {
+    let mut ahead: BTreeMap<(&str, String), isize> = BTreeMap::new();
+    for (real, model) in real.iter().zip(model) {
+        for (key, n) in count(&real.watches) {
+            *ahead.entry(key).or_default() += n;
+        }
+        for (key, n) in count(&model.watches) {
+            *ahead.entry(key).or_default() -= n;
+        }
+        if let Some((late, _)) = ahead.iter().find(|(_, n)| **n < 0) {
+            return Err(format!("{late:?} comes after {:?}", real.end));
         }
     }
     Ok(())
@@ -149,7 +180,7 @@ fn in_order<'a>(watches: &[(&'a str, WatchKind)]) -> impl Iterator<Item = ((&'a 
     by_key.into_iter().filter(|(_, kinds)| kinds.is_sorted_by(|a, b| a != b))
 }
 
-fn count<'a>(watches: &[(&'a str, WatchKind)]) -> BTreeMap<(&'a str, String), usize> {
+fn count<'a>(watches: &[(&'a str, WatchKind)]) -> BTreeMap<(&'a str, String), isize> {
     let mut counts = BTreeMap::new();
     for (path, kind) in watches {
         *counts.entry((*path, format!("{kind:?}"))).or_default() += 1;

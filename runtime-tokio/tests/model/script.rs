@@ -88,29 +88,30 @@ fn any_delete() -> impl Strategy<Value = Delete> {
     (any_path(), any_version()).prop_map(|(path, version)| Delete { path, version })
 }
 
-fn any_multi() -> impl Strategy<Value = Operation> {
+/// The client answers an empty one itself, whether it is connected or not.
+fn any_multi(least: usize) -> impl Strategy<Value = Operation> {
     let one = prop_oneof![
         4 => any_create().prop_map(MultiOperation::Create),
         2 => any_set().prop_map(MultiOperation::Set),
         2 => any_delete().prop_map(MultiOperation::Delete),
         1 => any_delete().prop_map(MultiOperation::Check),
     ];
-    prop::collection::vec(one, 0..4).prop_map(Operation::Multi)
+    prop::collection::vec(one, least..4).prop_map(Operation::Multi)
 }
 
-fn any_write() -> impl Strategy<Value = Operation> {
+fn any_write(least_multi: usize) -> impl Strategy<Value = Operation> {
     prop_oneof![
         6 => any_create().prop_map(Operation::Create),
         3 => any_set().prop_map(Operation::Set),
         3 => any_delete().prop_map(Operation::Delete),
-        2 => any_multi(),
+        2 => any_multi(least_multi),
     ]
 }
 
 fn any_operation() -> impl Strategy<Value = Operation> {
     let watch = prop::bool::weighted(0.6);
     prop_oneof![
-        14 => any_write(),
+        14 => any_write(0),
         2 => (any_place(), watch).prop_map(|(path, watch)| Operation::Get { path, watch }),
         3 => (any_place(), watch).prop_map(|(path, watch)| Operation::Exists { path, watch }),
         2 => (any_place(), watch).prop_map(|(path, watch)| Operation::Children { path, watch }),
@@ -129,6 +130,16 @@ fn any_calm_steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..most)
 }
 
+/// Some nodes, so that most of what follows finds one.
+fn any_start() -> impl Strategy<Value = Step> {
+    let paths = prop::sample::subsequence(vec!["/a", "/b", "/a/x", "/b/x"], 1..=4);
+    (0..SESSIONS, paths).prop_map(|(session, paths)| {
+        let create =
+            |path: &str| Create { path: path.to_owned(), data: Bytes::new(), mode: CreateMode::Persistent };
+        Step::Calls { session, operations: paths.into_iter().map(create).map(Operation::Create).collect() }
+    })
+}
+
 /// Everything there is, as one session sees it.
 fn look() -> Step {
     let paths = || std::iter::once("/").chain(PATHS).map(str::to_owned);
@@ -139,7 +150,7 @@ fn look() -> Step {
 
 /// Scripts of this kind.
 pub fn any_script(kind: Kind) -> BoxedStrategy<Script> {
-    let writes = || prop::collection::vec(any_write(), 1..4);
+    let writes = || prop::collection::vec(any_write(1), 1..4);
     let event = match kind {
         Kind::Calm => Just(None).boxed(),
         Kind::Expiry => (0..SESSIONS, writes(), any::<bool>())
@@ -150,11 +161,11 @@ pub fn any_script(kind: Kind) -> BoxedStrategy<Script> {
             .boxed(),
     };
     let most = if kind == Kind::Calm { 12 } else { 8 };
-    (any_calm_steps(most), event, any_calm_steps(4))
-        .prop_map(|(before, event, after)| {
+    (any_start(), any_calm_steps(most), event, any_calm_steps(4))
+        .prop_map(|(start, before, event, after)| {
             let looks = event.is_some().then(look);
-            let steps = before.into_iter().chain(event).chain(looks).chain(after).chain([look()]).collect();
-            Script { steps }
+            let steps = [start].into_iter().chain(before).chain(event).chain(looks);
+            Script { steps: steps.chain(after).chain([look()]).collect() }
         })
         .boxed()
 }

@@ -6,7 +6,7 @@ use crate::pipe::Pipe;
 use crate::random::{Purpose, Span};
 use std::collections::VecDeque;
 use std::time::Duration;
-use steadfast_core::coordination::tree::WatchBook;
+use steadfast_core::coordination::tree::{WatchBook, check};
 use steadfast_core::coordination::{CallId, Error, Event, Operation, Reply, SessionId, SessionState, Zxid};
 
 /// What a client knows, and the ways between it and the ensemble.
@@ -70,6 +70,9 @@ impl Ensemble {
         if !client.wanted {
             let result = Err(Error::SessionExpired);
             effects.events.push((process, Event::Reply { call, result }));
+        } else if let Err(error) = check(&operation) {
+            // The client sends nothing that the server would not look at.
+            effects.events.push((process, Event::Reply { call, result: Err(error) }));
         } else if let Some(id) = client.connection.filter(|_| client.connected) {
             client.unanswered.push_back((call, operation.clone()));
             self.up(now, id, Up::Call(call, operation), effects);

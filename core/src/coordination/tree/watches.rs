@@ -122,8 +122,9 @@ pub struct WatchBook {
     pub(super) exists: BTreeSet<String>,
     /// One-shot, on lists of children.
     pub(super) children: BTreeSet<String>,
-    /// Persistent; the value says whether recursive.
-    pub(super) persistent: BTreeMap<String, bool>,
+    /// Persistent, and whether recursive. A client has both kinds on one path; its server keeps the one
+    /// that was left last.
+    pub(super) persistent: BTreeSet<(String, bool)>,
 }
 
 impl WatchBook {
@@ -141,7 +142,7 @@ impl WatchBook {
                 self.children.insert(path.clone());
             }
             (Operation::Watch { path, recursive }, _) => {
-                self.persistent.insert(path.clone(), *recursive);
+                self.persistent.insert((path.clone(), *recursive));
             }
             _ => {}
         }
@@ -153,7 +154,7 @@ impl WatchBook {
         let of_children = matches!(kind, WatchKind::ChildrenChanged);
         let data = !of_children && (self.data.contains(path) || self.exists.contains(path));
         let children = (of_children || kind == WatchKind::Deleted) && self.children.contains(path);
-        let persistent = self.persistent.iter().filter(|&(place, &recursive)| match recursive {
+        let persistent = self.persistent.iter().filter(|(place, recursive)| match recursive {
             true => !of_children && ancestors(path).any(|above| above == place),
             false => place == path,
         });
