@@ -4,6 +4,11 @@
 
 mod compare;
 mod coordination;
+#[path = "../support/end.rs"]
+#[allow(dead_code, reason = "every test file uses its part")]
+mod end;
+mod link_script;
+mod links;
 mod play;
 mod proxy;
 mod real;

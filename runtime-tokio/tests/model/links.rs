@@ -1,0 +1,350 @@
+//! The simulated network against real ZeroMQ sockets: scripts of a server and its clients.
+
+use crate::end::End;
+use crate::link_script::{Driver, Entry, Logs, Side, run, steps};
+use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use proptest::test_runner::TestRunner;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use steadfast_core::id::Address;
+use steadfast_core::link::{Frame, LinkCommand, LinkId, LinkStatus};
+use steadfast_core::node::{Input, Node, Output};
+use steadfast_core::time;
+use steadfast_runtime::address::host_and_port;
+use steadfast_sim::fault::Fault;
+use steadfast_sim::network::ProcessId;
+use steadfast_sim::random::Draws;
+use steadfast_sim::world::{Config, World};
+use steadfast_tokio::transport::Transport;
+use tokio::time::sleep;
+
+/// Scripts.
+const SCRIPTS: usize = 120;
+/// Scripts played at a time.
+const AT_A_TIME: usize = 8;
+/// Clients of every script.
+const CLIENTS: usize = 2;
+/// Longer than anything takes, also on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Who closes with frames under way may never have been heard of: nothing tells when to stop waiting.
+const GRACE: Duration = Duration::from_millis(50);
+/// How long a slow reader does not read.
+const SLOWNESS: Duration = Duration::from_millis(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_scripts_go_on_real_sockets_as_on_the_simulated_network() {
+    let mut runner = TestRunner::deterministic();
+    let strategy = steps(CLIENTS);
+    let scripts: Vec<_> = (0..SCRIPTS)
+        .map(|_| strategy.new_tree(&mut runner).expect("nothing is rejected").current())
+        .collect();
+    let began = Instant::now();
+    let tallies: Vec<_> = stream::iter(scripts.iter().zip(0_u64..))
+        .map(|(script, seed)| async move {
+            let mut simulated = Simulated::new(seed);
+            let model = run(script, &mut simulated, &[]).await;
+            let mut real = Real::new().await;
+            let seen = run(script, &mut real, &model.snapshots).await;
+            for (side, logs) in [("the model", &model), ("reality", &seen)] {
+                logs.check().unwrap_or_else(|fault| panic!("{side}: {fault}\n{script:?}\n{logs:#?}"));
+            }
+            if let Err(difference) = seen.compare(&model) {
+                panic!("{difference}\n{script:?}\nreality: {:#?}\nmodel: {:#?}", seen.logs, model.logs);
+            }
+            (seen.tally(), model.tally())
+        })
+        .buffer_unordered(AT_A_TIME)
+        .collect()
+        .await;
+    let (mut real, mut model) = (BTreeMap::new(), BTreeMap::new());
+    for (seen, predicted) in tallies {
+        seen.into_iter().for_each(|(label, n)| *real.entry(label).or_insert(0) += n);
+        predicted.into_iter().for_each(|(label, n)| *model.entry(label).or_insert(0) += n);
+    }
+    println!("{SCRIPTS} link scripts after {:.1?}\nreality: {real:?}\nmodel: {model:?}", began.elapsed());
+    for wanted in ["Up", "Refused", "Lost", "frames", "lossy ends"] {
+        assert!(real.contains_key(wanted), "nothing of this kind occurred: {wanted}");
+    }
+}
+
+/// What a node is told, with the links that the server has accepted.
+#[derive(Debug, Default)]
+struct Notes {
+    logs: Logs,
+    accepted: BTreeMap<LinkId, (usize, u64)>,
+}
+
+impl Notes {
+    fn take(&mut self, at: Side, input: Input<Output<()>>) {
+        let (link, entry, from) = match input {
+            Input::Received { link, frame } => {
+                let (entry, from) = Entry::read(&frame);
+                (link, entry, from)
+            }
+            Input::Link { link, status } => (link, Entry::Status(status), None),
+            other => panic!("{other:?}"),
+        };
+        let key = match at {
+            Side::Client(client) => (client, number(link)),
+            Side::Server => match from {
+                Some(from) => *self.accepted.entry(link).or_insert(from),
+                None => *self.accepted.get(&link).expect("an accepted link begins with its first frame"),
+            },
+        };
+        self.logs.entry((key.0, key.1, at == Side::Server)).or_default().push(entry);
+    }
+
+    fn accepted(&self, client: usize, n: u64) -> Option<LinkId> {
+        self.accepted.iter().find(|(_, key)| **key == (client, n)).map(|(&link, _)| link)
+    }
+}
+
+fn number(link: LinkId) -> u64 {
+    (0..).find(|&n| LinkId::dialled(n) == link).expect("links are numbered from the start")
+}
+
+/// A node that does what it is told and notes what it is told.
+struct Puppet {
+    at: Side,
+    notes: Rc<RefCell<Notes>>,
+    out: VecDeque<Output<()>>,
+}
+
+impl Node for Puppet {
+    type Command = Output<()>;
+    type Event = ();
+
+    fn handle_input(&mut self, _now: time::Instant, input: Input<Output<()>>) {
+        match input {
+            Input::Command(output) => self.out.push_back(output),
+            input => self.notes.borrow_mut().take(self.at, input),
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output<()>> {
+        self.out.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<time::Instant> {
+        None
+    }
+}
+
+/// A world of puppets: process 0 is the server.
+struct Simulated {
+    world: World<Puppet>,
+    notes: Rc<RefCell<Notes>>,
+    address: Address,
+}
+
+impl Simulated {
+    fn new(seed: u64) -> Self {
+        let notes = Rc::new(RefCell::new(Notes::default()));
+        let address = Address::new("sim://server").expect("an address");
+        let mut world = World::new(Config::default(), Draws::new(seed));
+        for number in 0..=CLIENTS {
+            let at = if number == 0 { Side::Server } else { Side::Client(number - 1) };
+            let notes = Rc::clone(&notes);
+            let starter =
+                Box::new(move |_: &_| Puppet { at, notes: Rc::clone(&notes), out: VecDeque::new() });
+            let process = world.add(&number.to_string(), (number == 0).then(|| address.clone()), starter);
+            world.strike(Fault::Restart(process));
+        }
+        Self { world, notes, address }
+    }
+
+    fn put(&mut self, side: Side, output: Output<()>) {
+        self.world.command(self.world.now(), process(side), output);
+        // What is asked at the same time is done in the same order, with no time between.
+        self.run(Duration::ZERO);
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.world.now() + time.as_nanos() as u64;
+        while self.world.step(end).is_some() {}
+        self.world.advance(end);
+    }
+}
+
+const fn process(side: Side) -> ProcessId {
+    match side {
+        Side::Server => ProcessId(0),
+        Side::Client(client) => ProcessId(client as u32 + 1),
+    }
+}
+
+impl Driver for Simulated {
+    fn dial(&mut self, client: usize, n: u64) {
+        let command = LinkCommand::Dial { link: LinkId::dialled(n), address: self.address.clone() };
+        self.put(Side::Client(client), Output::Link(command));
+    }
+
+    fn transmit(&mut self, from: Side, client: usize, n: u64, frame: Frame) {
+        let link = self.link(from, client, n);
+        self.put(from, Output::Transmit { link, frame });
+    }
+
+    fn close(&mut self, by: Side, client: usize, n: u64) {
+        let link = self.link(by, client, n);
+        self.put(by, Output::Link(LinkCommand::Close { link }));
+    }
+
+    async fn end(&mut self, side: Side) {
+        self.world.strike(Fault::Crash(process(side)));
+    }
+
+    async fn start(&mut self, side: Side) {
+        self.world.strike(Fault::Restart(process(side)));
+    }
+
+    async fn slow(&mut self, reader: Side, slow: bool) {
+        self.run(SLOWNESS);
+        self.world.strike(if slow { Fault::Pause(process(reader)) } else { Fault::Resume(process(reader)) });
+    }
+
+    async fn settle(&mut self, _: Option<&Logs>, _: &dyn Fn(&(usize, u64, bool)) -> bool) -> Logs {
+        self.run(Duration::from_millis(100));
+        self.notes.borrow().logs.clone()
+    }
+}
+
+impl Simulated {
+    fn link(&self, at: Side, client: usize, n: u64) -> LinkId {
+        match at {
+            Side::Client(_) => LinkId::dialled(n),
+            Side::Server => self.notes.borrow().accepted(client, n).expect("the server has heard of it"),
+        }
+    }
+}
+
+/// Transports over real sockets.
+struct Real {
+    server: Option<End>,
+    address: Address,
+    clients: Vec<End>,
+    slow: Option<Side>,
+    notes: Notes,
+}
+
+impl Real {
+    async fn new() -> Self {
+        let server = End::listening().await;
+        let address = server.address();
+        let clients = (0..CLIENTS).map(|_| End::dialling()).collect();
+        Self { server: Some(server), address, clients, slow: None, notes: Notes::default() }
+    }
+
+    fn transport(&mut self, side: Side) -> &mut Transport {
+        match side {
+            Side::Server => &mut self.server.as_mut().expect("scripts know whether it runs").transport,
+            Side::Client(client) => &mut self.clients[client].transport,
+        }
+    }
+
+    fn link(&self, at: Side, client: usize, n: u64) -> LinkId {
+        match at {
+            Side::Client(_) => LinkId::dialled(n),
+            Side::Server => self.notes.accepted(client, n).expect("the server has heard of it"),
+        }
+    }
+
+    /// One turn of every end that reads.
+    async fn turn(&mut self) {
+        let ends = self.server.iter_mut().map(|end| (Side::Server, end));
+        let clients = self.clients.iter_mut().enumerate().map(|(n, end)| (Side::Client(n), end));
+        for (side, end) in ends.chain(clients).filter(|(side, _)| self.slow != Some(*side)) {
+            end.poll().await;
+            while end.is_waiting() {
+                let input = match end.next().await {
+                    Input::Received { link, frame } => Input::Received { link, frame },
+                    Input::Link { link, status } => Input::Link { link, status },
+                    other => panic!("{other:?}"),
+                };
+                self.notes.take(side, input);
+            }
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+
+    async fn turns(&mut self, time: Duration) {
+        let began = Instant::now();
+        while began.elapsed() < time {
+            self.turn().await;
+        }
+    }
+}
+
+impl Driver for Real {
+    fn dial(&mut self, client: usize, n: u64) {
+        let address = self.address.clone();
+        self.clients[client].dial(n, &address);
+    }
+
+    fn transmit(&mut self, from: Side, client: usize, n: u64, frame: Frame) {
+        let link = self.link(from, client, n);
+        self.transport(from).transmit(link, frame);
+    }
+
+    fn close(&mut self, by: Side, client: usize, n: u64) {
+        let link = self.link(by, client, n);
+        self.transport(by).command(LinkCommand::Close { link });
+    }
+
+    async fn end(&mut self, side: Side) {
+        match side {
+            Side::Client(client) => self.clients[client] = End::dialling(),
+            Side::Server => {
+                self.server = None;
+                let target = host_and_port(&self.address).expect("it was bound");
+                let began = Instant::now();
+                while TcpStream::connect(target).is_ok() {
+                    assert!(began.elapsed() < PATIENCE, "a socket that was dropped still listens");
+                    sleep(Duration::from_millis(1)).await;
+                }
+            }
+        }
+    }
+
+    async fn start(&mut self, side: Side) {
+        if side == Side::Server {
+            let transport = Transport::listen(&self.address).await.expect("the port is free again");
+            self.server = Some(End::with(transport));
+        }
+    }
+
+    async fn slow(&mut self, reader: Side, slow: bool) {
+        self.turns(SLOWNESS).await;
+        self.slow = slow.then_some(reader);
+    }
+
+    async fn settle(&mut self, model: Option<&Logs>, lossy: &dyn Fn(&(usize, u64, bool)) -> bool) -> Logs {
+        let model = model.expect("the model has run before");
+        let began = Instant::now();
+        let behind = |logs: &Logs, waited: Duration| {
+            model.iter().any(|(key, predicted)| {
+                let seen = logs.get(key).map_or(&[][..], Vec::as_slice);
+                match lossy(key) {
+                    false => seen.len() < predicted.len(),
+                    true => {
+                        seen.last() != Some(&Entry::Status(LinkStatus::Lost))
+                            && (waited < GRACE || !seen.is_empty())
+                    }
+                }
+            })
+        };
+        while behind(&self.notes.logs, began.elapsed()) && began.elapsed() < PATIENCE {
+            self.turn().await;
+        }
+        self.notes.logs.clone()
+    }
+}
+
+/// A part of this length that shows whether it was damaged.
+pub fn part(len: usize) -> Bytes {
+    (0..len).map(|n| (n % 251) as u8).collect()
+}
