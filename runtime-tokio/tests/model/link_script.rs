@@ -71,13 +71,13 @@ pub struct Outcome {
 
 /// A few frames: small, of several parts, empty ones among them, or large.
 fn any_frames() -> impl Strategy<Value = Vec<Vec<usize>>> {
-    let len = prop_oneof![4 => 0..300_usize, 1 => 0..100_000_usize];
-    prop::collection::vec(prop::collection::vec(len, 0..4), 1..20)
+    let len = prop_oneof![6 => 0..300_usize, 1 => 0..300_000_usize];
+    prop::collection::vec(prop::collection::vec(len, 0..4), 1..30)
 }
 
 /// Scripts for so many clients.
 pub fn steps(clients: usize) -> impl Strategy<Value = Vec<Step>> {
-    let flags = (prop::bool::weighted(0.4), prop::bool::weighted(0.2), prop::bool::weighted(0.2));
+    let flags = (prop::bool::weighted(0.4), prop::bool::weighted(0.25), prop::bool::weighted(0.25));
     let step = prop_oneof![
         5 => (0..clients).prop_map(|client| Step::Dial { client }),
         10 => (0..clients, any_frames(), flags).prop_map(|(client, frames, (by_server, slow, close))| {
@@ -88,7 +88,7 @@ pub fn steps(clients: usize) -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::StartServer),
         1 => (0..clients).prop_map(|client| Step::EndClient { client }),
     ];
-    prop::collection::vec(step, 4..16)
+    prop::collection::vec(step, 6..24)
 }
 
 struct Link {
@@ -198,7 +198,7 @@ impl Outcome {
             let frames: Vec<_> = log.iter().filter(|entry| !matches!(entry, Entry::Status(_))).collect();
             let sent = self.sent.get(key).map_or(&[][..], Vec::as_slice);
             if !sent.iter().take(frames.len()).eq(frames.iter().copied()) {
-                return fault("frames that were not sent so");
+                return fault(&format!("frames that were not sent so ({frames:?} of {sent:?})"));
             }
             let end = |entry: &Entry| matches!(entry, Entry::Status(LinkStatus::Lost | LinkStatus::Refused));
             let ended = log.last().is_some_and(end);

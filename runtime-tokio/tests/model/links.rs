@@ -15,7 +15,7 @@ use steadfast_core::id::Address;
 use steadfast_core::link::{Frame, LinkCommand, LinkId, LinkStatus};
 use steadfast_core::node::{Input, Node, Output};
 use steadfast_core::time;
-use steadfast_runtime::address::host_and_port;
+use steadfast_runtime::address::{host_and_port, parse};
 use steadfast_sim::fault::Fault;
 use steadfast_sim::network::ProcessId;
 use steadfast_sim::random::Draws;
@@ -24,7 +24,7 @@ use steadfast_tokio::transport::Transport;
 use tokio::time::sleep;
 
 /// Scripts.
-const SCRIPTS: usize = 120;
+const SCRIPTS: usize = 300;
 /// Scripts played at a time.
 const AT_A_TIME: usize = 8;
 /// Clients of every script.
@@ -48,7 +48,7 @@ async fn random_scripts_go_on_real_sockets_as_on_the_simulated_network() {
         .map(|(script, seed)| async move {
             let mut simulated = Simulated::new(seed);
             let model = run(script, &mut simulated, &[]).await;
-            let mut real = Real::new().await;
+            let mut real = Real::new(seed).await;
             let seen = run(script, &mut real, &model.snapshots).await;
             for (side, logs) in [("the model", &model), ("reality", &seen)] {
                 logs.check().unwrap_or_else(|fault| panic!("{side}: {fault}\n{script:?}\n{logs:#?}"));
@@ -92,11 +92,21 @@ impl Notes {
         let key = match at {
             Side::Client(client) => (client, number(link)),
             Side::Server => match from {
-                Some(from) => *self.accepted.entry(link).or_insert(from),
+                Some(from) => {
+                    assert_eq!(*self.accepted.entry(link).or_insert(from), from, "one link, one connection");
+                    from
+                }
                 None => *self.accepted.get(&link).expect("an accepted link begins with its first frame"),
             },
         };
         self.logs.entry((key.0, key.1, at == Side::Server)).or_default().push(entry);
+    }
+
+    /// The next server counts its links anew.
+    fn ended(&mut self, side: Side) {
+        if side == Side::Server {
+            self.accepted.clear();
+        }
     }
 
     fn accepted(&self, client: usize, n: u64) -> Option<LinkId> {
@@ -196,6 +206,7 @@ impl Driver for Simulated {
 
     async fn end(&mut self, side: Side) {
         self.world.strike(Fault::Crash(process(side)));
+        self.notes.borrow_mut().ended(side);
     }
 
     async fn start(&mut self, side: Side) {
@@ -232,8 +243,10 @@ struct Real {
 }
 
 impl Real {
-    async fn new() -> Self {
-        let server = End::listening().await;
+    /// Every script has a host of its own: no port that its server gives up becomes another's.
+    async fn new(script: u64) -> Self {
+        let host = parse(&format!("127.77.{}.{}:0", script / 250, script % 250 + 1)).expect("an address");
+        let server = End::with(Transport::listen(&host).await.expect("a port is free"));
         let address = server.address();
         let clients = (0..CLIENTS).map(|_| End::dialling()).collect();
         Self { server: Some(server), address, clients, slow: None, notes: Notes::default() }
@@ -296,6 +309,7 @@ impl Driver for Real {
     }
 
     async fn end(&mut self, side: Side) {
+        self.notes.ended(side);
         match side {
             Side::Client(client) => self.clients[client] = End::dialling(),
             Side::Server => {
