@@ -19,8 +19,8 @@ pub enum Step {
     /// A client dials, whether or not the server runs. From now on this is its link.
     Dial { client: usize },
     /// Frames of these part lengths on a client's link. A slow reader starts to read when all were
-    /// sent. The sender may close the link at once.
-    Send { client: usize, by_server: bool, frames: Vec<Vec<usize>>, slow: bool, close: bool },
+    /// sent.
+    Send { client: usize, by_server: bool, frames: Vec<Vec<usize>>, slow: bool, then: Then },
     /// An end closes a client's link.
     Close { client: usize, by_server: bool },
     /// The server's process ends.
@@ -29,6 +29,17 @@ pub enum Step {
     StartServer,
     /// A client's process ends, and another takes its place.
     EndClient { client: usize },
+}
+
+/// What the sender of frames does with them under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// It goes on.
+    Stay,
+    /// It closes the link.
+    Close,
+    /// Its process ends; another takes its place.
+    End,
 }
 
 /// One thing that an end was told of a link.
@@ -75,13 +86,17 @@ fn any_frames() -> impl Strategy<Value = Vec<Vec<usize>>> {
     prop::collection::vec(prop::collection::vec(len, 0..4), 1..30)
 }
 
+fn any_then() -> impl Strategy<Value = Then> {
+    prop_oneof![6 => Just(Then::Stay), 1 => Just(Then::Close), 1 => Just(Then::End)]
+}
+
 /// Scripts for so many clients.
 pub fn steps(clients: usize) -> impl Strategy<Value = Vec<Step>> {
-    let flags = (prop::bool::weighted(0.4), prop::bool::weighted(0.25), prop::bool::weighted(0.25));
+    let flags = (prop::bool::weighted(0.4), prop::bool::weighted(0.25), any_then());
     let step = prop_oneof![
         5 => (0..clients).prop_map(|client| Step::Dial { client }),
-        10 => (0..clients, any_frames(), flags).prop_map(|(client, frames, (by_server, slow, close))| {
-            Step::Send { client, by_server, frames, slow, close }
+        10 => (0..clients, any_frames(), flags).prop_map(|(client, frames, (by_server, slow, then))| {
+            Step::Send { client, by_server, frames, slow, then }
         }),
         1 => (0..clients, any::<bool>()).prop_map(|(client, by_server)| Step::Close { client, by_server }),
         1 => Just(Step::EndServer),
@@ -112,7 +127,7 @@ pub async fn run(steps: &[Step], driver: &mut impl Driver, model: &[Logs]) -> Ou
                     links.insert(*client, Link { n: dialled, heard: false });
                 }
             }
-            Step::Send { client, by_server, frames, slow, close } => {
+            Step::Send { client, by_server, frames, slow, then } => {
                 let Some(link) = links.get_mut(client).filter(|link| link.heard || !by_server) else {
                     continue;
                 };
@@ -125,10 +140,23 @@ pub async fn run(steps: &[Step], driver: &mut impl Driver, model: &[Logs]) -> Ou
                     let frame = outcome.frame((*client, link.n, to == Side::Server), lens);
                     driver.transmit(from, *client, link.n, frame);
                 }
-                if *close {
-                    outcome.close(*client, link.n, *by_server, true);
-                    driver.close(from, *client, link.n);
-                    links.remove(client);
+                let n = link.n;
+                match then {
+                    Then::Stay => {}
+                    Then::Close => {
+                        outcome.close(*client, n, *by_server, true);
+                        driver.close(from, *client, n);
+                        links.remove(client);
+                    }
+                    Then::End => {
+                        outcome.close(*client, n, *by_server, true);
+                        driver.end(from).await;
+                        driver.start(from).await;
+                        match from {
+                            Side::Server => links.clear(),
+                            Side::Client(client) => drop(links.remove(&client)),
+                        }
+                    }
                 }
                 if *slow {
                     driver.slow(to, false).await;
