@@ -87,17 +87,20 @@ impl GroupState {
 
     /// Whether this process is the primary of this epoch (R3).
     pub fn is_led_by(&self, id: &PrimaryId) -> bool {
+        if sabotage!(AnyProcessOfNodeLeads) {
+            return self.primary.as_ref().is_some_and(|primary| primary.member.node == id.member.node);
+        }
         self.primary.as_ref() == Some(id)
     }
 
     /// Whether the member holds every committed record. Where nobody holds anything, everybody does.
     pub fn may_lead(&self, member: &Member) -> bool {
-        self.in_sync.is_empty() || self.in_sync.contains(member)
+        sabotage!(OutsidersPromote) || self.in_sync.is_empty() || self.in_sync.contains(member)
     }
 
     /// R35: whether commits stop because there are too few in-sync members.
     pub fn is_frozen(&self) -> bool {
-        self.in_sync.len() < self.min_in_sync as usize
+        !sabotage!(NeverFrozen) && self.in_sync.len() < self.min_in_sync as usize
     }
 
     /// R2: the candidate becomes primary; one write both elects it and removes the one before, unless
@@ -114,14 +117,15 @@ impl GroupState {
         };
         let smaller = without(deposed);
         let enough = smaller.len() >= self.in_sync.len().min(self.min_in_sync as usize);
-        let in_sync = if enough { smaller } else { without(None) };
+        let in_sync = if enough || sabotage!(PromotesBelowMinimum) { smaller } else { without(None) };
         Self { epoch: self.epoch + 1, primary: Some(candidate.clone()), in_sync, ..self.next(nonce) }
     }
 
     /// R35: whether the set may become smaller. One that has reached the least number of members never
     /// falls below it again; one that has not reached it yet only grows.
     pub fn may_shrink(&self) -> bool {
-        self.in_sync.len() > self.min_in_sync.max(1) as usize
+        let least = if sabotage!(ShrinksBelowMinimum) { 1 } else { self.min_in_sync.max(1) };
+        self.in_sync.len() > least as usize
     }
 
     /// R12: the primary drops a member. Only where [`GroupState::may_shrink`].

@@ -11,6 +11,26 @@
 
 extern crate alloc;
 
+/// `sabotage!(Bug)`: whether this bug is planted; `sabotage!(Bug => wrong; right)`: one or the other.
+#[cfg(feature = "bugs")]
+macro_rules! sabotage {
+    ($bug:ident) => {
+        $crate::sabotage::is_planted($crate::sabotage::Bug::$bug)
+    };
+    ($bug:ident => $wrong:expr; $right:expr) => {
+        if sabotage!($bug) { $wrong } else { $right }
+    };
+}
+#[cfg(not(feature = "bugs"))]
+macro_rules! sabotage {
+    ($bug:ident) => {
+        false
+    };
+    ($bug:ident => $wrong:expr; $right:expr) => {
+        $right
+    };
+}
+
 pub mod broker;
 pub mod client;
 pub mod coordination;
@@ -26,6 +46,8 @@ pub mod message;
 pub mod node;
 pub mod publisher;
 pub mod rng;
+#[cfg(feature = "bugs")]
+pub mod sabotage;
 pub mod stats;
 pub mod status;
 pub mod storage;

@@ -353,6 +353,9 @@ impl Cluster {
         for number in 0..count {
             let at = self.world.now() + number * interval.as_nanos() as u64;
             let (ticket, payload) = self.observer.publish(publisher);
+            let fact =
+                Fact::Published { publisher: self.observer.id(publisher), topic: &topic, payload: &payload };
+            self.checks.observe(&fact).expect("what is published violates nothing");
             let command = publisher::Command::Publish { ticket, topic: topic.clone(), payload };
             self.world.command(at, publisher, Command::Publisher(command));
         }
@@ -540,7 +543,7 @@ impl Cluster {
             let detail = format!("nothing is wrong, and the group went from {before:?} to {after:?}");
             return Err(self.failure(Violation { property: "Flapping", detail }));
         }
-        Ok(())
+        self.checks.observe(&Fact::Settled).map_err(|violation| self.failure(violation))
     }
 
     fn stall(&self) -> String {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use steadfast_core::broker::{self, Broker};
 use steadfast_core::group::PrimaryId;
-use steadfast_core::id::{Epoch, Offset, PublisherId};
+use steadfast_core::id::{Epoch, Member, Offset, PublisherId};
 use steadfast_core::link::Frame;
 use steadfast_core::log::Entry;
 use steadfast_core::message::{History, Message};
@@ -50,6 +50,8 @@ pub(crate) struct Seen {
     staged: Vec<Entry>,
     /// History, commit offset and end of what was last folded.
     folded: (History, Offset, Offset),
+    /// Whom its commits wait for.
+    counted: (Epoch, Vec<Member>),
 }
 
 /// What became of a publisher's records, in the order of their tickets.
@@ -149,6 +151,14 @@ impl Observer {
         self.subscribers.insert(process, Received::default());
     }
 
+    /// A publisher's identity.
+    ///
+    /// # Panics
+    /// When the process is no publisher.
+    pub fn id(&self, process: ProcessId) -> PublisherId {
+        self.publishers[&process].0
+    }
+
     /// What became of a publisher's records.
     ///
     /// # Panics
@@ -233,7 +243,8 @@ impl Observer {
         let seen = self.brokers.entry(step.process).or_insert_with(|| Seen::new(broker.id()));
         let stored = if let Cause::Stored(ticket) = step.cause { Some(ticket) } else { None };
         seen.observe(Snapshot::of(broker), stored, &step.outputs, checks)?;
-        seen.fold(broker, checks)
+        seen.fold(broker, checks)?;
+        seen.count(broker, checks)
     }
 
     /// A subscriber's read of the head counts from when it was sent last.
@@ -338,6 +349,7 @@ impl Seen {
             end: at.end,
             staged: Vec::new(),
             folded: Default::default(),
+            counted: Default::default(),
         }
     }
 
@@ -395,6 +407,15 @@ impl Seen {
             overlay: replica.sessions().overlay(),
             topics: replica.topics(),
         })
+    }
+
+    fn count(&mut self, broker: &Broker, checks: &mut Checks) -> Result<(), Violation> {
+        let Some(epoch) = broker.leads() else { return Ok(()) };
+        if self.counted.0 == epoch && self.counted.1.iter().eq(broker.counted()) {
+            return Ok(());
+        }
+        self.counted = (epoch, broker.counted().cloned().collect());
+        checks.observe(&Fact::Counts { process: &self.process, epoch, members: &self.counted.1 })
     }
 
     fn request(&mut self, history: History, request: &Request, checks: &mut Checks) -> Result<(), Violation> {

@@ -58,6 +58,13 @@ impl Configuration {
         matches!(proposal.change, Change::Expand | Change::Replace).then_some(&proposal.subject)
     }
 
+    /// The state that a shrink under way would lead to.
+    #[cfg(feature = "bugs")]
+    pub fn shrunk(&self) -> Option<&GroupState> {
+        let shrink = self.proposal.as_ref().filter(|proposal| proposal.change == Change::Shrink);
+        shrink.map(|proposal| &proposal.state)
+    }
+
     /// Whether this broker may have been made primary without knowing it yet.
     pub fn is_promoting(&self) -> bool {
         self.proposal.as_ref().is_some_and(|proposal| proposal.change == Change::Promote)
@@ -93,7 +100,11 @@ impl Configuration {
                 let state = proposal.state.clone();
                 Some(self.resolve(Resolution::Applied(state, stat.version), cx))
             }
+            Err(Error::BadVersion) if sabotage!(ConflictMeansNever) => {
+                Some(self.resolve(Resolution::Superseded, cx))
+            }
             Err(Error::BadVersion | Error::NoNode) => Some(Resolution::Conflict),
+            Err(_) if sabotage!(UnknownMeansNever) => Some(self.resolve(Resolution::Superseded, cx)),
             // R14: the union stays until a read or BadVersion tells.
             _ => {
                 let outcome = Outcome::Unknown;
@@ -146,5 +157,6 @@ impl Configuration {
 
 fn write<E>(path: &str, state: &GroupState, version: i32, cx: &mut Context<'_, E>) -> CallId {
     let data = wire::encode_group_state(state);
-    cx.call(Operation::Set(Set { path: path.into(), data, version: Some(version) }))
+    let version = if sabotage!(WritesUnconditionally) { None } else { Some(version) };
+    cx.call(Operation::Set(Set { path: path.into(), data, version }))
 }

@@ -193,6 +193,10 @@ impl Stream {
     ) {
         let start = replica.position(replica.log().start());
         let opened = StreamOpened { stream, history: replica.history(), epoch, start };
+        if sabotage!(OvertakesSilently) {
+            self.scanned = start.offset;
+            return;
+        }
         out.transmit(link, wire::encode(&Message::StreamOpened(opened)));
         (self.scanned, self.told, self.spoke) = (start.offset, start, now);
     }
@@ -203,7 +207,8 @@ impl Stream {
         for entry in replica.log().iter_from(self.scanned) {
             let full = bytes >= SEND_FRAME_BYTES || entries.len() == MAX_FRAME_ENTRIES;
             // R10: nothing at or above the commit offset is shown to anyone.
-            if entry.end() > replica.commit() || full || steps == MAX_SCAN || self.sent >= self.credit {
+            let hidden = entry.end() > replica.commit() && !sabotage!(DeliversUncommitted);
+            if hidden || full || steps == MAX_SCAN || self.sent >= self.credit {
                 break;
             }
             steps += 1;
@@ -235,6 +240,7 @@ impl Stream {
         out.count().delivered(now, &entries);
         // A stream that was overtaken and has no credit stays where it was.
         let upto = match self.scanned < replica.log().start() {
+            _ if sabotage!(UptoAheadOfScan) => replica.position(replica.commit()),
             true => self.told,
             false => replica.position(self.scanned),
         };

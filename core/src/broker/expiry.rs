@@ -48,6 +48,9 @@ impl Expiry {
 
     /// Something that names no publisher came on a link.
     pub fn heard_on(&mut self, now: Instant, link: LinkId) {
+        if sabotage!(LivePublishersExpire) {
+            return;
+        }
         if let Some(publisher) = self.links.get(&link).copied() {
             self.note(now, publisher);
         }

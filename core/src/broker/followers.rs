@@ -206,7 +206,10 @@ impl Followers {
         let mut follower = Follower {
             identity,
             link: Some(link),
-            matched: before.as_ref().and_then(|before| before.matched),
+            matched: before
+                .as_ref()
+                .and_then(|before| before.matched)
+                .or_else(|| sabotage!(HelloCountsAsAck).then_some(common)),
             next: common,
             transfer: None,
             snapshots: before.as_ref().map_or(0, |before| before.snapshots),
@@ -342,8 +345,15 @@ impl Followers {
         if state.is_frozen() {
             return 0;
         }
+        let pending = pending.filter(|_| !sabotage!(PendingNotCounted));
         let others = state.in_sync.iter().chain(pending).filter(|member| *member != me);
+        let others = others.filter(|member| {
+            !sabotage!(DetachedNotAwaited) || self.0.get(member).is_some_and(Follower::is_attached)
+        });
         let matched = others.map(|member| self.0.get(member).and_then(|f| f.matched).unwrap_or(0));
+        if sabotage!(FastestDecides) {
+            return matched.max().unwrap_or(durable_end).min(durable_end);
+        }
         matched.min().unwrap_or(durable_end).min(durable_end)
     }
 }

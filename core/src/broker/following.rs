@@ -14,6 +14,10 @@ impl Broker {
         if let Role::Backup(backup) = &mut self.role {
             backup.staging = None;
         }
+        if sabotage!(TruncatesToCommit) {
+            let commit = self.replica.commit();
+            self.replica.truncate(commit, &mut self.io.out);
+        }
         let hello = Hello {
             sender: self.identity(),
             history: self.replica.history(),
@@ -28,7 +32,9 @@ impl Broker {
         if !self.hear_primary(now, link, (replicate.history, replicate.epoch)) {
             return;
         }
-        if self.replica.log().epoch_before(replicate.previous_offset) != Some(replicate.previous_epoch) {
+        let before = self.replica.log().epoch_before(replicate.previous_offset);
+        let unchecked = sabotage!(PreviousEpochUnchecked) && before.is_some();
+        if before != Some(replicate.previous_epoch) && !unchecked {
             return self.send_nack(link);
         }
         self.take(now, link, replicate);
@@ -41,7 +47,7 @@ impl Broker {
         let read = self.replica.history() != History::default();
         if !read || history != self.replica.history() {
             self.handle_other_history(now, link, history);
-        } else if epoch < self.replica.floor() {
+        } else if epoch < self.replica.floor() && !sabotage!(LowerEpochsAccepted) {
             self.send_nack(link);
         } else if epoch > self.replica.floor() {
             // The tree names an epoch before its primary can be dialled: believe it, not a frame.
@@ -87,7 +93,8 @@ impl Broker {
         }
         let Role::Backup(backup) = &mut self.role else { return };
         backup.verify(end);
-        self.replica.advance_commit(commit.min(backup.verified()), &mut self.io.out);
+        let verified = sabotage!(CommitsUnverified => self.replica.log().end(); backup.verified());
+        self.replica.advance_commit(commit.min(verified), &mut self.io.out);
         if !stores {
             self.acknowledge();
         }
@@ -96,7 +103,8 @@ impl Broker {
     /// Whether the log holds this entry: the same offset and epoch mean the same entry (I4).
     fn has(&self, entry: &Entry) -> bool {
         self.replica.log().get(entry.offset).is_some_and(|mine| {
-            mine.offset == entry.offset && mine.epoch == entry.epoch && mine.end() == entry.end()
+            let same_epoch = mine.epoch == entry.epoch || sabotage!(SameOffsetIsSameEntry);
+            mine.offset == entry.offset && same_epoch && mine.end() == entry.end()
         })
     }
 
@@ -121,7 +129,8 @@ impl Broker {
     pub(super) fn acknowledge(&mut self) {
         let Role::Backup(backup) = &self.role else { return };
         let Some(link) = backup.source() else { return };
-        let matched: Offset = backup.verified().min(self.replica.durable_end());
+        let verified = sabotage!(AcksLogEnd => self.replica.log().end(); backup.verified());
+        let matched: Offset = verified.min(self.replica.durable_end());
         let ack = ReplicateAck {
             sender: self.identity(),
             history: self.replica.history(),

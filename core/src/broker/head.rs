@@ -58,14 +58,15 @@ impl HeadReads {
             return;
         }
         self.round_at = now + HEAD_READ_PACE;
-        let round = Some(round());
+        let round = Some(round() - u64::from(sabotage!(HeadProofTooOld)));
         for read in self.waiting.iter_mut().rev().take_while(|read| read.round.is_none()) {
             read.round = round;
         }
     }
 
     fn pop_proved(&mut self, completed: u64) -> Option<HeadRead> {
-        self.waiting.pop_front_if(|read| read.round.is_some_and(|round| round <= completed))
+        let proved = |round: u64| round <= completed || sabotage!(HeadsWithoutProof);
+        self.waiting.pop_front_if(|read| read.round.is_some_and(proved))
     }
 
     fn pop_overdue(&mut self, now: Instant) -> Option<HeadRead> {

@@ -58,13 +58,15 @@ impl Broker {
             live.node.id.member.node == sender.member.node
                 && live.node.id.incarnation != sender.incarnation
                 && live.czxid > sender.czxid
+                && !sabotage!(StaleProcessesHeard)
         })
     }
 
     /// R8: counts only if it is of this epoch and from a member's current process.
     pub(super) fn handle_ack(&mut self, now: Instant, link: LinkId, ack: &ReplicateAck) {
         let Some(epoch) = self.leads() else { return };
-        if ack.history != self.replica.history() || ack.epoch < epoch {
+        let old = ack.epoch < epoch && !sabotage!(AcksOfAnyEpoch);
+        if ack.history != self.replica.history() || old {
             return self.reject(link, Rejection::WrongHistory);
         }
         if ack.epoch > epoch {
@@ -74,7 +76,7 @@ impl Broker {
         let Role::Primary(primary) = &mut self.role else { return };
         let member = &ack.sender.member;
         let known = primary.followers.get(member).map(|follower| follower.identity().incarnation);
-        if known != Some(ack.sender.incarnation) {
+        if known != Some(ack.sender.incarnation) && !sabotage!(AcksOfAnyProcess) {
             let (node, incarnation) = (member.node.clone(), ack.sender.incarnation);
             return self.io.out.trace(Trace::StaleProcess { node, incarnation });
         }
@@ -110,6 +112,14 @@ impl Broker {
         primary.followers.send_entries(now, from, &mut self.io.out);
     }
 
+    /// R9: whom the commits of a primary wait for, besides a follower on its way into the set; nobody,
+    /// where this broker does not lead.
+    pub fn counted(&self) -> impl Iterator<Item = &Member> {
+        let state = self.registry.view().state.as_ref().filter(|_| self.leads().is_some());
+        let pending = self.configuration.pending_member();
+        state.into_iter().flat_map(move |(state, _)| state.in_sync.iter().chain(pending))
+    }
+
     /// R9: moves the commit offset to what every member that counts has verified, and tells everyone
     /// who waits for it.
     pub(super) fn advance_commit(&mut self, now: Instant) {
@@ -125,7 +135,8 @@ impl Broker {
         let joining = primary.joining.as_ref().filter(|it| now < it.until && attached(&it.member));
         let pending = self.configuration.pending_member().into_iter();
         let pending = pending.chain(joining.map(|joining| &joining.member));
-        let to = primary.followers.committable(state, pending, me);
+        let counted = sabotage!(ShrinkCountsAtOnce => self.configuration.shrunk().unwrap_or(state); state);
+        let to = primary.followers.committable(counted, pending, me);
         if to <= self.replica.commit() {
             return;
         }
@@ -143,7 +154,7 @@ impl Broker {
         self.replica.advance_commit(to, &mut self.io.out);
         // R4: what depends on the commit offset waits for the epoch's first record.
         let commit = self.replica.commit();
-        if commit <= primary.start() {
+        if commit <= primary.start() && !sabotage!(ServesBeforeEpochStart) {
             return;
         }
         if !primary.serving {
@@ -205,7 +216,7 @@ impl Broker {
             heard + step_down <= now
         };
         let others = || state.in_sync.iter().filter(|member| **member != self.me.member);
-        let silent = alone && others().any(|member| unheard(&member));
+        let silent = alone && others().any(|member| unheard(&member)) && !sabotage!(NeverSilent);
         if silent != primary.silent {
             primary.silent = silent;
             self.io.out.trace(if silent { Trace::FellSilent } else { Trace::SpokeAgain });
@@ -303,7 +314,8 @@ impl Broker {
         let joining = primary.joining.clone();
         let end = self.replica.log().end();
         let found = primary.followers.iter().find_map(|(member, follower)| {
-            let nearly = follower.matched().is_some_and(|matched| matched > primary.start())
+            let start = if sabotage!(ExpandsBeforeEpochStart) { None } else { Some(primary.start()) };
+            let nearly = follower.matched().is_some_and(|matched| Some(matched) > start)
                 && follower.has_been_sent(end);
             let ready = follower.matched() >= Some(self.replica.commit());
             let wanted = joining.as_ref().is_none_or(|joining| match now < joining.until {
@@ -318,7 +330,7 @@ impl Broker {
         let until = now + self.config.timing.suspicion;
         let joining = waited_for.unwrap_or(Joining { member: member.clone(), until, from: matched });
         let Role::Primary(primary) = &mut self.role else { return None };
-        let ready = matched >= Some(self.replica.commit());
+        let ready = matched >= Some(self.replica.commit()) || sabotage!(ExpandsBehindCommit);
         // From the proposal on it counts by itself, and the wait is over: it may leave at any time.
         primary.joining = (!ready).then_some(joining);
         ready.then_some(member)

@@ -71,7 +71,7 @@ impl Broker {
         let Some(session) = session.filter(|session| session.incarnation >= header.incarnation) else {
             return self.refuse(link, Refusal::UnknownSession { publisher });
         };
-        if session.incarnation > header.incarnation {
+        if session.incarnation > header.incarnation && !sabotage!(NobodyFenced) {
             return self.fence(link, publisher, session.incarnation);
         }
         let Role::Primary(primary) = &mut self.role else { return };
@@ -83,6 +83,8 @@ impl Broker {
         self.io.out.count().repeated += (before - fresh.len()) as u64;
         if let Some(batch) = fresh.first()
             && batch.header.first_sequence != session.last_sequence + 1
+            && !sabotage!(GapsAccepted)
+            && !sabotage!(DuplicatesAppended)
         {
             return self.refuse(link, Refusal::Gap { publisher, expect: session.last_sequence + 1 });
         }
@@ -191,7 +193,7 @@ impl Broker {
         let Role::Primary(primary) = &mut self.role else { return };
         primary.publishers.insert(publisher, link);
         primary.expiry.heard(now, publisher, link);
-        match same {
+        match same || sabotage!(OpensUncommitted) {
             true => self.answer_open(link, publisher),
             false if primary.opens.len() >= MAX_SESSIONS => {
                 self.refuse_busy(link, publisher, (1, RETRY_LATER), Limit::Sessions);
@@ -201,11 +203,9 @@ impl Broker {
     }
 
     fn answer_open(&mut self, link: LinkId, publisher: PublisherId) {
-        let (Some(session), Some(epoch)) =
-            (self.replica.sessions().base().get(publisher).copied(), self.leads())
-        else {
-            return;
-        };
+        let sessions = self.replica.sessions();
+        let table = sabotage!(OpensUncommitted => sessions.overlay(); sessions.base());
+        let (Some(session), Some(epoch)) = (table.get(publisher).copied(), self.leads()) else { return };
         let opened = SessionOpened {
             history: self.replica.history(),
             epoch,
@@ -237,7 +237,9 @@ impl Broker {
     fn acknowledge_publisher(&mut self, publisher: PublisherId) {
         let Role::Primary(primary) = &self.role else { return };
         let Some(link) = primary.publishers.get(&publisher).copied() else { return };
-        let Some(session) = self.replica.sessions().base().get(publisher) else { return };
+        let sessions = self.replica.sessions();
+        let table = sabotage!(AcksUncommitted => sessions.overlay(); sessions.base());
+        let Some(session) = table.get(publisher) else { return };
         let ack = PublishAck {
             history: self.replica.history(),
             epoch: primary.epoch(),
@@ -252,5 +254,6 @@ impl Broker {
 
 /// The batches that are not wholly known already. One that is known in part stays, and is a gap.
 fn fresh(batches: Vec<Batch>, last: Sequence) -> Vec<Batch> {
-    batches.into_iter().skip_while(|batch| batch.header.last_sequence() <= last).collect()
+    let known = |batch: &Batch| batch.header.last_sequence() <= last && !sabotage!(DuplicatesAppended);
+    batches.into_iter().skip_while(known).collect()
 }

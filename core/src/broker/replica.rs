@@ -93,6 +93,11 @@ impl Replica {
             self.sessions.appended(entry);
             self.uncommitted_bytes += entry.weight();
             self.log.append(entry.clone());
+            if sabotage!(TrimsUncommitted)
+                && let EntryKind::Trim { to } = &entry.kind
+            {
+                self.trim((*to).min(self.commit), out);
+            }
             taken += 1;
         }
         let all = taken == entries.len();
@@ -109,7 +114,9 @@ impl Replica {
         assert!(to >= self.commit, "R6: a committed record is never dropped");
         let from = self.log.end();
         self.log.truncate(to);
-        self.sessions.truncated(&self.log, self.commit);
+        if !sabotage!(TruncationKeepsSessions) {
+            self.sessions.truncated(&self.log, self.commit);
+        }
         self.uncommitted_bytes = self.log.iter_from(self.commit).map(|entry| entry.weight()).sum();
         self.durability.truncate(to, out);
         out.trace(Trace::Truncated { to, from });
@@ -119,7 +126,9 @@ impl Replica {
     pub fn wipe<E>(&mut self, history: History, out: &mut Outbox<E>) {
         self.history = history;
         self.log = Log::default();
-        self.sessions = Sessions::default();
+        if !sabotage!(WipeKeepsSessions) {
+            self.sessions = Sessions::default();
+        }
         self.topics = Topics::default();
         self.commit = 0;
         self.floor = 0;
@@ -143,7 +152,9 @@ impl Replica {
         assert!(end >= self.commit, "R6: a committed record is never dropped");
         self.durability.install(&snapshot, out);
         self.log = snapshot.log;
-        self.sessions = Sessions::settled(snapshot.sessions);
+        let sessions =
+            if sabotage!(SnapshotWithoutSessions) { Default::default() } else { snapshot.sessions };
+        self.sessions = Sessions::settled(sessions);
         self.topics = snapshot.topics;
         self.commit = end;
         self.uncommitted_bytes = 0;

@@ -64,6 +64,7 @@ impl Broker {
     fn halt_if_still_so(&mut self, now: Instant, reason: Halt) -> bool {
         match self.doubt {
             Some(ticket) if ticket <= self.registry.round() => self.halt(reason),
+            None if sabotage!(HaltsUnproved) => self.halt(reason),
             Some(_) => {}
             None => self.doubt = Some(self.registry.refresh(&mut self.io.context(now))),
         }
@@ -227,7 +228,8 @@ impl Broker {
     fn all_data_is_lost(&self, state: &GroupState) -> bool {
         let live = || self.registry.view().live.values().map(|live| &live.node.id.member);
         let lost = |member: &Member| {
-            live().any(|other| other.node == member.node) && live().all(|other| other != member)
+            let held = live().any(|other| other == member) && !sabotage!(ResetsWhileHeld);
+            live().any(|other| other.node == member.node) && !held
         };
         !state.in_sync.is_empty() && state.in_sync.iter().all(lost)
     }
@@ -237,7 +239,8 @@ impl Broker {
         let me = &self.me.member;
         let live =
             |member: &Member| self.registry.view().live.values().any(|live| live.node.id.member == *member);
-        state.in_sync.contains(me) && state.in_sync.iter().all(|member| member == me || !live(member))
+        let held = |member: &Member| live(member) && !sabotage!(GivesUpWhileHeld);
+        state.in_sync.contains(me) && state.in_sync.iter().all(|member| member == me || !held(member))
     }
 
     /// R1, R2: one conditional write at the version just read.

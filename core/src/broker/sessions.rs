@@ -68,8 +68,11 @@ impl SessionTable {
                 self.get(*publisher).is_some_and(|session| session.incarnation == *incarnation)
             }
             EntryKind::Batch(batch) => self.get(batch.header.publisher).is_some_and(|session| {
-                session.incarnation == batch.header.incarnation
-                    && session.last_sequence + 1 == batch.header.first_sequence
+                let (expected, first) = (session.last_sequence + 1, batch.header.first_sequence);
+                (session.incarnation == batch.header.incarnation || sabotage!(NobodyFenced))
+                    && (expected == first
+                        || sabotage!(GapsAccepted) && expected < first
+                        || sabotage!(DuplicatesAppended) && expected > first)
             }),
         }
     }
@@ -80,7 +83,8 @@ impl SessionTable {
             EntryKind::EpochStart | EntryKind::Trim { .. } => {}
             EntryKind::SessionOpen { publisher, incarnation, nonce } => {
                 // R28: the numbers go on where the session that this one continues has stopped.
-                let last_sequence = self.get(*publisher).map_or(0, |session| session.last_sequence);
+                let before = self.get(*publisher).filter(|_| !sabotage!(NumbersBeginAnew));
+                let last_sequence = before.map_or(0, |session| session.last_sequence);
                 self.0
                     .insert(*publisher, Session { incarnation: *incarnation, nonce: *nonce, last_sequence });
             }

@@ -37,7 +37,9 @@ struct Fold {
 
 impl Fold {
     fn of(replica: &Replica) -> Self {
-        let sessions = replica.sessions().base().iter().map(|(id, session)| (*id, *session));
+        let sessions = replica.sessions();
+        let sessions = sabotage!(SnapshotFoldsUncommitted => sessions.overlay(); sessions.base());
+        let sessions = sessions.iter().map(|(id, session)| (*id, *session));
         let topics = replica.topics().iter().map(|(topic, head)| (topic.clone(), *head));
         Self {
             cut: replica.commit(),
@@ -79,7 +81,8 @@ impl Transfer {
 
     /// Where ordinary replication goes on, once everything has arrived.
     pub fn completed(&self) -> Option<Offset> {
-        self.fold.as_ref().filter(|fold| fold.sent && self.in_flight.is_empty()).map(|fold| fold.cut)
+        let ends = !sabotage!(SnapshotsNeverEnd);
+        self.fold.as_ref().filter(|fold| ends && fold.sent && self.in_flight.is_empty()).map(|fold| fold.cut)
     }
 
     /// So many parts have arrived. Returns the bytes of those that are new.

@@ -132,7 +132,7 @@ impl Known {
     /// I17: (lineage, epoch, configuration) never goes back. At the same place an address may appear.
     fn advance(&mut self, offered: Self) -> bool {
         let learns = offered.primary.is_some() && offered.primary != self.primary;
-        if offered.key() > self.key() || (offered.key() == self.key() && learns) {
+        if sabotage!(RoutesGoBack) || offered.key() > self.key() || (offered.key() == self.key() && learns) {
             *self = Self { confirmed: self.confirmed, ..offered };
             return true;
         }

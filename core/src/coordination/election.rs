@@ -246,7 +246,7 @@ impl Election {
         if owner.is_none() {
             self.resign(cx);
             self.evaluate(cx);
-        } else if owner != self.session {
+        } else if owner != self.session && !sabotage!(AnyOwnerStands) {
             self.resign(cx);
             self.discard(&own, cx);
         } else if let Some(surplus) = surplus {

@@ -253,6 +253,7 @@ impl Registry {
                 self.session = Some(session);
                 self.connected = true;
                 self.stale = self.view.live.keys().cloned().collect();
+                self.wanted = !sabotage!(ReconnectsUnread);
                 self.advance(cx);
             }
             SessionState::Suspended => self.connected = false,
@@ -487,8 +488,10 @@ impl Registry {
         let live = self.paths.live(self.group);
         let mut round = Round::default();
         // R25, R2: what is read after a sync is not a lagging follower's.
-        let sync = cx.call(Operation::Sync { path: state.clone() });
-        round.waiting.insert(sync, Read::Sync);
+        if !sabotage!(ReadsUnsynced) {
+            let sync = cx.call(Operation::Sync { path: state.clone() });
+            round.waiting.insert(sync, Read::Sync);
+        }
         let get = cx.call(Operation::Get { path: state, watch: false });
         round.waiting.insert(get, Read::State);
         let children = cx.call(Operation::Children { path: live, watch: false });

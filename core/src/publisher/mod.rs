@@ -294,6 +294,9 @@ impl Publisher {
             }
             self.window.next_frame();
             if self.outbox.is_some() {
+                if sabotage!(SendsUnstored) {
+                    self.transmit(frame.clone());
+                }
                 self.store(frame);
             } else {
                 self.transmit(frame);
@@ -358,8 +361,9 @@ impl Publisher {
     fn store(&mut self, batches: Vec<Batch>) {
         let Some(outbox) = &mut self.outbox else { return };
         let history = self.session.history.expect("an open session has a history");
-        let acknowledged = self.window.first_unacknowledged() - 1;
         let last = self.window.next() - 1;
+        let first = self.window.first_unacknowledged();
+        let acknowledged = if sabotage!(OutboxForgetsUnacknowledged) { last } else { first - 1 };
         outbox.append(Change::Append { history, batches, acknowledged }, last, &mut self.shared.out);
     }
 

@@ -105,7 +105,9 @@ impl Subscriber {
             Some(at) if start.offset <= at.position.offset => at,
             Some(at) => {
                 let (from, to) = (at.position.offset, start.offset);
-                self.shared.out.event(Event::Lost { from, to, reason: LossReason::Retention });
+                if !sabotage!(LossUnreported) {
+                    self.shared.out.event(Event::Lost { from, to, reason: LossReason::Retention });
+                }
                 opened
             }
         };
@@ -231,7 +233,9 @@ impl Subscriber {
             return self.give_up_primary(Detachment::Refused);
         }
         if let Some(from) = self.at {
-            self.shared.out.event(Event::LineageChanged { from, to });
+            if !sabotage!(LineageUnreported) {
+                self.shared.out.event(Event::LineageChanged { from, to });
+            }
             self.at = Some(Bookmark::beginning(self.group, to));
         }
         self.head.history_changed();

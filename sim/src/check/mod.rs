@@ -15,11 +15,15 @@ pub mod fresh_head;
 pub mod ledger;
 pub mod log_matching;
 pub mod no_flapping;
+pub mod no_phantom;
 pub mod no_premature_visibility;
+pub mod nothing_missing;
 pub mod one_primary_per_epoch;
+pub mod pub_fencing;
 pub mod route_monotone;
 pub mod session_fold;
 pub mod sub_prefix;
+pub mod superset_quorum;
 #[cfg(test)]
 mod testing;
 pub mod trim_safe;
@@ -123,6 +127,15 @@ pub enum Fact<'a> {
         /// In which epoch.
         epoch: Epoch,
     },
+    /// A primary's commits wait for these members from now on.
+    Counts {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// In which epoch.
+        epoch: Epoch,
+        /// Whom.
+        members: &'a [Member],
+    },
     /// A backup acknowledged entries.
     Verified {
         /// Which member.
@@ -158,6 +171,15 @@ pub enum Fact<'a> {
         /// The end of what it showed.
         upto: Offset,
     },
+    /// A publisher was asked to publish a record.
+    Published {
+        /// Whose record.
+        publisher: PublisherId,
+        /// On which topic.
+        topic: &'a Topic,
+        /// The record. A run's payloads are unique.
+        payload: &'a Bytes,
+    },
     /// A publisher told its application that a record is acknowledged.
     Acknowledged {
         /// Whose record.
@@ -173,6 +195,11 @@ pub enum Fact<'a> {
         filters: &'a [Filter],
         /// From where.
         start: Start,
+    },
+    /// A subscriber has gone for good.
+    Unsubscribed {
+        /// Which one.
+        subscriber: ClientId,
     },
     /// A subscriber delivered records of one batch to its application.
     Delivered {
@@ -230,6 +257,8 @@ pub enum Fact<'a> {
         /// This far.
         head: Offset,
     },
+    /// Nothing is wrong any more, every record's fate is settled and every subscriber has come to the end.
+    Settled,
     /// A client took a route.
     Routed {
         /// Which one.
@@ -307,7 +336,11 @@ impl Default for Checks {
             Box::<no_premature_visibility::NoPrematureVisibility>::default(),
             Box::<commit_monotone::CommitMonotone>::default(),
             Box::<exactly_once_in_log::ExactlyOnceInLog>::default(),
+            Box::<pub_fencing::PubFencing>::default(),
+            Box::<no_phantom::NoPhantom>::default(),
             Box::<sub_prefix::SubPrefix>::default(),
+            Box::<nothing_missing::NothingMissing>::default(),
+            Box::<superset_quorum::SupersetQuorum>::default(),
             Box::<session_fold::SessionFold>::default(),
             Box::new(trim_safe::TrimSafe),
             Box::<config_intent::ConfigIntent>::default(),

@@ -1,0 +1,249 @@
+//! NothingMissing, the promise itself: when all is calm again, every acknowledged record was delivered to
+//! every lossless subscriber whose filters match, or lies before the place where it began, or is covered
+//! by exactly one word of its loss.
+
+use super::{Check, ClientId, Fact, Ledger};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use steadfast_core::filter::{Filter, Topic};
+use steadfast_core::id::{Lineage, Offset, PublisherId};
+use steadfast_core::log::EntryKind;
+use steadfast_core::message::{History, Start};
+use steadfast_core::wire::records::Records;
+
+/// Where a record is committed.
+#[derive(Clone, Debug)]
+struct Place {
+    history: History,
+    offset: Offset,
+    topic: Topic,
+}
+
+#[derive(Clone, Debug)]
+struct Subscriber {
+    filters: Vec<Filter>,
+    /// Where it began; everything before is not for it. `None`: it has not been told yet.
+    began: Option<(Lineage, Offset)>,
+    lineage: Lineage,
+    delivered: BTreeSet<(PublisherId, Bytes)>,
+    /// What it was told is lost, in which lineage.
+    lost: Vec<(Lineage, Offset, Offset)>,
+    /// Lineages that it was told are over.
+    given_up: BTreeSet<Lineage>,
+}
+
+impl Subscriber {
+    fn owes(&self, record: &(PublisherId, Bytes), place: &Place) -> Option<String> {
+        if !self.filters.iter().any(|filter| filter.matches(&place.topic)) {
+            return None;
+        }
+        let (lineage, offset) = (place.history.lineage, place.offset);
+        let told =
+            |(of, from, to): &&(Lineage, Offset, Offset)| *of == lineage && (*from..*to).contains(&offset);
+        let words = self.lost.iter().filter(told).count() + usize::from(self.given_up.contains(&lineage));
+        let Some(began) = self.began else { return Some("never began".to_owned()) };
+        if (lineage, offset) < began || self.delivered.contains(record) {
+            return None;
+        }
+        match words {
+            0 => Some("was not delivered, and nothing was said of it".to_owned()),
+            // Given up is the end of a lineage: what was lost in it before may have been said as well.
+            _ if self.given_up.contains(&lineage) => None,
+            1 => None,
+            more => Some(format!("is covered by {more} words of its loss")),
+        }
+    }
+}
+
+/// The property.
+#[derive(Clone, Debug, Default)]
+pub struct NothingMissing {
+    places: BTreeMap<(PublisherId, Bytes), Place>,
+    acknowledged: BTreeSet<(PublisherId, Bytes)>,
+    subscribers: BTreeMap<ClientId, Subscriber>,
+    /// Up to where each history was looked at.
+    read: BTreeMap<History, Offset>,
+}
+
+impl NothingMissing {
+    fn read(&mut self, ledger: &Ledger, history: History) {
+        let log = &ledger.committed(history).log;
+        let read = self.read.insert(history, log.end()).unwrap_or(0);
+        for held in log.from(read) {
+            let EntryKind::Batch(batch) = &held.entry.kind else { continue };
+            let records = Records::decode(&batch.header, batch.body.clone()).into_iter().flatten();
+            for (offset, payload) in (held.entry.offset..).zip(records) {
+                let place = Place { history, offset, topic: batch.header.topic.clone() };
+                self.places.insert((batch.header.publisher, payload), place);
+            }
+        }
+    }
+
+    fn subscribed(&mut self, subscriber: ClientId, filters: &[Filter], start: Start) {
+        let known = self.subscribers.get(&subscriber);
+        // Who goes on at its position has what was delivered to it before.
+        if known.is_some() && matches!(start, Start::At(_)) {
+            return;
+        }
+        let state = Subscriber {
+            filters: filters.to_vec(),
+            began: None,
+            lineage: 0,
+            delivered: BTreeSet::new(),
+            lost: Vec::new(),
+            given_up: BTreeSet::new(),
+        };
+        self.subscribers.insert(subscriber, state);
+    }
+
+    fn settled(&self) -> Result<(), String> {
+        for record in &self.acknowledged {
+            let Some(place) = self.places.get(record) else { continue };
+            for (subscriber, state) in &self.subscribers {
+                if let Some(owed) = state.owes(record, place) {
+                    let (offset, lineage) = (place.offset, place.history.lineage);
+                    return Err(format!(
+                        "{record:?}, acknowledged, at {offset} of lineage {lineage}: to subscriber \
+                         {subscriber} it {owed}"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn told(&mut self, fact: &Fact<'_>) {
+        match *fact {
+            Fact::Began { subscriber, history, at } => {
+                if let Some(state) = self.subscribers.get_mut(&subscriber) {
+                    state.began.get_or_insert((history.lineage, at));
+                    state.lineage = history.lineage;
+                }
+            }
+            Fact::Delivered { subscriber, history, publisher, payloads, .. } => {
+                if let Some(state) = self.subscribers.get_mut(&subscriber) {
+                    state.lineage = history.lineage;
+                    state.delivered.extend(payloads.iter().map(|payload| (publisher, payload.clone())));
+                }
+            }
+            Fact::Missed { subscriber, from, to } => {
+                if let Some(state) = self.subscribers.get_mut(&subscriber) {
+                    state.lost.push((state.lineage, from, to));
+                }
+            }
+            Fact::LineageChanged { subscriber, to } => {
+                if let Some(state) = self.subscribers.get_mut(&subscriber) {
+                    state.given_up.extend(state.lineage..to.lineage);
+                    state.lineage = to.lineage;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Check for NothingMissing {
+    fn name(&self) -> &'static str {
+        "NothingMissing"
+    }
+
+    fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
+        match *fact {
+            Fact::Committed { history, .. } => self.read(ledger, history),
+            Fact::Acknowledged { publisher, payload } => {
+                self.acknowledged.insert((publisher, payload.clone()));
+            }
+            Fact::Subscribed { subscriber, filters, start } => self.subscribed(subscriber, filters, start),
+            Fact::Unsubscribed { subscriber } => {
+                self.subscribers.remove(&subscriber);
+            }
+            Fact::Settled => return self.settled(),
+            _ => self.told(fact),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testing::*;
+
+    /// Offsets: 0 epoch, 1 session, 2–3 t, 4–5 u, 6–7 t; all acknowledged.
+    fn story(filter: &str) -> Story<NothingMissing> {
+        let mut story = Story::new(NothingMissing::default());
+        let log = [start(1), session(1, 1), batch(1, 1, 2), batch_on("u", 1, 1, 3, 2), batch(1, 5, 2)];
+        story.append("a", &log).commit("a", 8).subscribe(filter, Start::Earliest);
+        for sequence in 1..=6 {
+            story.tell(&Fact::Acknowledged { publisher: PUBLISHER, payload: &payload(sequence) });
+        }
+        story
+    }
+
+    fn began(at: Offset) -> Fact<'static> {
+        Fact::Began { subscriber: 1, history: HISTORY, at }
+    }
+
+    fn missed(from: Offset, to: Offset) -> Fact<'static> {
+        Fact::Missed { subscriber: 1, from, to }
+    }
+
+    #[test]
+    fn everything_that_matches_was_delivered() {
+        story("t").tell(&began(0)).deliver(2, 1, 2).deliver(6, 5, 2).tell(&Fact::Settled).accepted();
+    }
+
+    #[test]
+    fn what_lies_before_the_beginning_or_is_reported_once_is_accounted_for() {
+        story("t").tell(&began(4)).deliver(6, 5, 2).tell(&Fact::Settled).accepted();
+        story("t").tell(&began(0)).tell(&missed(0, 6)).deliver(6, 5, 2).tell(&Fact::Settled).accepted();
+    }
+
+    #[test]
+    fn a_record_that_nobody_speaks_of_is_rejected() {
+        story("t").tell(&began(0)).deliver(6, 5, 2).tell(&Fact::Settled).rejected("nothing was said");
+        story("t").tell(&Fact::Settled).rejected("never began");
+    }
+
+    #[test]
+    fn a_record_that_is_not_acknowledged_is_owed_to_nobody() {
+        let mut story = Story::new(NothingMissing::default());
+        story.append("a", &[start(1), session(1, 1), batch(1, 1, 2)]).commit("a", 4);
+        story.subscribe("t", Start::Earliest).tell(&began(0)).tell(&Fact::Settled).accepted();
+    }
+
+    #[test]
+    fn two_words_of_one_loss_are_rejected() {
+        let mut story = story("t");
+        story.tell(&began(0)).tell(&missed(0, 4)).tell(&missed(2, 6)).deliver(6, 5, 2);
+        story.tell(&Fact::Settled).rejected("2 words");
+    }
+
+    #[test]
+    fn a_lineage_that_was_given_up_is_accounted_for() {
+        let to = History { lineage: 2, ..HISTORY };
+        let mut story = story("t");
+        story.tell(&began(0)).deliver(2, 1, 2).tell(&Fact::LineageChanged { subscriber: 1, to });
+        story.tell(&Fact::Settled).accepted();
+    }
+
+    #[test]
+    fn who_goes_on_at_its_position_keeps_what_it_had_and_who_begins_anew_does_not() {
+        let at = Start::At(steadfast_core::message::Position { lineage: 1, epoch: 1, offset: 4 });
+        let mut resumed = story("t");
+        resumed.tell(&began(0)).deliver(2, 1, 2).subscribe("t", at).deliver(6, 5, 2);
+        resumed.tell(&Fact::Settled).accepted();
+        let mut anew = story("t");
+        anew.tell(&began(0))
+            .deliver(2, 1, 2)
+            .subscribe("t", Start::Earliest)
+            .tell(&began(0))
+            .deliver(6, 5, 2);
+        anew.tell(&Fact::Settled).rejected("nothing was said");
+    }
+
+    #[test]
+    fn who_has_gone_is_owed_nothing() {
+        story("t").tell(&Fact::Unsubscribed { subscriber: 1 }).tell(&Fact::Settled).accepted();
+    }
+}
