@@ -33,6 +33,8 @@ pub enum Purpose {
     Fault,
     /// What the clients of a random run do.
     Workload,
+    /// How much of what a process has handed out is lost when it ends.
+    Unsent,
 }
 
 /// All draws of one run.
