@@ -341,7 +341,7 @@ fn errors_come_in_the_order_of_a_server() {
         let operation = Operation::Delete(delete(path, version));
         assert_eq!(tree.apply(A, &operation), Err(error), "delete {path} {version:?}");
     }
-    let creates = [("/", Error::NodeExists), ("/p/c", Error::NodeExists), ("/q/c", Error::NoNode)];
+    let creates = [("/", Error::Invalid), ("/p/c", Error::NodeExists), ("/q/c", Error::NoNode)];
     for (path, error) in creates {
         let operation = Operation::Create(create(path, CreateMode::Persistent));
         assert_eq!(tree.apply(A, &operation), Err(error), "create {path}");

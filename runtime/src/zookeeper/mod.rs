@@ -4,7 +4,8 @@
 //! What the client leaves to its user is done here:
 //! - Persistent watches are gone after a reconnect; they are left again, before the node hears of
 //!   the connection and reads anew.
-//! - A watch event comes once per path and kind, however often the node has left the watch.
+//! - A watch event comes once for each kind of watch that sees it, however often the node has left that
+//!   watch, and ahead of every reply that came after it.
 //! - A write whose answer is lost is answered with [`Error::Unknown`](steadfast_core::coordination::Error).
 
 mod admin;

@@ -49,7 +49,7 @@ fn check_data(data: &Bytes) -> Result<(), Error> {
 fn check_create(create: &Create) -> Result<(), Error> {
     check_data(&create.data)?;
     if create.path == "/" {
-        // The root is always there, and clients do not ask the server to make it.
+        // It is always there; ZooKeeper's client does not even ask.
         return Err(Error::Invalid);
     }
     if !is_sequential(create.mode) {

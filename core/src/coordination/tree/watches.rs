@@ -191,3 +191,36 @@ impl WatchBook {
         self.len() == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_watch_that_sees_an_event_counts() {
+        let path = |path: &str| path.to_string();
+        let book = WatchBook {
+            data: BTreeSet::from([path("/a/x")]),
+            exists: BTreeSet::from([path("/b")]),
+            children: BTreeSet::from([path("/a/x")]),
+            persistent: BTreeSet::from([
+                (path("/"), true),
+                (path("/a"), false),
+                (path("/a/x"), false),
+                (path("/a/x"), true),
+            ]),
+        };
+        let watching = [
+            ("/a/x", WatchKind::DataChanged, 4),
+            ("/a/x", WatchKind::Deleted, 5),
+            ("/a/x", WatchKind::ChildrenChanged, 2),
+            ("/a/x/y", WatchKind::Created, 2),
+            ("/a", WatchKind::ChildrenChanged, 1),
+            ("/b", WatchKind::Created, 2),
+            ("/b", WatchKind::ChildrenChanged, 0),
+        ];
+        for (path, kind, watches) in watching {
+            assert_eq!(book.watching(path, kind), watches, "{path} {kind:?}");
+        }
+    }
+}
