@@ -28,7 +28,7 @@ const SCRIPTS_PER_LEADER: usize = 6;
 /// Calm scripts played at a time.
 const AT_A_TIME: usize = 12;
 /// Histories in which the model has to show that it can do what was seen.
-const SEEDS: u64 = 5_000;
+const SEEDS: u64 = 100_000;
 /// Most scripts tried to make a failing one smaller.
 const SHRINKS: usize = 60;
 /// And no more after this.
