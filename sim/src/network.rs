@@ -300,12 +300,21 @@ impl Network {
         self.set_host(process, host);
         self.deaf.remove(&process);
         for (id, end) in self.ends_where(|ends, end| ends[end].process == process) {
+            self.lose_unsent(id, 1 - end);
             if host != Host::Silent && self.connections[&id].ends[end].open {
                 self.send(now, id, 1 - end, Packet::Reset, &mut effects);
             }
             self.lose(id, end, LinkStatus::Lost, &mut Effects::default());
         }
         effects
+    }
+
+    /// The last of what a process had handed out, but its kernel had not taken yet, ends with it.
+    fn lose_unsent(&mut self, id: ConnectionId, towards: usize) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let pipe = &mut connection.pipes[towards];
+        let keep = self.draws.below(Purpose::Unsent, id, towards as u64, pipe.len() as u64 + 1);
+        pipe.lose_after(keep as usize);
     }
 
     /// Something that was to happen later happens.

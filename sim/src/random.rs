@@ -41,6 +41,8 @@ pub enum Purpose {
     Drift,
     /// How long the election of a coordination leader takes.
     Election,
+    /// How much of what a process has handed out is lost when it ends.
+    Unsent,
 }
 
 /// All draws of one run.

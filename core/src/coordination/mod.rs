@@ -156,7 +156,9 @@ pub enum Event {
         /// How it ended.
         result: Result<Reply, Error>,
     },
-    /// Something watched has changed. It says where to look, not what is there now.
+    /// Something watched has changed. It says where to look, not what is there now. It comes ahead of
+    /// every reply that shows the change, perhaps ahead of older replies too, and may come once for each
+    /// watch that has seen the change.
     Watch {
         /// Which node.
         path: String,

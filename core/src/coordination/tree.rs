@@ -195,8 +195,8 @@ impl Tree {
                 None => self.watches.add(session, subject, path, Mode::Once),
             }
         }
-        for (path, &recursive) in &book.persistent {
-            self.add_persistent(session, path, recursive);
+        for (path, recursive) in &book.persistent {
+            self.add_persistent(session, path, *recursive);
         }
     }
 

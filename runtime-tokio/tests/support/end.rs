@@ -24,12 +24,16 @@ pub struct End {
 
 impl End {
     pub fn dialling() -> Self {
-        Self { transport: Transport::dial_only(), inputs: VecDeque::new() }
+        Self::with(Transport::dial_only())
+    }
+
+    pub fn with(transport: Transport) -> Self {
+        Self { transport, inputs: VecDeque::new() }
     }
 
     pub async fn listening() -> Self {
         let transport = Transport::listen(&parse("127.0.0.1:0").unwrap()).await.unwrap();
-        Self { transport, inputs: VecDeque::new() }
+        Self::with(transport)
     }
 
     pub fn address(&self) -> Address {

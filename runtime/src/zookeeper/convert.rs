@@ -85,8 +85,9 @@ pub(super) async fn persistent_watch(client: &zk::Client, path: &str, recursive:
 
 pub(super) async fn multi(client: &zk::Client, acls: Acls, operations: &[MultiOperation]) -> Outcome {
     let mut writer = client.new_multi_writer();
-    for operation in operations {
-        add(&mut writer, acls, operation).map_err(|e| error(&e))?;
+    for (index, operation) in operations.iter().enumerate() {
+        // The client looks at the paths itself, and names no index.
+        add(&mut writer, acls, operation).map_err(|e| multi_failure(index, &e))?;
     }
     let results = writer.commit().await.map_err(|failed| match failed {
         zk::MultiWriteError::RequestFailed { source } => error(&source),

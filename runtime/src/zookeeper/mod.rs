@@ -4,7 +4,8 @@
 //! What the client leaves to its user is done here:
 //! - Persistent watches are gone after a reconnect; they are left again, before the node hears of
 //!   the connection and reads anew.
-//! - A watch event comes once per path and kind, however often the node has left the watch.
+//! - A watch event comes once for each kind of watch that sees it, however often the node has left that
+//!   watch, and ahead of every reply that came after it.
 //! - A write whose answer is lost is answered with [`Error::Unknown`](steadfast_core::coordination::Error).
 
 mod admin;
@@ -25,6 +26,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use steadfast_core::coordination::tree::check;
 use steadfast_core::coordination::{CallId, Error, Event, Operation, Reply, Request, SessionState};
 use tracing::{debug, warn};
 use zookeeper_client as zk;
@@ -287,11 +289,13 @@ impl Session {
 
     /// Sends the operation. The client sends in the order in which its futures are first polled.
     fn start(&mut self, call: CallId, operation: Operation) {
+        // The same is refused here as by the embedded tree; a server would let some of it pass, and
+        // would break the connection for too long a request.
+        if let Err(error) = check(&operation) {
+            return reply(&self.events, call, Err(error));
+        }
         self.open_calls.insert(call);
         let watch = watch_key(&operation);
-        if watch.as_ref().is_some_and(|key| key.0.is_persistent() && self.armed.contains(key)) {
-            return self.replied(call, None, Ok((Reply::Done, None)));
-        }
         let (client, acls) = (self.client.clone(), self.acls);
         self.send(async move {
             let outcome = perform(&client, acls, operation).await;
@@ -321,13 +325,14 @@ impl Session {
 
     fn replied(&mut self, call: CallId, watch: Option<WatchKey>, outcome: Outcome) {
         self.open_calls.remove(&call);
-        let result = outcome.map(|(answer, watcher)| {
-            if let (Some(key), Some(watcher)) = (watch, watcher) {
-                self.arm(key, watcher);
-            }
-            answer
-        });
+        let (result, watcher) = match outcome {
+            Ok((answer, watcher)) => (Ok(answer), watcher),
+            Err(error) => (Err(error), None),
+        };
         reply(&self.events, call, result);
+        if let (Some(key), Some(watcher)) = (watch, watcher) {
+            self.arm(key, watcher);
+        }
     }
 
     /// Waits for the watch, unless the same one is waited for already.
@@ -336,18 +341,32 @@ impl Session {
             return;
         }
         match watcher {
-            Watcher::OneShot(watcher) => self.in_flight.push(
-                async move {
-                    let event = watcher.changed().await;
-                    Progress::Fired { key, event, watcher: None }
+            Watcher::OneShot(watcher) => {
+                let mut changed = watcher.changed().boxed();
+                // It may have fired already, before replies that have come too.
+                match changed.as_mut().now_or_never() {
+                    Some(event) => self.fired(key, event, None),
+                    None => self.in_flight.push(
+                        async move {
+                            let event = changed.await;
+                            Progress::Fired { key, event, watcher: None }
+                        }
+                        .boxed(),
+                    ),
                 }
-                .boxed(),
-            ),
+            }
             Watcher::Persistent(watcher) => self.listen(key, watcher),
         }
     }
 
+    /// Passes on what a persistent watch has seen so far, and waits for more. To wait after each event
+    /// would put the next one behind replies that came after it.
     fn listen(&mut self, key: WatchKey, mut watcher: zk::PersistentWatcher) {
+        while let Some(event) = watcher.changed().now_or_never() {
+            if self.pass_on(event).is_break() {
+                return;
+            }
+        }
         self.in_flight.push(
             async move {
                 let event = watcher.changed().await;
@@ -358,10 +377,7 @@ impl Session {
     }
 
     fn fired(&mut self, key: WatchKey, event: zk::WatchedEvent, watcher: Option<zk::PersistentWatcher>) {
-        if let Some(kind) = convert::watch_kind(event.event_type) {
-            tell(&self.events, Event::Watch { path: event.path, kind });
-        } else if event.session_state.is_terminated() {
-            // To listen on would panic: there is nothing after the session's end.
+        if self.pass_on(event).is_break() {
             return;
         }
         match watcher {
@@ -370,6 +386,16 @@ impl Session {
                 self.armed.remove(&key);
             }
         }
+    }
+
+    /// Breaks at the session's end: there is nothing after it, and to wait for more would panic.
+    fn pass_on(&self, event: zk::WatchedEvent) -> std::ops::ControlFlow<()> {
+        if let Some(kind) = convert::watch_kind(event.event_type) {
+            tell(&self.events, Event::Watch { path: event.path, kind });
+        } else if event.session_state.is_terminated() {
+            return std::ops::ControlFlow::Break(());
+        }
+        std::ops::ControlFlow::Continue(())
     }
 
     /// Follows the session's state. The watcher may skip states: connected twice in a row means that

@@ -7,7 +7,7 @@ use crate::pipe::Pipe;
 use crate::random::{Purpose, Span};
 use std::collections::VecDeque;
 use std::time::Duration;
-use steadfast_core::coordination::tree::WatchBook;
+use steadfast_core::coordination::tree::{WatchBook, check};
 use steadfast_core::coordination::{CallId, Error, Event, Operation, Reply, SessionId, SessionState, Zxid};
 
 /// What a client knows, and the ways between it and the ensemble.
@@ -73,6 +73,9 @@ impl Ensemble {
         if !client.wanted {
             let result = Err(Error::SessionExpired);
             effects.events.push((process, Event::Reply { call, result }));
+        } else if let Err(error) = check(&operation) {
+            // The client sends nothing that the server would not look at.
+            effects.events.push((process, Event::Reply { call, result: Err(error) }));
         } else if let Some(id) = client.connection.filter(|_| client.connected) {
             client.unanswered.push_back((call, operation.clone()));
             self.up(now, id, Up::Call(call, operation), effects);
@@ -134,8 +137,12 @@ impl Ensemble {
             Down::Opened(None) => self.end_session(now, process, effects),
             Down::Reply(call, result, seen) => self.replied(process, call, result, seen, effects),
             Down::Watch(path, kind) => {
+                // The real client serves each watch by itself: one event of the server comes as often
+                // as watches see it.
+                let copies = client.book.watching(&path, kind);
                 client.book.strike(&path, kind);
-                effects.events.push((process, Event::Watch { path, kind }));
+                let event = (process, Event::Watch { path, kind });
+                effects.events.extend(std::iter::repeat_n(event, copies));
             }
             Down::Closed => self.disconnect(now, process, now, effects),
         }
@@ -184,10 +191,13 @@ impl Ensemble {
     /// The connection is gone: what was not answered is unknown, and the client tries again. It has
     /// `heard` of its server then.
     pub(super) fn disconnect(&mut self, now: u64, process: ProcessId, heard: u64, effects: &mut Effects) {
+        let was_connected = self.clients.get(&process).is_some_and(|client| client.connected);
         self.break_connection(now, process, effects);
         let delay = self.draw(Purpose::Reconnect, process, self.config.reconnect);
         let client = self.clients.entry(process).or_default();
-        effects.events.push((process, Event::Session(SessionState::Suspended)));
+        if was_connected {
+            effects.events.push((process, Event::Session(SessionState::Suspended)));
+        }
         for (call, _) in client.unanswered.drain(..) {
             effects.events.push((process, Event::Reply { call, result: Err(Error::Unknown) }));
         }

@@ -49,7 +49,8 @@ fn check_data(data: &Bytes) -> Result<(), Error> {
 fn check_create(create: &Create) -> Result<(), Error> {
     check_data(&create.data)?;
     if !is_sequential(create.mode) {
-        return check_path(&create.path);
+        // The root is always there; ZooKeeper's client does not even ask.
+        return if create.path == "/" { Err(Error::Invalid) } else { check_path(&create.path) };
     }
     // The number completes the last name, so that name may still be empty, "." or "..".
     let room = MAX_PATH_LEN.checked_sub(SEQUENCE_DIGITS).ok_or(Error::Invalid)?;

@@ -122,8 +122,9 @@ pub struct WatchBook {
     pub(super) exists: BTreeSet<String>,
     /// One-shot, on lists of children.
     pub(super) children: BTreeSet<String>,
-    /// Persistent; the value says whether recursive.
-    pub(super) persistent: BTreeMap<String, bool>,
+    /// Persistent, and whether recursive. A client has both kinds on one path; its server keeps the one
+    /// that was left last.
+    pub(super) persistent: BTreeSet<(String, bool)>,
 }
 
 impl WatchBook {
@@ -141,10 +142,23 @@ impl WatchBook {
                 self.children.insert(path.clone());
             }
             (Operation::Watch { path, recursive }, _) => {
-                self.persistent.insert(path.clone(), *recursive);
+                self.persistent.insert((path.clone(), *recursive));
             }
             _ => {}
         }
+    }
+
+    /// How many of the watches see this event. A client that serves each watch by itself tells its
+    /// user of the event so many times, though the server sends it once.
+    pub fn watching(&self, path: &str, kind: WatchKind) -> usize {
+        let of_children = matches!(kind, WatchKind::ChildrenChanged);
+        let data = !of_children && (self.data.contains(path) || self.exists.contains(path));
+        let children = (of_children || kind == WatchKind::Deleted) && self.children.contains(path);
+        let persistent = self.persistent.iter().filter(|(place, recursive)| match recursive {
+            true => !of_children && ancestors(path).any(|above| above == place),
+            false => place == path,
+        });
+        usize::from(data) + usize::from(children) + persistent.count()
     }
 
     /// An event has arrived: strikes out the one-shot watches that it ends.
@@ -175,5 +189,38 @@ impl WatchBook {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_watch_that_sees_an_event_counts() {
+        let path = |path: &str| path.to_string();
+        let book = WatchBook {
+            data: BTreeSet::from([path("/a/x")]),
+            exists: BTreeSet::from([path("/b")]),
+            children: BTreeSet::from([path("/a/x")]),
+            persistent: BTreeSet::from([
+                (path("/"), true),
+                (path("/a"), false),
+                (path("/a/x"), false),
+                (path("/a/x"), true),
+            ]),
+        };
+        let watching = [
+            ("/a/x", WatchKind::DataChanged, 4),
+            ("/a/x", WatchKind::Deleted, 5),
+            ("/a/x", WatchKind::ChildrenChanged, 2),
+            ("/a/x/y", WatchKind::Created, 2),
+            ("/a", WatchKind::ChildrenChanged, 1),
+            ("/b", WatchKind::Created, 2),
+            ("/b", WatchKind::ChildrenChanged, 0),
+        ];
+        for (path, kind, watches) in watching {
+            assert_eq!(book.watching(path, kind), watches, "{path} {kind:?}");
+        }
     }
 }

@@ -1,0 +1,19 @@
+//! The simulator's models against reality: the same random scripts are played on the simulated
+//! coordination ensemble and on real ZooKeeper servers behind the adapter, and the same link scripts
+//! on the simulated network and on real ZeroMQ sockets.
+
+mod compare;
+mod coordination;
+#[path = "../support/end.rs"]
+#[allow(dead_code, reason = "every test file uses its part")]
+mod end;
+mod link_script;
+mod links;
+mod play;
+mod proxy;
+mod real;
+mod script;
+mod simulated;
+#[path = "../support/zookeeper.rs"]
+#[allow(dead_code, reason = "every test file uses its part")]
+mod zookeeper;
