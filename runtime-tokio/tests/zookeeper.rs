@@ -262,6 +262,15 @@ async fn persistent_watches(servers: &str) {
     ];
     assert_eq!(seen, expected.map(|(path, kind)| (path.to_owned(), kind)));
     user.quiet().await;
+
+    // On the server a one-shot watch replaces a persistent one; who leaves that again has it again.
+    user.run(get("/q", true)).await.unwrap();
+    user.run(set("/q", None)).await.unwrap();
+    let changed = ("/q".to_owned(), WatchKind::DataChanged);
+    assert_eq!([user.watched().await, user.watched().await], [changed.clone(), changed.clone()]);
+    user.run(Operation::Watch { path: "/q".into(), recursive: false }).await.unwrap();
+    user.run(set("/q", None)).await.unwrap();
+    assert_eq!(user.watched().await, changed);
 }
 
 async fn a_closed_session_takes_its_ephemerals_along(servers: &str) {
