@@ -17,7 +17,7 @@ impl Broker {
             return;
         }
         if entries.is_empty() {
-            return self.acknowledge_part(link, part.snapshot);
+            return self.compare_parts(link, &part);
         }
         if !self.stages(now, link, &part) {
             return;
@@ -104,6 +104,20 @@ impl Broker {
             self.send_nack(link);
         }
         next
+    }
+
+    /// A heartbeat says how many parts were sent before it. The primary heeds one refusal per heartbeat,
+    /// and when its window is full of refused parts, heartbeats are all that it sends: each is refused
+    /// anew. One that comes after the snapshot is installed is refused too, and does no harm.
+    fn compare_parts(&mut self, link: LinkId, part: &SnapshotPart) {
+        let Role::Backup(backup) = &self.role else { return };
+        let staged = backup.staging.as_ref().map(|staging| (staging.snapshot(), staging.parts()));
+        // What is too large is not asked for at every heartbeat.
+        let waits = part.part == 0 || backup.oversize.waits();
+        match waits || staged == Some((part.snapshot, part.part)) {
+            true => self.acknowledge_part(link, part.snapshot),
+            false => self.send_nack(link),
+        }
     }
 
     /// The snapshot makes no sense: begin anew, after a pause.

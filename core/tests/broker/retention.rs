@@ -411,6 +411,34 @@ fn a_member_in_sync_takes_no_snapshot() {
     assert!(matches!(world.sent_to(link).next_back(), Some(Message::ReplicateNack(_))));
 }
 
+/// R16: when the primary has heeded a refusal already, and its window is full of parts that were refused
+/// too, the next heartbeat is refused as well: the primary would wait for ever.
+#[test]
+fn a_heartbeat_that_follows_refused_parts_is_refused() {
+    let refusals = |world: &World, link| {
+        world.sent_to(link).filter(|message| matches!(message, Message::ReplicateNack(_))).count()
+    };
+    let heartbeat = |parts| {
+        let (part, entries) = (part(1, parts), Vec::new());
+        let records = SnapshotRecords { part, from: 0, previous_epoch: 0, entries, log_bytes: 0 };
+        Message::SnapshotRecords(Box::new(records))
+    };
+    let (mut world, link) = World::backup(false);
+    world.receive(link, &heartbeat(0));
+    world.receive(link, &some_records(0, 20, kept()));
+    world.receive(link, &heartbeat(1));
+    assert_eq!(refusals(&world, link), 0, "everything sent has come");
+    world.receive(link, &heartbeat(3));
+    assert_eq!(refusals(&world, link), 1, "two parts are missing");
+    world.receive(link, &fold(|_| ()));
+    assert_eq!(world.broker.replica().log().end(), 24, "the refusal gives nothing up");
+
+    let (mut world, link) = World::backup(false);
+    world.receive(link, &heartbeat(4));
+    world.receive(link, &heartbeat(4));
+    assert_eq!(refusals(&world, link), 2, "all four are missing, and remain so");
+}
+
 /// R6: a snapshot that ends below what is known to be committed is none of this group.
 #[test]
 fn a_snapshot_below_the_commit_offset_is_dropped() {
