@@ -24,4 +24,6 @@ pub mod queue;
 pub mod random;
 pub mod reader;
 pub mod render;
+#[cfg(feature = "bugs")]
+pub mod sensitivity;
 pub mod world;

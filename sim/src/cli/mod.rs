@@ -2,6 +2,8 @@
 //! standard error; the exit status is 1 when a property does not hold and 2 when the command could not
 //! be carried out.
 
+#[cfg(feature = "bugs")]
+mod bugs;
 mod explore;
 mod minimise;
 mod replay;
@@ -28,6 +30,8 @@ enum Command {
     Replay(replay::Args),
     Minimise(minimise::Args),
     Explore(explore::Args),
+    #[cfg(feature = "bugs")]
+    Bugs(bugs::Args),
 }
 
 /// How a command ended, if it could be carried out.
@@ -48,6 +52,8 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args, json),
         Command::Minimise(args) => minimise::run(&args, json),
         Command::Explore(args) => explore::run(&args, json),
+        #[cfg(feature = "bugs")]
+        Command::Bugs(args) => bugs::run(&args, json),
     };
     match result {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
