@@ -33,7 +33,7 @@ pub enum Purpose {
     Fault,
     /// What the clients of a random run do.
     Workload,
-    /// How much of what a process has handed out is lost when it ends.
+    /// How much of what a process has sent is lost when it dies.
     Unsent,
 }
 
