@@ -16,7 +16,8 @@ use std::time::Duration;
 /// One thing that goes wrong, or is put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// The process dies. Its kernel resets its connections, so its peers learn soon.
+    /// The process dies, and the last of what it has sent with it. Its kernel resets its connections, so
+    /// its peers learn soon.
     Crash(ProcessId),
     /// The process ends by itself, after its node has stopped. Its connections end with it.
     Exit(ProcessId),

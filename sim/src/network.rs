@@ -300,7 +300,6 @@ impl Network {
         self.set_host(process, host);
         self.deaf.remove(&process);
         for (id, end) in self.ends_where(|ends, end| ends[end].process == process) {
-            self.lose_unsent(id, 1 - end);
             if host != Host::Silent && self.connections[&id].ends[end].open {
                 self.send(now, id, 1 - end, Packet::Reset, &mut effects);
             }
@@ -309,12 +308,15 @@ impl Network {
         effects
     }
 
-    /// The last of what a process had handed out, but its kernel had not taken yet, ends with it.
-    fn lose_unsent(&mut self, id: ConnectionId, towards: usize) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let pipe = &mut connection.pipes[towards];
-        let keep = self.draws.below(Purpose::Unsent, id, towards as u64, pipe.len() as u64 + 1);
-        pipe.lose_after(keep as usize);
+    /// A process is about to die: the last of what it has sent and its machine had not taken yet dies
+    /// with it. (Who ends by itself lets it go out first.)
+    pub fn lose_unsent(&mut self, process: ProcessId) {
+        for (id, end) in self.ends_where(|ends, end| ends[end].process == process) {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            let pipe = &mut connection.pipes[1 - end];
+            let keep = self.draws.below(Purpose::Unsent, id, end as u64, pipe.len() as u64 + 1);
+            pipe.lose_after(keep as usize);
+        }
     }
 
     /// Something that was to happen later happens.

@@ -41,7 +41,7 @@ pub enum Purpose {
     Drift,
     /// How long the election of a coordination leader takes.
     Election,
-    /// How much of what a process has handed out is lost when it ends.
+    /// How much of what a process has sent is lost when it dies.
     Unsent,
 }
 

@@ -24,8 +24,9 @@ where
     /// The same, for [`World::step`] to record.
     pub(super) fn apply(&mut self, fault: Fault) -> Option<Step<N::Event>> {
         match fault {
-            Fault::Crash(process) | Fault::Exit(process) => self.kill(process, Host::Refusing)?,
-            Fault::PowerLoss(process) => self.kill(process, Host::Silent)?,
+            Fault::Exit(process) => self.kill(process, Host::Refusing)?,
+            Fault::Crash(process) => self.die(process, Host::Refusing)?,
+            Fault::PowerLoss(process) => self.die(process, Host::Silent)?,
             Fault::Restart(process) => return self.start(process),
             Fault::Pause(process) => self.pause(process)?,
             Fault::Resume(process) => self.resume(process)?,
@@ -100,6 +101,11 @@ where
         self.ensemble.start(id);
         let outputs = self.collect(id);
         Some(Step { at: now, process: id, cause: Cause::Started, outputs })
+    }
+
+    fn die(&mut self, id: ProcessId, host: Host) -> Option<()> {
+        self.network.lose_unsent(id);
+        self.kill(id, host)
     }
 
     fn kill(&mut self, id: ProcessId, host: Host) -> Option<()> {
