@@ -300,7 +300,9 @@ impl Network {
         self.set_host(process, host);
         self.deaf.remove(&process);
         for (id, end) in self.ends_where(|ends, end| ends[end].process == process) {
-            if host != Host::Silent && self.connections[&id].ends[end].open {
+            // One that it had with itself may have gone with the other end.
+            let Some(connection) = self.connections.get(&id) else { continue };
+            if host != Host::Silent && connection.ends[end].open {
                 self.send(now, id, 1 - end, Packet::Reset, &mut effects);
             }
             self.lose(id, end, LinkStatus::Lost, &mut Effects::default());
