@@ -140,16 +140,15 @@ pub async fn run(steps: &[Step], driver: &mut impl Driver, model: &[Logs]) -> Ou
                     let frame = outcome.frame((*client, link.n, to == Side::Server), lens);
                     driver.transmit(from, *client, link.n, frame);
                 }
-                let n = link.n;
                 match then {
                     Then::Stay => {}
                     Then::Close => {
-                        outcome.close(*client, n, *by_server, true);
-                        driver.close(from, *client, n);
+                        outcome.close(*client, link.n, *by_server, true);
+                        driver.close(from, *client, link.n);
                         links.remove(client);
                     }
                     Then::End => {
-                        outcome.close(*client, n, *by_server, true);
+                        outcome.close(*client, link.n, *by_server, true);
                         end(from, &mut outcome, driver, &mut links).await;
                         driver.start(from).await;
                     }
@@ -178,8 +177,8 @@ pub async fn run(steps: &[Step], driver: &mut impl Driver, model: &[Logs]) -> Ou
             }
             Step::EndServer | Step::StartServer => continue,
         }
-        let lossy = |key: &_| outcome.lossy.contains(key);
-        outcome.logs = driver.settle(model.get(outcome.snapshots.len()), &lossy).await;
+        let before = model.get(outcome.snapshots.len());
+        outcome.logs = driver.settle(before, &|key| outcome.lossy.contains(key)).await;
         outcome.snapshots.push(outcome.logs.clone());
     }
     outcome
