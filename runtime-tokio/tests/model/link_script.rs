@@ -76,7 +76,7 @@ pub struct Outcome {
     sent: BTreeMap<(usize, u64, bool), Vec<Entry>>,
     /// Ends that may miss the last frames: their peer has closed the link with frames under way.
     lossy: BTreeSet<(usize, u64, bool)>,
-    /// Ends that have closed their link, with what they were told before.
+    /// Ends that have closed their link, with the most that they may have been told.
     closed: BTreeMap<(usize, u64, bool), usize>,
 }
 
@@ -140,22 +140,17 @@ pub async fn run(steps: &[Step], driver: &mut impl Driver, model: &[Logs]) -> Ou
                     let frame = outcome.frame((*client, link.n, to == Side::Server), lens);
                     driver.transmit(from, *client, link.n, frame);
                 }
-                let n = link.n;
                 match then {
                     Then::Stay => {}
                     Then::Close => {
-                        outcome.close(*client, n, *by_server, true);
-                        driver.close(from, *client, n);
+                        outcome.close(*client, link.n, *by_server, true);
+                        driver.close(from, *client, link.n);
                         links.remove(client);
                     }
                     Then::End => {
-                        outcome.close(*client, n, *by_server, true);
-                        driver.end(from).await;
+                        outcome.close(*client, link.n, *by_server, true);
+                        end(from, &mut outcome, driver, &mut links).await;
                         driver.start(from).await;
-                        match from {
-                            Side::Server => links.clear(),
-                            Side::Client(client) => drop(links.remove(&client)),
-                        }
                     }
                 }
                 if *slow {
@@ -169,26 +164,33 @@ pub async fn run(steps: &[Step], driver: &mut impl Driver, model: &[Logs]) -> Ou
                 links.remove(client);
             }
             Step::EndServer if serves => {
-                driver.end(Side::Server).await;
+                end(Side::Server, &mut outcome, driver, &mut links).await;
                 serves = false;
-                links.clear();
             }
             Step::StartServer if !serves => {
                 driver.start(Side::Server).await;
                 serves = true;
             }
             Step::EndClient { client } => {
-                driver.end(Side::Client(*client)).await;
+                end(Side::Client(*client), &mut outcome, driver, &mut links).await;
                 driver.start(Side::Client(*client)).await;
-                links.remove(client);
             }
             Step::EndServer | Step::StartServer => continue,
         }
-        let lossy = |key: &_| outcome.lossy.contains(key);
-        outcome.logs = driver.settle(model.get(outcome.snapshots.len()), &lossy).await;
+        let before = model.get(outcome.snapshots.len());
+        outcome.logs = driver.settle(before, &|key| outcome.lossy.contains(key)).await;
         outcome.snapshots.push(outcome.logs.clone());
     }
     outcome
+}
+
+async fn end(side: Side, outcome: &mut Outcome, driver: &mut impl Driver, links: &mut BTreeMap<usize, Link>) {
+    outcome.ended(side);
+    driver.end(side).await;
+    match side {
+        Side::Server => links.clear(),
+        Side::Client(client) => drop(links.remove(&client)),
+    }
 }
 
 const fn ends(client: usize, by_server: bool) -> (Side, Side) {
@@ -215,6 +217,17 @@ impl Outcome {
         self.closed.insert(own, self.logs.get(&own).map_or(0, Vec::len));
         if with_frames_under_way {
             self.lossy.insert((client, n, !by_server));
+        }
+    }
+
+    /// A process has ended: what it was told of its links stops anywhere.
+    fn ended(&mut self, side: Side) {
+        let of_side = |key: &&(usize, u64, bool)| match side {
+            Side::Server => key.2,
+            Side::Client(client) => key.0 == client && !key.2,
+        };
+        for &key in self.sent.keys().filter(of_side) {
+            self.closed.entry(key).or_insert(usize::MAX);
         }
     }
 
@@ -255,6 +268,7 @@ impl Outcome {
             let (real, predicted) = (self.logs.get(key), model.logs.get(key));
             let same = match (self.lossy.contains(key), real, predicted) {
                 (false, real, predicted) => real == predicted,
+                (true, _, _) if self.closed.contains_key(key) => true,
                 (true, Some(real), Some(predicted)) => statuses(real).eq(statuses(predicted)),
                 (true, _, _) => key.2,
             };
