@@ -55,6 +55,8 @@ pub(crate) struct Seen {
     folded: (History, Offset, Offset),
     /// Whom its commits wait for.
     counted: (Epoch, Vec<Member>),
+    /// How far it counts each of its followers.
+    matched: BTreeMap<Member, Offset>,
 }
 
 /// What became of a publisher's records, in the order of their tickets.
@@ -347,6 +349,7 @@ impl Seen {
             staged: Vec::new(),
             folded: Default::default(),
             counted: Default::default(),
+            matched: BTreeMap::new(),
         }
     }
 
@@ -406,13 +409,24 @@ impl Seen {
         })
     }
 
+    /// Whom and what a primary counts.
     fn count(&mut self, broker: &Broker, checks: &mut Checks) -> Result<(), Violation> {
         let Some(epoch) = broker.leads() else { return Ok(()) };
+        let process = &self.process;
+        if self.counted.0 != epoch {
+            self.matched.clear();
+        }
+        for (member, matched) in broker.matched() {
+            if self.matched.get(member) != Some(&matched) {
+                self.matched.insert(member.clone(), matched);
+                checks.observe(&Fact::Matched { process, epoch, member, matched })?;
+            }
+        }
         if self.counted.0 == epoch && self.counted.1.iter().eq(broker.counted()) {
             return Ok(());
         }
         self.counted = (epoch, broker.counted().cloned().collect());
-        checks.observe(&Fact::Counts { process: &self.process, epoch, members: &self.counted.1 })
+        checks.observe(&Fact::Counts { process, epoch, members: &self.counted.1 })
     }
 
     fn request(&mut self, history: History, request: &Request, checks: &mut Checks) -> Result<(), Violation> {

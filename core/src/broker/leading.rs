@@ -6,7 +6,7 @@ use super::roles::supersedes;
 use super::{Broker, Role};
 use crate::coordination::registry::Live;
 use crate::group::{Change, GroupState};
-use crate::id::{Address, BrokerIdentity, Member, Nonce, PublisherId};
+use crate::id::{Address, BrokerIdentity, Member, Nonce, Offset, PublisherId};
 use crate::link::LinkId;
 use crate::log::EntryKind;
 use crate::message::{Hello, Refusal, ReplicateAck, ReplicateNack};
@@ -118,6 +118,13 @@ impl Broker {
         let state = self.registry.view().state.as_ref().filter(|_| self.leads().is_some());
         let pending = self.configuration.pending_member();
         state.into_iter().flat_map(move |(state, _)| state.in_sync.iter().chain(pending))
+    }
+
+    /// How far a primary counts each of its followers (R7, R8).
+    pub fn matched(&self) -> impl Iterator<Item = (&Member, Offset)> {
+        let primary = if let Role::Primary(primary) = &self.role { Some(primary) } else { None };
+        let followers = primary.into_iter().flat_map(|primary| primary.followers.iter());
+        followers.filter_map(|(member, follower)| Some((member, follower.matched()?)))
     }
 
     /// R9: moves the commit offset to what every member that counts has verified, and tells everyone

@@ -8,6 +8,7 @@ pub mod candidate_complete;
 pub mod commit_monotone;
 pub mod committed_stable;
 pub mod config_intent;
+pub mod counts_verified;
 pub mod enough_copies;
 pub mod exactly_once_in_log;
 pub mod floor_monotone;
@@ -135,6 +136,17 @@ pub enum Fact<'a> {
         epoch: Epoch,
         /// Whom.
         members: &'a [Member],
+    },
+    /// A primary counts so much for a member from now on.
+    Matched {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// In which epoch.
+        epoch: Epoch,
+        /// For whom.
+        member: &'a Member,
+        /// Up to where.
+        matched: Offset,
     },
     /// A backup acknowledged entries.
     Verified {
@@ -349,6 +361,7 @@ impl Default for Checks {
             Box::<sub_prefix::SubPrefix>::default(),
             Box::<nothing_missing::NothingMissing>::default(),
             Box::<superset_quorum::SupersetQuorum>::default(),
+            Box::<counts_verified::CountsVerified>::default(),
             Box::<session_fold::SessionFold>::default(),
             Box::new(trim_safe::TrimSafe),
             Box::<config_intent::ConfigIntent>::default(),
