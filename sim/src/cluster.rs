@@ -82,6 +82,17 @@ fn failure(world: &World<Actor>, violation: Violation) -> Failure {
     Failure { at: world.now(), step: world.steps(), violation }
 }
 
+/// A primary that is cut off notices it when its session may be over, and falls silent when the step-down
+/// time is over too; clocks may be a little slow.
+fn silence(config: &Config) -> Duration {
+    (config.world.coordination.session_timeout + config.timing.step_down).mul_f64(1.2) + CALM
+}
+
+/// Clocks may be too fast, and what is heard of all the time is noted now and then.
+fn session(config: &Config) -> Duration {
+    config.session_expiry.mul_f64(0.8).saturating_sub(Duration::from_millis(150))
+}
+
 impl Cluster {
     /// A cluster whose processes are all about to start.
     ///
@@ -90,7 +101,7 @@ impl Cluster {
     pub fn new(config: &Config, seed: u64) -> Self {
         let mut cluster = Self {
             world: World::new(config.world, Draws::new(seed)),
-            checks: Checks::default(),
+            checks: Checks::timed(silence(config), session(config)),
             observer: Observer::with_payloads_of(config.payload),
             renderer: None,
             brokers: Vec::new(),

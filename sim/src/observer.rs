@@ -1,5 +1,7 @@
 //! Turns what happens in a cluster's world into the facts that the checkers read.
 
+mod times;
+
 use crate::actor::{Actor, Event};
 use crate::check::{Checks, Fact, Violation};
 use crate::coverage::{Coverage, mark};
@@ -110,6 +112,7 @@ pub struct Observer {
     coverage: Coverage,
     /// Payloads are at least so long, in bytes.
     length: usize,
+    times: times::Times,
 }
 
 /// The payload of a publisher's record, at least so long. Every one is unique in its run.
@@ -237,7 +240,8 @@ impl Observer {
         let stored = if let Cause::Stored(ticket) = step.cause { Some(ticket) } else { None };
         seen.observe(Snapshot::of(broker), stored, &step.outputs, checks)?;
         seen.fold(broker, checks)?;
-        seen.count(broker, checks)
+        seen.count(broker, checks)?;
+        self.times.observe(broker, step, checks)
     }
 
     /// A subscriber's read of the head counts from when it was sent last.

@@ -14,6 +14,7 @@ pub mod exactly_once_in_log;
 pub mod floor_monotone;
 pub mod fresh_head;
 pub mod ledger;
+pub mod live_session;
 pub mod log_matching;
 pub mod no_flapping;
 pub mod no_phantom;
@@ -23,6 +24,7 @@ pub mod one_primary_per_epoch;
 pub mod pub_fencing;
 pub mod route_monotone;
 pub mod session_fold;
+pub mod silenced;
 pub mod sub_prefix;
 pub mod superset_quorum;
 #[cfg(test)]
@@ -32,6 +34,7 @@ pub mod trim_safe;
 use bytes::Bytes;
 pub use ledger::Ledger;
 use std::fmt;
+use std::time::Duration;
 use steadfast_core::broker::sessions::SessionTable;
 use steadfast_core::broker::topics::Topics;
 use steadfast_core::filter::{Filter, Topic};
@@ -148,6 +151,37 @@ pub enum Fact<'a> {
         /// Up to where.
         matched: Offset,
     },
+    /// A primary said something to a client that believes in it.
+    Spoke {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// In which epoch.
+        epoch: Epoch,
+        /// When, in nanoseconds of the world's time.
+        at: u64,
+        /// Since when the process runs without a break.
+        since: u64,
+    },
+    /// A primary has heard of a publisher, on the link of its session.
+    SessionHeard {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// Of whom.
+        publisher: PublisherId,
+        /// When, in nanoseconds of the world's time.
+        at: u64,
+    },
+    /// A primary has decided that a session expires.
+    SessionExpired {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// Whose session.
+        publisher: PublisherId,
+        /// When, in nanoseconds of the world's time.
+        at: u64,
+    },
+    /// A broker's clock has jumped.
+    ClockJumped(&'a PrimaryId),
     /// A backup acknowledged entries.
     Verified {
         /// Which member.
@@ -377,6 +411,15 @@ impl Checks {
     /// Nothing has happened, and only these properties are of interest.
     pub fn of(checks: Vec<Box<dyn Check>>) -> Self {
         Self { ledger: Ledger::default(), checks }
+    }
+
+    /// The same, and what has to happen in time: a primary falls silent within `silence` of the end of its
+    /// reign, a session lives for `session` at least after its publisher was heard of.
+    pub fn timed(silence: Duration, session: Duration) -> Self {
+        let mut all = Self::default();
+        all.checks.push(Box::new(silenced::Silenced::within(silence)));
+        all.checks.push(Box::new(live_session::LiveSession::for_at_least(session)));
+        all
     }
 
     /// Takes a fact in and checks every property.

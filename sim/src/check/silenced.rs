@@ -1,0 +1,94 @@
+//! Silenced (L8): a primary whose reign is over in the tree, and that cannot learn of it, stops talking to
+//! clients within the step-down time.
+
+use super::{Check, Fact, Ledger};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use steadfast_core::id::Epoch;
+
+/// The property.
+#[derive(Clone, Debug)]
+pub struct Silenced {
+    /// So long after the end of its reign a primary may go on at the most.
+    patience: Duration,
+    /// When the tree went on from each epoch, in nanoseconds of the world's time.
+    over: BTreeMap<Epoch, u64>,
+    /// Epoch of the latest state.
+    epoch: Epoch,
+}
+
+impl Silenced {
+    /// A primary may go on for so long after the end of its reign.
+    pub const fn within(patience: Duration) -> Self {
+        Self { patience, over: BTreeMap::new(), epoch: 0 }
+    }
+}
+
+impl Check for Silenced {
+    fn name(&self) -> &'static str {
+        "Silenced"
+    }
+
+    fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
+        let Fact::Spoke { process, epoch, at, since } = *fact else { return Ok(()) };
+        // The tree is looked at before anybody speaks: what it holds now is as old as this moment at most.
+        let now = ledger.states().last().map_or(0, |state| state.epoch);
+        for over in self.epoch..now {
+            self.over.entry(over).or_insert(at);
+        }
+        self.epoch = self.epoch.max(now);
+        // Who sleeps says nothing, and finds out only when it wakes up.
+        let over = self.over.get(&epoch).map(|over| (*over).max(since));
+        match over.filter(|over| over + (self.patience.as_nanos() as u64) < at) {
+            None => Ok(()),
+            Some(over) => Err(format!(
+                "{process:?} still talks to clients in epoch {epoch}, which ended {} ms ago",
+                (at - over) / 1_000_000
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testing::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn speaks(story: &mut Story<Silenced>, at: u64, since: u64) {
+        story.tell(&Fact::Spoke { process: &process("a"), epoch: 1, at: at * SECOND, since: since * SECOND });
+    }
+
+    fn deposed() -> Story<Silenced> {
+        let mut story = Story::new(Silenced::within(Duration::from_secs(5)));
+        story.state(1, Some("a"), &["a", "b"]);
+        speaks(&mut story, 1, 0);
+        story.state(2, Some("b"), &["b"]);
+        speaks(&mut story, 2, 0);
+        story
+    }
+
+    #[test]
+    fn a_primary_may_talk_in_its_reign_and_for_a_while_after() {
+        let mut story = deposed();
+        speaks(&mut story, 7, 0);
+        story.accepted();
+    }
+
+    #[test]
+    fn who_goes_on_for_longer_is_rejected() {
+        let mut story = deposed();
+        speaks(&mut story, 8, 0);
+        story.rejected("ended 6000 ms ago");
+    }
+
+    #[test]
+    fn who_has_only_woken_up_has_its_time() {
+        let mut story = deposed();
+        speaks(&mut story, 30, 28);
+        story.accepted();
+        speaks(&mut story, 34, 28);
+        story.rejected("ended 6000 ms ago");
+    }
+}

@@ -1,0 +1,86 @@
+//! Facts about times: who still talks to clients, and which publishers a primary has heard of.
+
+use crate::actor::Event;
+use crate::check::{Checks, Fact, Violation};
+use crate::fault::Fault;
+use crate::network::ProcessId;
+use crate::world::{Cause, Step};
+use std::collections::BTreeMap;
+use steadfast_core::broker::Broker;
+use steadfast_core::id::PublisherId;
+use steadfast_core::link::{Frame, LinkId};
+use steadfast_core::message::Message;
+use steadfast_core::node::Output;
+use steadfast_core::trace::Trace;
+use steadfast_core::wire;
+
+/// What has to be remembered of brokers for that.
+#[derive(Debug, Default)]
+pub(super) struct Times {
+    /// Since when each process runs without a break.
+    since: BTreeMap<ProcessId, u64>,
+    /// Whose session was opened on a link.
+    sessions: BTreeMap<(ProcessId, LinkId), PublisherId>,
+}
+
+impl Times {
+    /// Shows a broker's step to the checkers.
+    pub(super) fn observe(
+        &mut self,
+        broker: &Broker,
+        step: &Step<Event>,
+        checks: &mut Checks,
+    ) -> Result<(), Violation> {
+        let (process, at) = (broker.id(), step.at);
+        match step.cause {
+            Cause::Started => {
+                self.since.insert(step.process, at);
+                self.sessions.retain(|(owner, _), _| *owner != step.process);
+            }
+            Cause::Fault(Fault::Resume(_)) => drop(self.since.insert(step.process, at)),
+            Cause::Fault(Fault::ClockJump(..)) => checks.observe(&Fact::ClockJumped(process))?,
+            Cause::Received(link, Some(_)) => {
+                if let Some(&publisher) = self.sessions.get(&(step.process, link)) {
+                    checks.observe(&Fact::SessionHeard { process, publisher, at })?;
+                }
+            }
+            _ => {}
+        }
+        let since = self.since.get(&step.process).copied().unwrap_or(0);
+        for output in &step.outputs {
+            match output {
+                Output::Transmit { link, frame } => {
+                    let opened = opened(frame);
+                    self.sessions.extend(opened.map(|publisher| ((step.process, *link), publisher)));
+                    if let Some(epoch) = broker.leads().filter(|_| is_for_a_client(frame)) {
+                        checks.observe(&Fact::Spoke { process, epoch, at, since })?;
+                    }
+                }
+                Output::Trace(Trace::SessionExpired { publisher, .. }) => {
+                    let publisher = *publisher;
+                    checks.observe(&Fact::SessionExpired { process, publisher, at })?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn opened(frame: &Frame) -> Option<PublisherId> {
+    match wire::decode(frame.clone()) {
+        Ok(Message::SessionOpened(opened)) => Some(opened.publisher),
+        _ => None,
+    }
+}
+
+/// What only a primary says, to clients that believe in it.
+fn is_for_a_client(frame: &Frame) -> bool {
+    matches!(
+        wire::decode(frame.clone()),
+        Ok(Message::Deliver(_)
+            | Message::StreamOpened(_)
+            | Message::PublishAck(_)
+            | Message::SessionOpened(_))
+    )
+}
