@@ -185,3 +185,29 @@ fn both_die_at_once() {
     publish(&mut cluster);
     cluster.settle(RECOVERY).unwrap_or_else(|failure| panic!("{failure}"));
 }
+
+/// R27a, R35: the set still names a member that is dead and was kept. Who leaves and alone holds the data
+/// takes in whoever comes, and hands over.
+#[test]
+fn who_leaves_beside_a_dead_member_that_was_kept_takes_in_whoever_copies() {
+    for delay in [0, 5, 10, 20, 40, 80] {
+        let config = Config { brokers: 3, min_in_sync: 2, subscribers: vec![], ..Config::default() };
+        let mut cluster = Cluster::new(&config, 1);
+        publish(&mut cluster);
+        assert!(cluster.run_until(Duration::from_secs(5), Cluster::is_settled).expect("no violation"));
+        let primary = cluster.primary().expect("a primary");
+        let others: Vec<_> = cluster.brokers().iter().copied().filter(|&broker| broker != primary).collect();
+        for &other in &others {
+            cluster.strike(Fault::Crash(other)).expect("no violation");
+            cluster.run_for(OUTAGE).expect("no violation");
+        }
+        assert_eq!(cluster.state().map(|state| state.in_sync.len()), Some(2), "one was dropped, one kept");
+        cluster.strike(Fault::Restart(others[0])).expect("no violation");
+        cluster.run_for(Duration::from_millis(delay)).expect("no violation");
+        cluster.shut_down(primary, None);
+        cluster.run_for(Duration::from_secs(15)).expect("no violation");
+        assert!(cluster.broker(primary).is_none(), "{delay} ms: it has left");
+        assert_eq!(cluster.primary(), Some(others[0]), "{delay} ms: it has handed over");
+        nothing_is_lost(&cluster, &format!("{delay} ms"));
+    }
+}

@@ -159,9 +159,9 @@ impl Broker {
         self.shutdown.is_none() || cause != Suspicion::Silence
     }
 
-    /// Whether a follower may be taken in: who leaves does so only where nobody else is in sync.
+    /// Whether a follower may be taken in: who leaves does so only where nobody else alive is in sync.
     pub(super) fn may_take_in(&self, state: &GroupState) -> bool {
-        self.shutdown.is_none() || state.in_sync.len() == 1
+        self.shutdown.is_none() || self.is_last_holder(state)
     }
 
     /// Takes the next step towards leaving.
