@@ -7,6 +7,7 @@ mod joining;
 use crate::actor::{Actor, Command, Event};
 use crate::check::{Checks, Fact, Violation};
 use crate::coverage::Coverage;
+use crate::diagram::Diagram;
 use crate::fault::{Fault, cures};
 use crate::fingerprint::Fingerprint;
 use crate::network::ProcessId;
@@ -65,6 +66,7 @@ pub struct Cluster {
     checks: Checks,
     observer: Observer,
     renderer: Option<Renderer>,
+    diagram: Option<Diagram>,
     brokers: Vec<ProcessId>,
     discoveries: Vec<ProcessId>,
     publishers: Vec<ProcessId>,
@@ -104,6 +106,7 @@ impl Cluster {
             checks: Checks::timed(silence(config), session(config)),
             observer: Observer::with_payloads_of(config.payload),
             renderer: None,
+            diagram: None,
             brokers: Vec::new(),
             discoveries: Vec::new(),
             publishers: Vec::new(),
@@ -140,6 +143,16 @@ impl Cluster {
     /// The history as text since the last call.
     pub fn take_lines(&mut self) -> Vec<String> {
         self.renderer.as_mut().map(Renderer::take_lines).unwrap_or_default()
+    }
+
+    /// From now on keeps the history as a diagram.
+    pub fn depict(&mut self) {
+        self.diagram.get_or_insert_default();
+    }
+
+    /// The diagram since [`Cluster::depict`].
+    pub fn take_diagram(&mut self) -> Option<Diagram> {
+        self.diagram.take()
     }
 
     /// The brokers.
@@ -327,6 +340,9 @@ impl Cluster {
     fn look(&mut self, step: &Step<Event>) -> Result<(), Failure> {
         if let Some(renderer) = &mut self.renderer {
             renderer.step(&self.world, step);
+        }
+        if let Some(diagram) = &mut self.diagram {
+            diagram.step(&self.world, step);
         }
         if let Cause::Fault(Fault::Crash(process) | Fault::PowerLoss(process)) = step.cause {
             // Then its end was another one.

@@ -1,8 +1,12 @@
 //! How often what a run should come to has happened.
 
+use crate::matrix::troubles;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use steadfast_core::trace::Trace;
+use steadfast_core::coordination::SessionState;
+use steadfast_core::group::Change;
+use steadfast_core::message::Departure;
+use steadfast_core::trace::{Detachment, Limit, Outcome, Rejection, Suspicion, Trace};
 
 /// Counts of marks: those that nodes' traces leave (see [`mark`]), and a few that a run leaves itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,24 +42,100 @@ pub fn is_mark(mark: &str, meant: &str) -> bool {
     mark.strip_prefix(meant).is_some_and(|rest| rest.is_empty() || rest.starts_with('('))
 }
 
-/// What a transition is called: its name, and in brackets its kind where it has several.
-pub fn mark(trace: &Trace) -> String {
-    let name = first_word(trace);
-    match trace {
-        Trace::Rejected { reason, .. } => format!("{name}({reason:?})"),
-        Trace::Suspected { cause, .. } | Trace::Kept { cause, .. } => format!("{name}({cause:?})"),
-        Trace::Proposed { change, .. } => format!("{name}({change:?})"),
-        Trace::Resolved { change, outcome } => format!("{name}({change:?},{outcome:?})"),
-        Trace::Leaves { departure } => format!("{name}({})", first_word(departure)),
-        Trace::Session(state) => format!("{name}({})", first_word(state)),
-        Trace::Busy { limit } => format!("{name}({limit:?})"),
-        Trace::Detached { cause, .. } => format!("{name}({cause:?})"),
-        _ => name,
+/// What has variants with names.
+trait Named {
+    /// All of them.
+    const NAMES: &'static [&'static str];
+
+    /// The name of this one.
+    fn name(&self) -> &'static str;
+}
+
+/// A variant that is missing here does not compile.
+macro_rules! named {
+    ($($type:ident { $($variant:ident)* })*) => {
+        $(impl Named for $type {
+            const NAMES: &'static [&'static str] = &[$(stringify!($variant)),*];
+
+            fn name(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => stringify!($variant),)* }
+            }
+        })*
+    };
+}
+
+named! {
+    Trace {
+        Rejected Session BadNode Registered GroupChanged Suspected Kept Proposed Resolved BecamePrimary
+        EpochCommitted BecameBackup HandoverBegan HandoverFailed TakeOverIgnored Leaves SteppedDown
+        FellSilent SpokeAgain FollowerAttached Truncated Trimmed SnapshotBegun SnapshotRefused Installed
+        Wiped Halted Busy Throttled SessionOpened SessionExpired StreamOpened DiscoveryLeads
+        DiscoveryFollows GroupCreated Routed Attached Detached StaleProcess
     }
+    Rejection { Malformed Version TooLarge Checksum Unexpected WrongHistory }
+    Suspicion { Silence Refused NotLive Replaced Leaving }
+    Change { Promote Shrink Expand Replace GiveUp Reset }
+    Outcome { Applied Superseded Unknown }
+    Departure { Begun HandedOver Left GaveUp TimedOut }
+    SessionState { Connected Suspended Expired }
+    Limit { LogBytes UncommittedBytes Learner Sessions Streams HeadReads }
+    Detachment { Lost Silence Rerouted Refused }
+}
+
+/// What a transition is called: its name, and in brackets its kind where it has several. See
+/// [`transitions`] for all.
+pub fn mark(trace: &Trace) -> String {
+    let name = trace.name();
+    let kind = match trace {
+        Trace::Rejected { reason, .. } => reason.name(),
+        Trace::Suspected { cause, .. } | Trace::Kept { cause, .. } => cause.name(),
+        Trace::Proposed { change, .. } => change.name(),
+        Trace::Resolved { change, outcome } => {
+            return format!("{name}({},{})", change.name(), outcome.name());
+        }
+        Trace::Leaves { departure } => departure.name(),
+        Trace::Session(state) => state.name(),
+        Trace::Busy { limit } => limit.name(),
+        Trace::Detached { cause, .. } => cause.name(),
+        _ => return name.to_owned(),
+    };
+    format!("{name}({kind})")
+}
+
+/// Every mark that a transition can leave.
+pub fn transitions() -> Vec<String> {
+    let of = |name: &str| -> Vec<String> {
+        let kinds = match name {
+            "Rejected" => Rejection::NAMES,
+            "Suspected" | "Kept" => Suspicion::NAMES,
+            "Proposed" => Change::NAMES,
+            "Leaves" => Departure::NAMES,
+            "Session" => SessionState::NAMES,
+            "Busy" => Limit::NAMES,
+            "Detached" => Detachment::NAMES,
+            "Resolved" => {
+                let both =
+                    Change::NAMES.iter().flat_map(|change| Outcome::NAMES.iter().map(move |it| (change, it)));
+                return both.map(|(change, outcome)| format!("{name}({change},{outcome})")).collect();
+            }
+            _ => return vec![name.to_owned()],
+        };
+        kinds.iter().map(|kind| format!("{name}({kind})")).collect()
+    };
+    Trace::NAMES.iter().flat_map(|name| of(name)).collect()
+}
+
+/// The marks that a run leaves itself, besides a `strike` for each trouble.
+const OWN: [&str; 5] = ["cued", "recovered", "aside", "unknown", "lost"];
+
+/// Every mark that there is.
+pub fn marks() -> Vec<String> {
+    let strikes = troubles().map(|trouble| format!("strike({trouble})"));
+    transitions().into_iter().chain(strikes).chain(OWN.map(str::to_owned)).collect()
 }
 
 /// The name of a value's variant.
-fn first_word(value: &impl fmt::Debug) -> String {
+pub(crate) fn first_word(value: &impl fmt::Debug) -> String {
     struct Word(String);
     impl fmt::Write for Word {
         fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -73,8 +153,8 @@ fn first_word(value: &impl fmt::Debug) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use steadfast_core::group::Change;
-    use steadfast_core::trace::Limit;
+    use std::collections::BTreeSet;
+    use steadfast_core::link::LinkId;
 
     #[test]
     fn a_mark_names_the_transition_and_its_kind() {
@@ -95,5 +175,24 @@ mod tests {
             (coverage.count("Kept"), coverage.count("Kept(Silence)"), coverage.count("Ke")),
             (3, 1, 0)
         );
+    }
+
+    #[test]
+    fn every_mark_is_listed_once() {
+        let all = marks();
+        let listed: BTreeSet<_> = all.iter().cloned().collect();
+        assert_eq!(listed.len(), all.len());
+        let traces = [
+            Trace::FellSilent,
+            Trace::Busy { limit: Limit::Streams },
+            Trace::Resolved { change: Change::Reset, outcome: Outcome::Unknown },
+            Trace::Leaves { departure: Departure::Begun },
+            Trace::Session(SessionState::Suspended),
+            Trace::Detached { link: LinkId::dialled(1), cause: Detachment::Silence },
+            Trace::Rejected { link: LinkId::dialled(1), reason: Rejection::Checksum },
+        ];
+        let unlisted = traces.iter().map(mark).find(|mark| !listed.contains(mark));
+        assert_eq!(unlisted, None);
+        assert!(listed.contains("strike(total-loss)"));
     }
 }

@@ -228,6 +228,11 @@ impl Network {
         Some(self.connections.get(connection)?.ends[1 - end].process)
     }
 
+    /// The connection that a link is an end of, and which end: 0 for the one that dialled, 1 for the other.
+    pub fn connection(&self, process: ProcessId, link: LinkId) -> Option<(ConnectionId, usize)> {
+        self.links.get(&(process, link)).copied()
+    }
+
     /// A process dials.
     pub fn dial(&mut self, now: u64, process: ProcessId, link: LinkId, address: &Address) -> Effects {
         let mut effects = Effects::default();

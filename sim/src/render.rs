@@ -45,12 +45,7 @@ impl Renderer {
                 self.line(world, step, &text);
             }
             Cause::Coordination(CoordinationEvent::Session(state)) => {
-                let state = match state {
-                    SessionState::Connected(_) => "connected",
-                    SessionState::Suspended => "suspended",
-                    SessionState::Expired => "expired",
-                };
-                self.line(world, step, &format!("session {state}"));
+                self.line(world, step, &format!("session {}", session_text(state)));
             }
             _ => {}
         }
@@ -59,7 +54,7 @@ impl Renderer {
                 Output::Trace(Trace::Session(_)) => {}
                 Output::Trace(trace) if self.without_time && is_routing(trace) => {}
                 Output::Trace(trace) => self.line(world, step, &format!("| {}", trace_text(trace))),
-                Output::Event(event) => self.event(world, step, event),
+                Output::Event(event) => self.line(world, step, &event_text(event)),
                 Output::Transmit { link, frame } => {
                     let peer = world.peer(step.process, *link);
                     if let (Some(peer), Ok(message)) = (peer, wire::decode(frame.clone())) {
@@ -80,36 +75,6 @@ impl Renderer {
         self.lines.push(format!("{ms:>6}.{us:03} {:<3} {text}", world.name(step.process)));
     }
 
-    fn event(&mut self, world: &World<Actor>, step: &Step<Event>, event: &Event) {
-        let text = match event {
-            Event::Publisher(publisher::Event::Completed { tickets, result: Ok(()) }) => {
-                format!("* acknowledged {}..={}", tickets.start, tickets.end - 1)
-            }
-            Event::Subscriber(subscriber::Event::Delivered(delivery)) => {
-                let payloads: Vec<_> = delivery.records.clone().collect();
-                format!("* delivered @{} {} {payloads:?}", delivery.offset, delivery.topic)
-            }
-            Event::Publisher(publisher::Event::Connected { endpoint, epoch }) => {
-                format!("* connected to {} e{epoch}", endpoint.node)
-            }
-            Event::Subscriber(subscriber::Event::Connected { endpoint, epoch, at }) => {
-                format!("* connected to {} e{epoch} @{}", endpoint.node, at.position.offset)
-            }
-            Event::Publisher(publisher::Event::LineageChanged { from, to }) => {
-                format!("* lineage {} instead of {}", to.lineage, from.lineage)
-            }
-            Event::Subscriber(subscriber::Event::LineageChanged { from, to }) => {
-                let place = from.position;
-                format!("* lineage {} instead of {}, was @{}", to.lineage, place.lineage, place.offset)
-            }
-            Event::Publisher(event) => format!("* {event:?}"),
-            Event::Subscriber(event) => format!("* {event:?}"),
-            Event::Broker(event) => format!("* {event:?}"),
-            Event::Discovery(event) => format!("* {event:?}"),
-        };
-        self.line(world, step, &text);
-    }
-
     fn message(&mut self, world: &World<Actor>, step: &Step<Event>, peer: ProcessId, message: &Message) {
         let Some((kind, text)) = message_text(message) else { return };
         if self.without_time && matches!(kind, "Lookup" | "Route") {
@@ -119,6 +84,44 @@ impl Renderer {
         if self.said.insert(way, text.clone()).is_none_or(|before| before != text) {
             self.line(world, step, &format!("-> {} {kind}{text}", world.name(peer)));
         }
+    }
+}
+
+pub(crate) const fn session_text(state: &SessionState) -> &'static str {
+    match state {
+        SessionState::Connected(_) => "connected",
+        SessionState::Suspended => "suspended",
+        SessionState::Expired => "expired",
+    }
+}
+
+/// What an application is told.
+pub(crate) fn event_text(event: &Event) -> String {
+    match event {
+        Event::Publisher(publisher::Event::Completed { tickets, result: Ok(()) }) => {
+            format!("* acknowledged {}..={}", tickets.start, tickets.end - 1)
+        }
+        Event::Subscriber(subscriber::Event::Delivered(delivery)) => {
+            let payloads: Vec<_> = delivery.records.clone().collect();
+            format!("* delivered @{} {} {payloads:?}", delivery.offset, delivery.topic)
+        }
+        Event::Publisher(publisher::Event::Connected { endpoint, epoch }) => {
+            format!("* connected to {} e{epoch}", endpoint.node)
+        }
+        Event::Subscriber(subscriber::Event::Connected { endpoint, epoch, at }) => {
+            format!("* connected to {} e{epoch} @{}", endpoint.node, at.position.offset)
+        }
+        Event::Publisher(publisher::Event::LineageChanged { from, to }) => {
+            format!("* lineage {} instead of {}", to.lineage, from.lineage)
+        }
+        Event::Subscriber(subscriber::Event::LineageChanged { from, to }) => {
+            let place = from.position;
+            format!("* lineage {} instead of {}, was @{}", to.lineage, place.lineage, place.offset)
+        }
+        Event::Publisher(event) => format!("* {event:?}"),
+        Event::Subscriber(event) => format!("* {event:?}"),
+        Event::Broker(event) => format!("* {event:?}"),
+        Event::Discovery(event) => format!("* {event:?}"),
     }
 }
 
@@ -133,7 +136,7 @@ fn names<'a>(names: impl IntoIterator<Item = &'a NodeName>) -> String {
 }
 
 /// Short where it comes often, and without identities that are random.
-fn trace_text(trace: &Trace) -> String {
+pub(crate) fn trace_text(trace: &Trace) -> String {
     match trace {
         Trace::GroupChanged { history, epoch, config, primary, in_sync } => {
             let (primary, in_sync) = (names(primary), names(in_sync));
@@ -180,7 +183,7 @@ fn departure_text(departure: &Departure) -> String {
     }
 }
 
-fn fault_text(world: &World<Actor>, fault: Fault) -> String {
+pub(crate) fn fault_text(world: &World<Actor>, fault: Fault) -> String {
     let name = |process| world.name(process);
     match fault {
         Fault::Crash(_) => "# crashes".to_owned(),
@@ -261,7 +264,7 @@ fn refusal(reason: &Refusal) -> String {
 }
 
 /// Kind and content. `None`: it says nothing but that its sender is there.
-fn message_text(message: &Message) -> Option<(&'static str, String)> {
+pub(crate) fn message_text(message: &Message) -> Option<(&'static str, String)> {
     let text = match message {
         Message::Hello(hello) => {
             return Some(("Hello", format!(" e{} {}", hello.epoch, summary(&hello.log))));

@@ -276,6 +276,16 @@ where
         self.network.peer(process, link)
     }
 
+    /// How a process stands with the coordination ensemble.
+    pub fn standing(&self, process: ProcessId) -> coordination::Standing {
+        self.ensemble.standing(process)
+    }
+
+    /// The connection that a link is an end of, and which end; see [`Network::connection`].
+    pub fn connection(&self, process: ProcessId, link: LinkId) -> Option<(network::ConnectionId, usize)> {
+        self.network.connection(process, link)
+    }
+
     /// The network, to change its latencies.
     pub const fn network_mut(&mut self) -> &mut Network {
         &mut self.network

@@ -2,7 +2,7 @@
 //! takes no part of a snapshot, and asks again after ever longer pauses (R16).
 
 use super::{Broker, Role};
-use crate::limits::{OVERSIZE_PAUSE, OVERSIZE_PAUSE_CAP};
+use crate::limits::{MAX_BATCH_LEN, OVERSIZE_PAUSE, OVERSIZE_PAUSE_CAP};
 use crate::link::LinkId;
 use crate::time::{Duration, Instant, is_due};
 use crate::trace::{Rejection, Trace};
@@ -46,9 +46,10 @@ impl Oversize {
 
 impl Broker {
     /// Most memory that a snapshot may take here, in bytes. The primary's log may exceed its limit by what
-    /// it has not refused in time.
+    /// it has not refused in time, and by the batch that has reached the limit.
     pub(super) const fn snapshot_limit(&self) -> u64 {
-        self.config.log_bytes.saturating_add(self.config.uncommitted_bytes)
+        let beyond = self.config.uncommitted_bytes.saturating_add(MAX_BATCH_LEN as u64);
+        self.config.log_bytes.saturating_add(beyond)
     }
 
     /// The primary's log does not fit in here. It is not acknowledged, so nothing more is sent, and a

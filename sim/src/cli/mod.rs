@@ -4,6 +4,7 @@
 
 #[cfg(feature = "bugs")]
 mod bugs;
+mod coverage;
 mod explore;
 mod minimise;
 mod replay;
@@ -30,6 +31,7 @@ enum Command {
     Replay(replay::Args),
     Minimise(minimise::Args),
     Explore(explore::Args),
+    Coverage(coverage::Args),
     #[cfg(feature = "bugs")]
     Bugs(bugs::Args),
 }
@@ -52,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args, json),
         Command::Minimise(args) => minimise::run(&args, json),
         Command::Explore(args) => explore::run(&args, json),
+        Command::Coverage(args) => coverage::run(&args, json),
         #[cfg(feature = "bugs")]
         Command::Bugs(args) => bugs::run(&args, json),
     };

@@ -2,6 +2,7 @@
 
 use super::{Verdict, report};
 use serde_json::json;
+use std::fs;
 use std::path::PathBuf;
 use steadfast_sim::plan::run;
 use steadfast_sim::render::Renderer;
@@ -17,12 +18,24 @@ pub struct Args {
     /// Print the plan and the verdict only.
     #[arg(long)]
     brief: bool,
+    /// Write a space-time diagram of the run to this file, instead of printing the timeline.
+    #[arg(long, value_name = "FILE", conflicts_with = "brief")]
+    html: Option<PathBuf>,
 }
 
 /// Carries it out.
 pub fn run(args: &Args, json: bool) -> Result<Verdict, String> {
     let plan = report::plan(args.plan.as_deref(), args.seed)?;
-    let outcome = if args.brief { run::run(&plan) } else { run::render(&plan, Renderer::default()) };
+    let outcome = match &args.html {
+        Some(file) => {
+            let (outcome, diagram) = run::depict(&plan);
+            let page = diagram.page(&plan, &outcome);
+            fs::write(file, page).map_err(|error| format!("{}: {error}", file.display()))?;
+            outcome
+        }
+        None if args.brief => run::run(&plan),
+        None => run::render(&plan, Renderer::default()),
+    };
     if json {
         let mut line = report::outcome(&outcome);
         line["plan"] = json!(plan.to_string());

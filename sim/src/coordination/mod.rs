@@ -50,6 +50,7 @@
 mod client;
 mod outage;
 mod server;
+mod standing;
 
 use crate::network::ProcessId;
 use crate::pipe::Pipe;
@@ -57,6 +58,7 @@ use crate::random::{Draws, Purpose, Span};
 use client::Client;
 use outage::Outage;
 use server::Server;
+pub use standing::Standing;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use steadfast_core::coordination::tree::WatchBook;

@@ -9,13 +9,15 @@ use super::{Action, Event, Plan, Target, panics, verdict};
 use crate::check::Violation;
 use crate::cluster::{Cluster, Config, Failure};
 use crate::coverage::{Coverage, is_mark, mark};
+use crate::diagram::Diagram;
 use crate::fault::Fault;
+use crate::matrix::Cell;
 use crate::network::ProcessId;
 use crate::plan::Again;
 use crate::queue::Queue;
 use crate::reader::Reader;
 use crate::render::Renderer;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use steadfast_core::filter::Topic;
 use steadfast_core::id::Incarnation;
@@ -35,6 +37,8 @@ pub struct Outcome {
     pub excuse: Option<&'static str>,
     /// What the run came to.
     pub coverage: Coverage,
+    /// How often which trouble struck whom, and how that one's session stood.
+    pub strikes: BTreeMap<Cell, u64>,
     /// Inputs handled.
     pub steps: u64,
     /// Virtual time that has passed, in nanoseconds.
@@ -49,19 +53,25 @@ pub struct Outcome {
 
 /// Carries a plan out.
 pub fn run(plan: &Plan) -> Outcome {
-    perform(plan, None)
+    conclude(&mut Run::new(plan))
 }
 
 /// Carries a plan out and keeps its history as text.
 pub fn render(plan: &Plan, renderer: Renderer) -> Outcome {
-    perform(plan, Some(renderer))
+    let mut run = Run::new(plan);
+    run.cluster.render(renderer);
+    conclude(&mut run)
 }
 
-fn perform(plan: &Plan, renderer: Option<Renderer>) -> Outcome {
+/// Carries a plan out and keeps its history as a diagram.
+pub fn depict(plan: &Plan) -> (Outcome, Diagram) {
     let mut run = Run::new(plan);
-    if let Some(renderer) = renderer {
-        run.cluster.render(renderer);
-    }
+    run.cluster.depict();
+    let outcome = conclude(&mut run);
+    (outcome, run.cluster.take_diagram().unwrap_or_default())
+}
+
+fn conclude(run: &mut Run<'_>) -> Outcome {
     let result = panics::catch(|| run.go())
         .unwrap_or_else(|detail| Err(run.cluster.failure(Violation { property: "Panic", detail })));
     let cluster = &mut run.cluster;
@@ -71,6 +81,7 @@ fn perform(plan: &Plan, renderer: Option<Renderer>) -> Outcome {
         result,
         excuse: run.excuse,
         coverage,
+        strikes: std::mem::take(&mut run.strikes),
         steps: cluster.world().steps(),
         time: cluster.world().now(),
         fingerprint: cluster.fingerprint().value(),
@@ -104,6 +115,7 @@ struct Run<'a> {
     /// Brokers that were told to leave.
     leaving: BTreeSet<Incarnation>,
     marks: Coverage,
+    strikes: BTreeMap<Cell, u64>,
     excuse: Option<&'static str>,
 }
 
@@ -138,7 +150,8 @@ impl<'a> Run<'a> {
             agenda.push(nanos(event.at), Due::Event(number));
         }
         let (waiting, leaving, marks) = (Vec::new(), BTreeSet::new(), Coverage::default());
-        Self { plan, config, cluster, agenda, waiting, leaving, marks, excuse: None }
+        let strikes = BTreeMap::new();
+        Self { plan, config, cluster, agenda, waiting, leaving, marks, strikes, excuse: None }
     }
 
     fn go(&mut self) -> Result<(), Failure> {
@@ -277,7 +290,7 @@ impl<'a> Run<'a> {
 
     fn trouble(
         &mut self,
-        kind: &Kind,
+        kind: &'static Kind,
         with: Vec<ProcessId>,
         amount: Amount,
         lasts: Option<Duration>,
@@ -294,8 +307,14 @@ impl<'a> Run<'a> {
         };
         let cast = Cast { who, whom: with.last().copied().unwrap_or(who), all: &all, time, number };
         self.marks.note(format!("strike({})", kind.name));
+        let cells = self.cells(kind.name, &with);
+        let before = self.cluster.world().steps();
         for fault in (kind.faults)(&cast) {
             self.cluster.strike(fault)?;
+        }
+        // What makes no sense where it strikes does nothing.
+        if self.cluster.world().steps() > before {
+            self.struck(cells);
         }
         if let Some(lasts) = lasts {
             let until = self.cluster.world().now() + nanos(lasts);
@@ -304,6 +323,19 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Where a trouble strikes: its victims, or everybody who uses what it strikes.
+    fn cells(&self, trouble: &'static str, with: &[ProcessId]) -> BTreeSet<Cell> {
+        let servers = || self.cluster.brokers().iter().chain(self.cluster.discoveries());
+        let victims: Vec<_> = if with.is_empty() { servers().collect() } else { with.iter().collect() };
+        victims.into_iter().map(|victim| Cell::of(&self.cluster, trouble, *victim)).collect()
+    }
+
+    fn struck(&mut self, cells: BTreeSet<Cell>) {
+        for cell in cells {
+            *self.strikes.entry(cell).or_default() += 1;
+        }
     }
 
     fn find(&self, target: Target, it: Option<ProcessId>) -> Option<ProcessId> {
@@ -349,6 +381,9 @@ impl<'a> Run<'a> {
             self.cluster.brokers().contains(&process) || self.cluster.discoveries().contains(&process);
         if serves && !self.spares(process) {
             self.marks.note("strike(shutdown)".to_owned());
+            if self.cluster.world().node(process).is_some() {
+                self.struck(self.cells("shutdown", &[process]));
+            }
             self.leaving.extend(self.cluster.broker(process).map(|broker| broker.id().incarnation));
             self.cluster.shut_down(process, back);
         }
@@ -358,6 +393,9 @@ impl<'a> Run<'a> {
     fn lose_everything(&mut self, lasts: Option<Duration>) -> Result<(), Failure> {
         self.marks.note("strike(total-loss)".to_owned());
         for broker in self.cluster.brokers().to_vec() {
+            if self.cluster.world().node(broker).is_some() {
+                self.struck(self.cells("total-loss", &[broker]));
+            }
             self.cluster.strike(Fault::Crash(broker))?;
             if let Some(lasts) = lasts {
                 let until = self.cluster.world().now() + nanos(lasts);
