@@ -1,6 +1,6 @@
 //! Makes plans: swarm testing. The seed draws which features and which faults a plan has at all, every
 //! knob of them, and how violent it is; beside the uniform mix stand schedules that aim at something
-//! (see [`super::targeted`]). What is drawn here is written into the plan: a run draws nothing of it again.
+//! (see `targeted.rs`). What is drawn here is written into the plan: a run draws nothing of it again.
 
 use super::kinds::{Amount, KINDS, Kind, known};
 use super::knobs::least_log;

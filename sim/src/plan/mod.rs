@@ -104,7 +104,7 @@ pub struct Event {
 /// What an event waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cue {
-    /// A mark that a node's trace leaves, as [`crate::observer::mark`] has it; its first word is enough.
+    /// A mark that a node's trace leaves, as [`crate::coverage::mark`] has it; its first word is enough.
     pub mark: String,
     /// So long after it.
     pub after: Duration,

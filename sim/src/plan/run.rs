@@ -2,7 +2,7 @@
 //!
 //! Faults that would kill a broker spare the last process that holds all committed data and stays,
 //! unless the plan is unsparing: data is then given up only by a total loss, or by a change of the
-//! in-sync set that was under way. The properties hold in either case; see [`super::verdict`].
+//! in-sync set that was under way. The properties hold in either case; see `verdict.rs`.
 
 use super::kinds::{Amount, Cast, Kind};
 use super::{Action, Event, Plan, Target, panics, verdict};
