@@ -8,7 +8,7 @@ use crate::world::{Cause, Step};
 use std::collections::BTreeMap;
 use steadfast_core::broker::Broker;
 use steadfast_core::id::PublisherId;
-use steadfast_core::link::{Frame, LinkId};
+use steadfast_core::link::LinkId;
 use steadfast_core::message::Message;
 use steadfast_core::node::Output;
 use steadfast_core::trace::Trace;
@@ -50,9 +50,14 @@ impl Times {
         for output in &step.outputs {
             match output {
                 Output::Transmit { link, frame } => {
-                    let opened = opened(frame);
-                    self.sessions.extend(opened.map(|publisher| ((step.process, *link), publisher)));
-                    if let Some(epoch) = broker.leads().filter(|_| is_for_a_client(frame)) {
+                    // What only a primary says, to clients that believe in it.
+                    let publisher = match wire::decode(frame.clone()) {
+                        Ok(Message::SessionOpened(opened)) => Some(opened.publisher),
+                        Ok(Message::Deliver(_) | Message::StreamOpened(_) | Message::PublishAck(_)) => None,
+                        _ => continue,
+                    };
+                    self.sessions.extend(publisher.map(|publisher| ((step.process, *link), publisher)));
+                    if let Some(epoch) = broker.leads() {
                         checks.observe(&Fact::Spoke { process, epoch, at, since })?;
                     }
                 }
@@ -65,22 +70,4 @@ impl Times {
         }
         Ok(())
     }
-}
-
-fn opened(frame: &Frame) -> Option<PublisherId> {
-    match wire::decode(frame.clone()) {
-        Ok(Message::SessionOpened(opened)) => Some(opened.publisher),
-        _ => None,
-    }
-}
-
-/// What only a primary says, to clients that believe in it.
-fn is_for_a_client(frame: &Frame) -> bool {
-    matches!(
-        wire::decode(frame.clone()),
-        Ok(Message::Deliver(_)
-            | Message::StreamOpened(_)
-            | Message::PublishAck(_)
-            | Message::SessionOpened(_))
-    )
 }
