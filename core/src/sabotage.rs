@@ -103,6 +103,8 @@ bugs! {
     HaltsUnproved "R25",
     /// The tree is read without a sync: from a server that may lag.
     ReadsUnsynced "R2",
+    /// A sync stands for a barrier, which it is not on the coordination leader itself.
+    BarriersAreSyncs "R19",
     /// Who leaves gives the data up though others alive hold it.
     GivesUpWhileHeld "R27",
     /// The data is given up by a reset though somebody alive holds it.

@@ -468,3 +468,38 @@ async fn an_ensemble_loses_its_leader_but_no_session() {
         assert!(event == same || event == Event::Session(SessionState::Suspended), "{event:?}");
     }
 }
+
+/// R19: what a follower has confirmed, a session of the leader may miss after a sync, but not after a
+/// barrier.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_barrier_shows_what_another_server_has_confirmed_and_a_sync_may_not() {
+    const ROUNDS: i32 = 1_000;
+    let ensemble = Ensemble::start(3);
+    let leader = ensemble.leader();
+    let (mut writer, _) = User::connected(&ensemble.address((leader + 1) % 3), LONG_SESSION).await;
+    let (mut reader, _) = User::connected(&ensemble.address(leader), LONG_SESSION).await;
+    writer.run(create("/x", b"", CreateMode::Persistent)).await.unwrap();
+    let path = || "/x".to_owned();
+    let kinds = [Operation::Sync { path: path() }, Operation::barrier(path())];
+    let mut stale = [0, 0];
+    for round in 0..2 * ROUNDS {
+        let kind = usize::from(round % 2 == 1);
+        let Ok(Reply::Set(written)) = writer.run(set("/x", None)).await else { panic!("a set") };
+        reader.call(kinds[kind].clone());
+        let Ok(Reply::Data { stat, .. }) = reader.run(get("/x", false)).await else { panic!("a get") };
+        stale[kind] += i32::from(stat.version < written.version);
+    }
+    println!("stale reads of {ROUNDS} each: {} after a sync, {} after a barrier", stale[0], stale[1]);
+    assert_eq!(stale[1], 0);
+    // A check that fails has its place among all transactions too.
+    writer.run(set("/x", None)).await.unwrap();
+    reader.call(Operation::barrier("/none".to_owned()));
+    let Ok(Reply::Data { stat, .. }) = reader.run(get("/x", false)).await else { panic!("a get") };
+    assert_eq!(stat.version, 2 * ROUNDS + 1);
+    let missing = Error::Multi { index: 0, error: MultiError::NoNode };
+    let last = reader.events.iter().rev().find_map(|event| match event {
+        Event::Reply { result, .. } => Some(result),
+        _ => None,
+    });
+    assert_eq!(last, Some(&Err(missing)));
+}

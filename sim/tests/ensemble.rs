@@ -7,7 +7,8 @@ use steadfast_core::coordination::{Create, CreateMode, Delete, Operation, Reques
 use steadfast_core::node::Output;
 use steadfast_core::time::Duration;
 use steadfast_sim::fault::Fault;
-use steadfast_sim::network::ProcessId;
+use steadfast_sim::network::{ProcessId, Tail};
+use steadfast_sim::random::Span;
 use steadfast_sim::world::{Config, World};
 use toy::{Play as _, Toy, world};
 
@@ -73,6 +74,11 @@ fn last(world: &World<Toy>, toy: u32, text: &str) -> u64 {
 fn apart(sync_limit: u64, on_follower: ProcessId) -> World<Toy> {
     let mut config = Config::default();
     config.coordination.sync_limit = Duration::from_millis(sync_limit);
+    apart_with(config, on_follower)
+}
+
+fn apart_with(config: Config, on_follower: ProcessId) -> World<Toy> {
+    let sync_limit = config.coordination.sync_limit.as_millis() as u64;
     let is_there = |seed: &u64| {
         let mut world = sessions_with(config, *seed);
         world.strike(Fault::CutFollower);
@@ -252,6 +258,41 @@ fn a_cut_off_follower_shows_the_past_until_it_is_back() {
     assert_eq!(world.seen(0)[3..], ["reply 3 ok", "reply 4 ok", "reply 5 ok"]);
     world.run(2 * T);
     assert_eq!(world.seen(0).len(), 6, "its session lives");
+}
+
+/// A follower has confirmed a write that the leader applies late. B is connected to the leader.
+fn late_leader() -> World<Toy> {
+    let mut config = Config::default();
+    let late = Duration::from_millis(30);
+    config.coordination.leader_late = Tail { permille: 1_000, extra: Span::new(late, late) };
+    let mut world = apart_with(config, A);
+    world.call(0, 2, create("/q", CreateMode::Persistent));
+    while !world.seen(0).contains(&"reply 2 ok") {
+        world.step(u64::MAX).expect("the follower answers");
+    }
+    world
+}
+
+#[test]
+fn a_sync_on_the_leader_is_no_barrier_and_a_transaction_is_one() {
+    let mut world = late_leader();
+    world.call(1, 3, sync());
+    world.call(1, 4, get("/q", false));
+    world.run(10);
+    assert_eq!(world.seen(1)[4..], ["reply 3 ok", "reply 4 NoNode"]);
+    world.run(30);
+    world.call(1, 5, get("/q", false));
+    world.run(50);
+    assert_eq!(world.seen(1)[6..], ["reply 5 ok"], "the leader applies it in the end");
+
+    // Also a transaction that fails has its place among the others.
+    for (path, answer) in [("/", "reply 3 ok"), ("/none", "reply 3 Multi { index: 0, error: NoNode }")] {
+        let mut world = late_leader();
+        world.call(1, 3, Operation::barrier(path.to_owned()));
+        world.call(1, 4, get("/q", false));
+        world.run(10);
+        assert_eq!(world.seen(1)[4..], [answer, "reply 4 ok"]);
+    }
 }
 
 #[test]

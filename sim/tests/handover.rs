@@ -180,6 +180,45 @@ fn trouble_at_every_step_of_a_backups_goodbye() {
     at_every_step(Leaver::Backup);
 }
 
+/// Of a pair the backup leaves, and so many steps later the primary dies and is soon back, empty. Returns
+/// whether the backup was still in sync then: its copy is the only one, and must not leave with it.
+fn primary_dies(power: bool, step: u64) -> Result<bool, Failure> {
+    let mut cluster = well(2, 1)?;
+    publish(&mut cluster, RECORDS);
+    cluster.run_for(PACE * 5)?;
+    let (leaver, primary) = cast(&cluster, Leaver::Backup);
+    cluster.shut_down(leaver, Some(AWAY));
+    for _ in 0..step {
+        cluster.step(u64::MAX)?;
+    }
+    cluster.strike(if power { Fault::PowerLoss(primary) } else { Fault::Crash(primary) })?;
+    cluster.run_for(AWAY / 2)?;
+    let holds = cluster.state().is_some_and(|state| state.in_sync.len() == 2);
+    cluster.strike(Fault::Restart(primary))?;
+    cluster.run_for(OUTAGE)?;
+    publish(&mut cluster, 3);
+    cluster.settle(RECOVERY)?;
+    if holds {
+        everything_arrived(&cluster);
+        assert_eq!(
+            cluster.state().expect("the group exists").history.lineage,
+            1,
+            "power {power}, step {step}"
+        );
+    }
+    Ok(holds)
+}
+
+#[test]
+fn the_only_copy_does_not_leave_when_the_primary_dies_at_any_step() {
+    for power in [false, true] {
+        // Behind these steps the primary has dropped the backup, and holds the only copy itself.
+        let held: Vec<_> = (0..80).map(|step| primary_dies(power, step).expect("every property")).collect();
+        let held = held.iter().filter(|held| **held).count();
+        assert!(held > 20 && held < 80, "in {held} of 80 steps");
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_history() {
     for leaver in [Leaver::Primary, Leaver::Backup] {

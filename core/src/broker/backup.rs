@@ -80,9 +80,19 @@ impl Backup {
         self.address = address;
     }
 
+    /// When the primary was heard last, or its silence was forgiven.
+    pub const fn heard(&self) -> Instant {
+        self.heard
+    }
+
     /// Why the primary is suspected, if it is.
     pub const fn suspicion(&self) -> Option<Suspicion> {
         self.suspicion
+    }
+
+    /// Whether there is no primary, or one that is suspected.
+    pub const fn is_bereft(&self) -> bool {
+        self.primary.is_none() || self.suspicion.is_some()
     }
 
     /// End of the verified prefix.

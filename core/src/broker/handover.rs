@@ -1,11 +1,12 @@
 //! Leaving without an outage (R34, R12, R27a). A primary waits until a backup has everything, asks it
 //! to take over, and stays primary until the tree names another one. A backup lets its live node go
-//! first and acknowledges until it is not counted any more. The last one in sync declares what is lost.
+//! first and acknowledges until it is not counted any more; should the primary die meanwhile, it comes
+//! back and stands for the lead. The last one in sync declares what is lost.
 
 use super::followers::Follower;
 use super::{Broker, Event, Role};
 use crate::group::{Change, GroupState};
-use crate::id::Member;
+use crate::id::{Epoch, Member};
 use crate::limits::{LEARNER_DEADLINE, MAX_DRAIN_REQUESTS, RETRY_SOON, SHUTDOWN_DEADLINE, Timing};
 use crate::link::LinkId;
 use crate::message::{Departure, Message, Refusal, TakeOver};
@@ -26,6 +27,10 @@ struct Attempt {
 /// What a broker that was asked to leave has done for it so far.
 #[derive(Clone, Debug)]
 pub(super) struct Shutdown {
+    /// When it was asked.
+    asked: Instant,
+    /// In which epoch it was primary then.
+    reign: Option<Epoch>,
     /// When it leaves whatever happens.
     deadline: Instant,
     /// R27a: until when it waits for followers that may save what only it holds.
@@ -48,8 +53,10 @@ pub(super) struct Shutdown {
 }
 
 impl Shutdown {
-    fn new(now: Instant, round: u64) -> Self {
+    fn new(now: Instant, reign: Option<Epoch>, round: u64) -> Self {
         Self {
+            asked: now,
+            reign,
             deadline: now + SHUTDOWN_DEADLINE,
             learners_until: now + LEARNER_DEADLINE,
             round,
@@ -78,8 +85,9 @@ impl Broker {
     /// Asked to leave, once or again.
     pub(super) fn begin_shutdown(&mut self, now: Instant) {
         if self.shutdown.is_none() {
-            let round = self.registry.refresh(&mut self.io.context(now));
-            self.shutdown = Some(Shutdown::new(now, round));
+            // R27a: who else is alive must not be an older answer.
+            let round = self.registry.refresh_linearizable(&mut self.io.context(now));
+            self.shutdown = Some(Shutdown::new(now, self.leads(), round));
         }
     }
 
@@ -198,13 +206,12 @@ impl Broker {
         let Some((state, _)) = self.registry.view().state.clone() else {
             return self.depart(now, Departure::Left);
         };
-        // R27a: it takes the lead first, and then gives up what nobody else alive holds.
-        if self.is_last_holder(&state) && self.registry.registered().is_some() {
-            return;
-        }
         // R34: deposed by a frame. Only the tree says whether there is another primary.
         if self.resigned > 0 && state.epoch <= self.resigned {
             return;
+        }
+        if self.counts() && self.misses_primary(now) {
+            return self.stand_in(now);
         }
         // R35: where too few would be left nobody drops it. A successor needs it once more, to serve.
         if self.counts() && state.may_shrink() {
@@ -220,6 +227,23 @@ impl Broker {
             _ => Departure::Left,
         };
         self.depart(now, departure);
+    }
+
+    /// R34: whether the primary may be dead: it is suspected, or was not heard since the order or of late.
+    fn misses_primary(&self, now: Instant) -> bool {
+        let (Role::Backup(backup), Some(shutdown)) = (&self.role, &self.shutdown) else { return false };
+        let silent = backup.heard() + self.config.timing.heartbeat * 2 <= now;
+        backup.is_bereft() || backup.heard() <= shutdown.asked || silent
+    }
+
+    /// R34: its copy may be the last one. It stands for the lead as a member that stays would do, and is
+    /// dropped by nobody meanwhile.
+    fn stand_in(&mut self, now: Instant) {
+        let (Role::Backup(backup), Some(shutdown)) = (&self.role, &mut self.shutdown) else { return };
+        shutdown.goodbye_until = None;
+        if backup.is_bereft() {
+            self.registry.register(&mut self.io.context(now));
+        }
     }
 
     /// R12: without its live node it is dropped by one write, and until then it acknowledges.
@@ -252,6 +276,11 @@ impl Broker {
         let lag = self.config.timing.lag;
         let (Role::Primary(primary), Some(shutdown)) = (&self.role, &mut self.shutdown) else { return };
         if self.registry.session().is_none() {
+            return;
+        }
+        // R27a: who leads only since the order has not been found by anybody yet.
+        let new = Some(primary.epoch()) > shutdown.reign && self.registry.view().live.len() > 1;
+        if new && now + patience(&self.config.timing) < shutdown.deadline {
             return;
         }
         let moves = |follower: &Follower| follower.is_attached() && follower.progressed() + lag > now;

@@ -1,7 +1,7 @@
 //! Reads of the group's head that are linearizable: the answer covers everything that anyone had been
 //! told is acknowledged when the read began (R19).
 //!
-//! A primary cannot know by itself that it still is one. It reads the tree with a sync that begins
+//! A primary cannot know by itself that it still is one. It reads the tree behind a barrier that is sent
 //! after the request: named there in its own epoch, it was the only one that could acknowledge up to
 //! that moment, so its commit offset covers whatever was. This holds for any in-sync set. Reads that
 //! wait share one round, and rounds are paced: the coordination service sees at most one in
@@ -109,7 +109,7 @@ impl Broker {
         let Role::Primary(primary) = &mut self.role else { return };
         let registry = &mut self.registry;
         let io = &mut self.io;
-        primary.head_reads.ask(now, || registry.refresh(&mut io.context(now)));
+        primary.head_reads.ask(now, || registry.refresh_linearizable(&mut io.context(now)));
         let epoch = primary.epoch();
         // R25: while the tree seems to have gone back, it proves nothing.
         let proved = self.doubt.is_none()

@@ -60,13 +60,13 @@ impl Broker {
         true
     }
 
-    /// R25: only a read that began after the contradiction was noticed proves it.
+    /// R25: only a linearizable read that began after the contradiction was noticed proves it.
     fn halt_if_still_so(&mut self, now: Instant, reason: Halt) -> bool {
         match self.doubt {
             Some(ticket) if ticket <= self.registry.round() => self.halt(reason),
             None if sabotage!(HaltsUnproved) => self.halt(reason),
             Some(_) => {}
-            None => self.doubt = Some(self.registry.refresh(&mut self.io.context(now))),
+            None => self.doubt = Some(self.registry.refresh_linearizable(&mut self.io.context(now))),
         }
         false
     }
@@ -180,7 +180,13 @@ impl Broker {
         match self.candidacy.pursue(now, (change, delay), round, &mut self.io.rng) {
             Step::Wait => {}
             Step::Read => {
-                let ticket = self.registry.refresh(&mut self.io.context(now));
+                let mut cx = self.io.context(now);
+                // R27b: a live node that a server does not show yet may hold the data. R2 needs no barrier:
+                // an older state has another version.
+                let ticket = match change {
+                    Change::Reset => self.registry.refresh_linearizable(&mut cx),
+                    _ => self.registry.refresh(&mut cx),
+                };
                 self.candidacy.reading(ticket);
             }
             Step::Write => self.stand(now, change),
@@ -194,17 +200,19 @@ impl Broker {
         self.registry.session().and(self.registry.registered())?;
         let (state, _) = self.registry.view().state.as_ref()?;
         let timing = &self.config.timing;
-        // R27a: whoever leaves leads no more, except to give up what nobody else alive holds.
-        let leaving = self.shutdown.is_some() && !self.is_last_holder(state);
+        // R34: whoever leaves leads no more, unless it may hold what nobody else alive does.
+        let leaving = self.shutdown.is_some() && !self.counts();
         if leaving || self.doubt.is_some() {
             return None;
         }
         if state.may_lead(&self.me.member) {
-            let vacant = backup.primary().is_none();
-            let wanted = vacant || backup.suspicion().is_some();
+            let wanted = backup.is_bereft();
             // R34: who was asked to take over has no turn to wait for.
             let asked = backup.suspicion() == Some(Suspicion::Leaving);
-            let rank = if asked { 0 } else { self.rank(state) };
+            // Who leaves lets all others go first.
+            let leaves = self.shutdown.is_some() && !self.is_last_holder(state);
+            let last = if leaves { u32::try_from(state.in_sync.len()).unwrap_or(u32::MAX) } else { 0 };
+            let rank = if asked { 0 } else { self.rank(state).saturating_add(last) };
             return wanted.then(|| (Change::Promote, timing.heartbeat * 2 * rank));
         }
         let reset = self.config.on_total_loss == OnTotalLoss::Reset && self.all_data_is_lost(state);

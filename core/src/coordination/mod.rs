@@ -70,7 +70,9 @@ pub enum Operation {
     Set(Set),
     /// Remove a node without children.
     Delete(Delete),
-    /// What follows reads no older state than the leader's at this moment.
+    /// On a follower, what follows reads nothing older than what the leader had applied at this moment.
+    /// The leader answers its own sessions at once, also while it has not applied everything that was
+    /// confirmed to others: see [`Operation::barrier`].
     Sync {
         /// Any path.
         path: String,
@@ -84,6 +86,16 @@ pub enum Operation {
         /// Also everything below. A recursive watch sends no [`WatchKind::ChildrenChanged`].
         recursive: bool,
     },
+}
+
+impl Operation {
+    /// A transaction that changes nothing. It has its place among all others: what its session reads
+    /// after it shows every write that was confirmed to anyone before it was sent. That holds whatever it
+    /// is answered, also [`MultiError::NoNode`]; only an unknown outcome says nothing. It costs what a
+    /// write costs.
+    pub fn barrier(path: String) -> Self {
+        Self::Multi([MultiOperation::Check(Delete { path, version: None })].into())
+    }
 }
 
 /// Makes a node.

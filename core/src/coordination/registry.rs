@@ -1,9 +1,11 @@
 //! A group as this process sees it: the group's state and the live nodes of its brokers.
 //!
-//! The view is kept by rounds of reads. A round begins with a sync, so that it shows nothing older
-//! than the leader's state at that moment, and the view takes what it shows, also when that is lower
-//! than before (R25: a restored tree must be noticed). A persistent recursive watch on the group
-//! starts the rounds; at most one is in flight, and whatever happens meanwhile is covered by the next.
+//! The view is kept by rounds of reads. A round begins with a sync, so that what a follower shows is
+//! hardly ever old; where a rule needs to be sure, with a barrier ([`Operation::barrier`]), and is then
+//! called linearizable. The view takes what a round shows. What is lower than before it takes from a
+//! linearizable round only (R25: a restored tree must be noticed, a server that is behind must not be
+//! believed). A persistent recursive watch on the group starts the rounds; at most one is in flight,
+//! and whatever happens meanwhile is covered by the next.
 //!
 //! A broker's live node is named after its process, so a successor never finds it taken. It is put
 //! in place by what a round shows: absent, it is made; owned by an earlier session of this process,
@@ -15,8 +17,8 @@
 //! [`Request::OpenSession`]: super::Request::OpenSession
 
 use super::{
-    CallId, Context, Create, CreateMode, Delete, Error, Event, MultiOperation, Operation, Paths, Reply,
-    SessionId, SessionState, Stat, Zxid,
+    CallId, Context, Create, CreateMode, Delete, Error, Event, MultiError, MultiOperation, Operation, Paths,
+    Reply, SessionId, SessionState, Stat, Zxid,
 };
 use crate::group::{GroupState, LiveNode};
 use crate::id::Group;
@@ -80,6 +82,8 @@ pub struct Registry {
     stale: BTreeSet<String>,
     reading: Option<Round>,
     wanted: bool,
+    /// The latest round that has to be linearizable: so are all that begin before it is complete.
+    linearizable: u64,
     started: u64,
     completed: u64,
     backoff: Backoff,
@@ -92,6 +96,8 @@ struct Registration {
     name: String,
     path: String,
     node: LiveNode,
+    /// Whether it is to be in place, or was taken away.
+    wanted: bool,
     in_flight: Option<CallId>,
     /// The latest one announced in the trace.
     traced: Option<Zxid>,
@@ -112,13 +118,15 @@ struct Round {
     /// Live nodes still to be read.
     unread: Vec<String>,
     seen: GroupView,
+    linearizable: bool,
     /// A write of our own was adopted since the round began: it may show an older state.
     overtaken: bool,
 }
 
 #[derive(Clone, Debug)]
 enum Read {
-    Sync,
+    /// The sync or the barrier.
+    Order,
     State,
     Children,
     Live(String),
@@ -130,7 +138,7 @@ impl Registry {
         let registration = registration.map(|node| {
             let name = live_name(&node);
             let path = format!("{}/{name}", paths.live(group));
-            Registration { name, path, node, in_flight: None, traced: None }
+            Registration { name, path, node, wanted: true, in_flight: None, traced: None }
         });
         Self {
             paths,
@@ -143,6 +151,7 @@ impl Registry {
             stale: BTreeSet::new(),
             reading: None,
             wanted: true,
+            linearizable: 0,
             started: 0,
             completed: 0,
             backoff: Backoff::new(timing.backoff, timing.backoff_cap),
@@ -163,7 +172,7 @@ impl Registry {
     /// Creation transaction of the own live node, if the latest round showed it as owned by the
     /// current session (R2). Kept while suspended: the session may well live.
     pub fn registered(&self) -> Option<Zxid> {
-        let own = self.registration.as_ref()?;
+        let own = self.registration.as_ref().filter(|own| own.wanted)?;
         let live = self.view.live.get(&own.name)?;
         (Some(live.owner) == self.session).then_some(live.czxid)
     }
@@ -183,6 +192,13 @@ impl Registry {
         ticket
     }
 
+    /// As [`Registry::refresh`], and the round shows everything that was confirmed to anyone before this
+    /// call. It costs the coordination service a write.
+    pub fn refresh_linearizable<E>(&mut self, cx: &mut Context<'_, E>) -> u64 {
+        self.linearizable = self.started + 1;
+        self.refresh(cx)
+    }
+
     /// A conditional write of our own has succeeded and made this state with this version: the view
     /// follows without a read. Ignored if the view has already gone on.
     pub fn adopt(&mut self, state: GroupState, version: i32) {
@@ -199,11 +215,22 @@ impl Registry {
         }
     }
 
-    /// Takes the own live node away for good: others see at once that this process leaves (R12). The
-    /// session goes on, and takes the node with it should this call be lost.
+    /// Takes the own live node away: others see at once that this process leaves (R12). The session goes
+    /// on, and takes the node with it should this call be lost.
     pub fn withdraw<E>(&mut self, cx: &mut Context<'_, E>) {
-        if let Some(own) = self.registration.take() {
-            cx.call(Operation::Delete(Delete { path: own.path, version: None }));
+        if let Some(own) = self.registration.as_mut().filter(|own| own.wanted) {
+            own.wanted = false;
+            cx.call(Operation::Delete(Delete { path: own.path.clone(), version: None }));
+        }
+    }
+
+    /// Puts the own live node back in place, if it was taken away (R34).
+    pub fn register<E>(&mut self, cx: &mut Context<'_, E>) {
+        if let Some(own) = self.registration.as_mut().filter(|own| !own.wanted) {
+            own.wanted = true;
+            // It shows as in place until a round begins that sees it gone.
+            self.view.live.remove(&own.name);
+            self.refresh(cx);
         }
     }
 
@@ -335,7 +362,8 @@ impl Registry {
             self.read_next(cx);
         }
         match (read, result) {
-            (Read::Sync, Ok(_)) | (Read::State | Read::Children | Read::Live(_), Err(Error::NoNode)) => {}
+            (Read::Order, Ok(_) | Err(Error::Multi { error: MultiError::NoNode, .. }))
+            | (Read::State | Read::Children | Read::Live(_), Err(Error::NoNode)) => {}
             (Read::State, Ok(Reply::Data { data, stat })) => self.on_state(data, stat, cx),
             (Read::Children, Ok(Reply::Children(names))) => self.on_children(names, cx),
             (Read::Live(name), Ok(Reply::Data { data, stat })) => {
@@ -417,9 +445,13 @@ impl Registry {
         self.completed = self.started;
         let mut seen = round.seen;
         let version = |view: &GroupView| view.state.as_ref().map(|(_, version)| *version);
-        if round.overtaken && version(&seen) < version(&self.view) {
+        let goes_back = version(&seen) < version(&self.view);
+        if goes_back && (round.overtaken || !round.linearizable) {
             seen.state = self.view.state.take();
             self.wanted = true;
+            if !round.overtaken {
+                self.linearizable = self.started + 1;
+            }
         } else if seen.state != self.view.state
             && let Some((state, _)) = &seen.state
         {
@@ -433,7 +465,7 @@ impl Registry {
     /// Brings the own live node to where it should be, by what the latest round showed.
     fn settle_registration<E>(&mut self, cx: &mut Context<'_, E>) {
         let registered = self.registered();
-        let Some(own) = &mut self.registration else {
+        let Some(own) = self.registration.as_mut().filter(|own| own.wanted) else {
             self.backoff.reset();
             return;
         };
@@ -486,11 +518,15 @@ impl Registry {
         self.started += 1;
         let state = self.paths.state(self.group);
         let live = self.paths.live(self.group);
-        let mut round = Round::default();
-        // R25, R2: what is read after a sync is not a lagging follower's.
-        if !sabotage!(ReadsUnsynced) {
+        let linearizable = self.completed < self.linearizable;
+        let mut round = Round { linearizable, ..Round::default() };
+        // R2: what is read after a sync is not a lagging follower's. R19, R25, R27: a sync is not enough.
+        if linearizable && !sabotage!(BarriersAreSyncs) {
+            let barrier = cx.call(Operation::barrier(state.clone()));
+            round.waiting.insert(barrier, Read::Order);
+        } else if !sabotage!(ReadsUnsynced) {
             let sync = cx.call(Operation::Sync { path: state.clone() });
-            round.waiting.insert(sync, Read::Sync);
+            round.waiting.insert(sync, Read::Order);
         }
         let get = cx.call(Operation::Get { path: state, watch: false });
         round.waiting.insert(get, Read::State);

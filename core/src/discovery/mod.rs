@@ -241,7 +241,7 @@ impl Discovery {
             self.watchers.insert(link);
         }
         if lookup.fresh && self.registry.session().is_some() && self.waiting.len() < MAX_WAITING {
-            let ticket = self.registry.refresh(context!(self, now));
+            let ticket = self.registry.refresh_linearizable(context!(self, now));
             self.waiting.insert(link, ticket);
         } else {
             self.answer(now, link, false);

@@ -305,6 +305,8 @@ fn a_backup_that_leaves_acknowledges_until_it_is_dropped() {
     world.receive(link, &replicate(1, (0, 0), 0, vec![epoch_start(0, 1)]));
     world.hold();
     shut_down(&mut world);
+    world.run(10);
+    world.receive(link, &replicate(1, (1, 1), 0, Vec::new()));
     // R27a: it looks first whether anybody else is there.
     while !world.is_held(|operation| matches!(operation, Operation::Delete(_))) {
         assert!(world.is_held(|_| true), "its live node stays");
@@ -338,6 +340,105 @@ fn a_backup_that_nobody_drops_leaves_after_a_while() {
     let (mut learner, _) = World::backup(false);
     shut_down(&mut learner);
     assert_eq!(learner.events, [Event::Stopped], "nothing depends on it");
+}
+
+/// A backup of `b` that has the epoch's first record and was asked to leave: its live node is gone.
+fn saying_goodbye(min_in_sync: u32) -> (World, LinkId) {
+    let (mut world, link) = World::backup_with_least(min_in_sync, true);
+    world.receive(link, &replicate(1, (0, 0), 0, vec![epoch_start(0, 1)]));
+    shut_down(&mut world);
+    assert!(world.is_registered("a", 1), "the primary was not heard since the order");
+    world.run(10);
+    world.receive(link, &replicate(1, (1, 1), 1, Vec::new()));
+    (world, link)
+}
+
+/// R34: nobody but `b` and this broker holds anything, and `b` dies before it has dropped this broker.
+#[test]
+fn a_backup_that_leaves_takes_the_lead_when_the_primary_dies() {
+    let (mut world, _) = saying_goodbye(1);
+    assert!(!world.is_registered("a", 1));
+    world.register("c", 3);
+    world.run(600);
+    assert_eq!((world.broker.leads(), world.in_sync()), (Some(2), vec!["a".to_owned()]));
+    assert!(world.is_registered("a", 1), "others have to find it");
+    // Who is there, also only now, gets a copy and the lead.
+    world.run(1_000);
+    world.hello(C, "c", 3);
+    world.ack(C, "c", 3);
+    assert_eq!(world.in_sync(), ["a", "c"]);
+    assert_eq!(asked(&world, C), 1);
+    let next = world.state().promote(&process("c", 3), Nonce(5));
+    world.put_state(&next);
+    world.run(200);
+    assert!(matches!(departures(&world)[..], [Departure::HandedOver { .. }]));
+    assert_eq!(world.state().history, HISTORY);
+}
+
+/// R34: nobody comes. It leaves in time, and says what is lost.
+#[test]
+fn a_backup_that_took_the_lead_and_is_not_found_gives_up_in_time() {
+    let (mut world, _) = saying_goodbye(1);
+    world.run(4_400);
+    assert_eq!((world.broker.leads(), world.events.as_slice()), (Some(2), [].as_slice()));
+    world.run(600);
+    assert_eq!(departures(&world), [&Departure::GaveUp]);
+    assert_eq!((world.events.as_slice(), world.state().history.lineage), ([Event::Stopped].as_slice(), 2));
+}
+
+/// R34: its copy may be the last one, but without the tree it cannot lead.
+#[test]
+fn a_backup_that_cannot_take_the_lead_leaves_in_time() {
+    let (mut world, _) = saying_goodbye(1);
+    world.disconnect();
+    world.run(4_900);
+    assert_eq!(world.events, []);
+    world.run(200);
+    assert_eq!(
+        (world.events.as_slice(), departures(&world)),
+        ([Event::Stopped].as_slice(), vec![&Departure::TimedOut])
+    );
+}
+
+/// R34: the primary was only slow.
+#[test]
+fn a_backup_goes_on_leaving_when_the_primary_is_heard_again() {
+    let (mut world, link) = saying_goodbye(1);
+    world.hold();
+    world.run(300);
+    while !world.is_registered("a", 1) {
+        world.release();
+    }
+    world.receive(link, &replicate(1, (1, 1), 1, Vec::new()));
+    while world.is_held(|_| true) {
+        world.release();
+    }
+    assert!(!world.is_registered("a", 1));
+    assert_eq!((world.state().epoch, world.broker.leads()), (1, None));
+    let next = world.state().shrink(&member("a", 1), Nonce(9));
+    world.put_state(&next);
+    while world.is_held(|_| true) {
+        world.release();
+    }
+    assert_eq!(departures(&world), [&Departure::Left]);
+}
+
+/// R35, R34: nobody may drop it, so it waits for nobody; but the primary must be there.
+#[test]
+fn a_backup_that_nobody_may_drop_leaves_no_dead_primary_behind() {
+    let (world, _) = saying_goodbye(2);
+    assert_eq!(
+        (departures(&world), world.events.as_slice()),
+        (vec![&Departure::Left], [Event::Stopped].as_slice())
+    );
+
+    let (mut world, link) = World::backup_with_least(2, true);
+    world.receive(link, &replicate(1, (0, 0), 0, vec![epoch_start(0, 1)]));
+    shut_down(&mut world);
+    world.run(600);
+    assert_eq!((world.broker.leads(), world.in_sync().len()), (Some(2), 2), "R35: b stays in the set");
+    world.run(4_500);
+    assert_eq!(departures(&world), [&Departure::TimedOut]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Linearizable reads of the group's head (R19).
 
-use crate::world::{HISTORY, World, open_session, process, publish};
+use crate::world::{HISTORY, World, is_barrier, open_session, process, publish};
 use steadfast_core::broker::Config;
 use steadfast_core::coordination::Operation;
 use steadfast_core::id::Nonce;
@@ -40,12 +40,14 @@ fn release_all(world: &mut World) {
 }
 
 #[test]
-fn a_head_is_answered_with_the_commit_offset_after_a_synced_read_that_began_later() {
+fn a_head_is_answered_with_the_commit_offset_after_a_linearizable_read_that_began_later() {
     let mut world = world();
     world.run(PACE);
     world.hold();
     read(&mut world, 7);
-    assert!(world.is_held(|operation| matches!(operation, Operation::Sync { .. })));
+    assert!(
+        world.is_held(is_barrier) && !world.is_held(|operation| matches!(operation, Operation::Sync { .. }))
+    );
     // What is committed while the read is under way may be in the answer, and is.
     world.receive(CLIENT, &publish(2));
     assert_eq!(heads(&world), []);
@@ -63,7 +65,7 @@ fn a_round_that_began_before_the_request_proves_nothing() {
     read(&mut world, 1);
     world.run(PACE);
     read(&mut world, 2);
-    // The round of the first read: sync, then the reads that follow from it.
+    // The round of the first read: the barrier, then the reads that follow from it.
     let answered = |world: &World| heads(world).iter().map(|head| head.token).collect::<Vec<_>>();
     while answered(&world).is_empty() {
         world.release();

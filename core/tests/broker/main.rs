@@ -23,8 +23,8 @@ use steadfast_core::message::{Departure, Hello, LogSummary, Message, OpenSession
 use steadfast_core::node::Input;
 use steadfast_core::trace::{Halt, Rejection, Suspicion, Trace};
 use world::{
-    HISTORY, World, ack, epoch_start, member, nack, open_session, open_stream, process, publish, replicate,
-    sender,
+    HISTORY, World, ack, epoch_start, is_barrier, member, nack, open_session, open_stream, process, publish,
+    replicate, sender,
 };
 
 /// Longer than the lag threshold and the step-down time.
@@ -363,10 +363,9 @@ fn doubtful() -> World {
     world.receive(CLIENT, &open_session(1));
     world.hold();
     world.put_state(&GroupState::bootstrap(HISTORY.group_id, member("a", 1), 1, Nonce(0)));
-    let reads = |world: &World| world.is_held(|operation| matches!(operation, Operation::Sync { .. }));
-    assert!(reads(&world));
+    assert!(world.is_held(|operation| matches!(operation, Operation::Sync { .. })));
     world.release();
-    while !reads(&world) {
+    while !world.is_held(is_barrier) {
         assert!(world.is_held(|_| true), "no second read");
         world.release();
     }

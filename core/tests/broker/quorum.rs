@@ -244,15 +244,29 @@ fn a_primary_of_a_pair_stays_until_its_successor_serves() {
     assert_eq!(world.events, [Event::Stopped]);
 }
 
-/// A successor from which nothing comes is not waited for until the order's time is over.
+/// A successor that never serves is not waited for until the order's time is over.
 #[test]
 fn a_primary_of_a_pair_waits_for_its_successor_for_a_while_only() {
-    let (mut world, _) = handed_over();
-    world.run(800);
-    assert!(!has_handed_over(&world));
-    world.run(400);
+    let (mut world, link) = handed_over();
+    let end = world.broker.replica().log().end();
+    for time in 0..24 {
+        world.receive(link, &replicate(2, (end, 1), end, Vec::new()));
+        world.run(50);
+        assert!(time > 16 || !has_handed_over(&world));
+    }
     assert!(has_handed_over(&world), "{:?}", world.traces.last());
     assert_eq!(world.events, [Event::Stopped]);
+}
+
+/// R34: a successor from which nothing comes may be dead, and then nobody else holds anything.
+#[test]
+fn a_primary_of_a_pair_whose_successor_dies_takes_the_lead_back() {
+    let (mut world, _) = handed_over();
+    world.run(800);
+    assert_eq!((world.broker.leads(), has_handed_over(&world)), (Some(3), false));
+    assert_eq!(world.in_sync(), ["a", "b"], "R35");
+    world.run(LONG + 300);
+    assert_eq!(world.events, [Event::Stopped], "not for ever");
 }
 
 /// R34: with three brokers the one that leaves is not in its successor's set, and nobody waits for it.

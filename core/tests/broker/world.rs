@@ -85,6 +85,9 @@ impl Tree {
                 let replies = creates.map(|create| self.create(&create.path, create.data.clone(), SESSION));
                 Ok(Reply::Multi(replies.collect::<Result<_, _>>()?))
             }
+            Operation::Delete(delete) => {
+                self.nodes.remove(&delete.path).map(|_| Reply::Done).ok_or(Error::NoNode)
+            }
             _ => Ok(Reply::Done),
         }
     }
@@ -244,6 +247,11 @@ impl World {
         self.tree.nodes.remove(&live_path(name, number)).unwrap();
     }
 
+    /// Whether a live node is there.
+    pub fn is_registered(&self, name: &str, number: u128) -> bool {
+        self.tree.nodes.contains_key(&live_path(name, number))
+    }
+
     fn watch(&mut self, path: String, kind: WatchKind) {
         self.input(Input::Coordination(coordination::Event::Watch { path, kind }));
     }
@@ -389,6 +397,11 @@ impl World {
 }
 
 /// A member: a node's name and the number of its storage.
+/// A read that begins with it is linearizable.
+pub fn is_barrier(operation: &Operation) -> bool {
+    *operation == Operation::barrier(STATE.into())
+}
+
 pub fn member(name: &str, number: u128) -> Member {
     Member { node: NodeName::new(name).unwrap(), generation: Generation(number) }
 }

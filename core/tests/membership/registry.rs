@@ -176,6 +176,77 @@ fn a_restored_tree_shows() {
     assert_eq!(view_config(&world), Some(2));
 }
 
+fn is_barrier(operation: &Operation) -> bool {
+    *operation == Operation::barrier(paths().state(0))
+}
+
+#[test]
+fn a_linearizable_round_begins_with_a_barrier_also_when_it_is_tried_again() {
+    let mut world = observer();
+    let now = world.now;
+    world.clients[0].subject.with(now, Registry::refresh);
+    let ticket = world.clients[0].subject.with(now, Registry::refresh_linearizable);
+    world.collect(0);
+    assert!(matches!(world.step(0), Operation::Sync { .. }), "the one under way is no other");
+    world.run_until(0, is_barrier);
+    world.lose(0, false);
+    while world.clients[0].calls.iter().any(|(_, operation)| !is_barrier(operation)) {
+        world.step(0);
+    }
+    world.suspend(0);
+    world.reconnect(0);
+    assert!(is_barrier(&world.step(0)));
+    world.settle();
+    assert!(world.clients[0].subject.component.round() >= ticket);
+    world.clients[0].subject.with(now, Registry::refresh);
+    world.collect(0);
+    assert!(matches!(world.step(0), Operation::Sync { .. }), "barriers are dear: others need none");
+}
+
+/// A server that is behind shows an older state; so does a tree that was restored from an old copy.
+#[test]
+fn only_a_linearizable_round_takes_the_view_back() {
+    let mut world = observer();
+    world.others_write_state(&state(1));
+    world.settle();
+    world.others_delete(&paths().state(0));
+    world.others_write_state(&state(0));
+    world.run_until(0, is_barrier);
+    assert_eq!(view_config(&world), Some(1), "a round without a barrier has shown the older one");
+    world.settle();
+    assert_eq!(world.clients[0].subject.component.view().state, Some((state(0), 0)));
+    world.others_delete(&paths().state(0));
+    world.settle();
+    assert_eq!(view_config(&world), None, "a barrier needs no node");
+}
+
+#[test]
+fn a_live_node_that_was_taken_away_is_put_back() {
+    let mut world = World::new([registry(Some(live("a", 1)))]);
+    world.settle();
+    let path = live_path(&live("a", 1));
+    let now = world.now;
+    for _ in 0..2 {
+        let before = world.clients[0].subject.component.registered().expect("registered");
+        world.clients[0].subject.with(now, Registry::withdraw);
+        world.settle();
+        assert!(world.tree.node(&path).is_none(), "it stays away");
+        assert_eq!(world.clients[0].subject.component.registered(), None);
+        world.clients[0].subject.with(now, Registry::register);
+        assert_eq!(world.clients[0].subject.component.registered(), None, "not before a round shows it");
+        world.settle();
+        let (_, stat) = world.tree.node(&path).expect("the live node");
+        assert!(stat.czxid > before);
+        assert_eq!(world.clients[0].subject.component.registered(), Some(stat.czxid));
+    }
+    // It may come back before it was gone.
+    world.clients[0].subject.with(now, Registry::withdraw);
+    world.clients[0].subject.with(now, Registry::register);
+    world.settle();
+    let (_, stat) = world.tree.node(&path).expect("the live node");
+    assert_eq!(world.clients[0].subject.component.registered(), Some(stat.czxid));
+}
+
 #[test]
 fn a_broker_registers_and_knows_it_once_a_round_shows_it() {
     let mut world = World::new([registry(Some(live("a", 1)))]);

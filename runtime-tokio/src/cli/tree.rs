@@ -4,7 +4,7 @@
 use super::failure::Failure;
 use std::time::Duration;
 use steadfast_core::coordination::{
-    CallId, CallIds, Error, Event, Operation, Paths, Reply, Request, SessionState, Set,
+    CallId, CallIds, Error, Event, MultiError, Operation, Paths, Reply, Request, SessionState, Set,
 };
 use steadfast_core::group::{GroupState, LiveNode};
 use steadfast_core::id::Group;
@@ -86,8 +86,12 @@ impl Tree {
     pub async fn group(&mut self, root: &str, group: Group) -> Result<GroupView, Error> {
         let paths = Paths::new(root.to_owned());
         let path = paths.state(group);
-        self.call(Operation::Sync { path: path.clone() }).await?;
         let mut view = GroupView { state: None, live: Vec::new() };
+        match self.call(Operation::barrier(path.clone())).await {
+            Ok(_) => {}
+            Err(Error::Multi { error: MultiError::NoNode, .. }) => return Ok(view),
+            Err(error) => return Err(error),
+        }
         match self.call(Operation::Get { path, watch: false }).await {
             Ok(Reply::Data { data, stat }) => {
                 let state = wire::decode_group_state(&data).map_err(|_| Error::Unknown)?;

@@ -100,12 +100,18 @@ fn any_multi(least: usize) -> impl Strategy<Value = Operation> {
     prop::collection::vec(one, least..4).prop_map(Operation::Multi)
 }
 
+/// Checks alone make a transaction too: a barrier.
+fn any_checks() -> impl Strategy<Value = Operation> {
+    prop::collection::vec(any_delete().prop_map(MultiOperation::Check), 1..3).prop_map(Operation::Multi)
+}
+
 fn any_write(least_multi: usize) -> impl Strategy<Value = Operation> {
     prop_oneof![
         6 => any_create().prop_map(Operation::Create),
         3 => any_set().prop_map(Operation::Set),
         3 => any_delete().prop_map(Operation::Delete),
         2 => any_multi(least_multi),
+        1 => any_checks(),
     ]
 }
 

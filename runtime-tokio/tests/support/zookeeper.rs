@@ -48,9 +48,13 @@ impl Ensemble {
 
     /// The connect string.
     pub fn connect_string(&self) -> String {
-        let addresses: Vec<_> =
-            self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+        let addresses: Vec<_> = (0..self.servers.len()).map(|n| self.address(n)).collect();
         addresses.join(",")
+    }
+
+    /// One server alone, for a connect string.
+    pub fn address(&self, n: usize) -> String {
+        format!("127.0.0.1:{}", self.servers[n].port)
     }
 
     /// Kills a server.

@@ -1,6 +1,7 @@
 //! The simulated coordination ensemble: the in-memory tree of the core, and between it and every
 //! process a client that behaves like the real one. Requests and replies travel on pipes that can be
-//! cut. There are two servers to be connected to: the leader, and a follower that is behind it.
+//! cut. There are two servers to be connected to: the leader, and a follower; either may be behind
+//! what they have agreed on.
 //!
 //! What holds of a ZooKeeper ensemble and its client, and the test that shows it. Those of the tree
 //! alone are in `core/tests/coordination_tree.rs`, the others in `sim/tests/coordination.rs` (c),
@@ -23,8 +24,11 @@
 //!    pings it learns nothing (e `a_client_of_a_cut_off_follower_is_pinged_while_its_session_runs_out`).
 //! 5. Within a session an event comes before any reply that shows the state behind it
 //!    (e `within_a_session_an_event_comes_before_a_reply_that_shows_it`).
-//! 6. A read may be stale, after a sync it is not (c `a_read_may_be_stale_and_after_a_sync_it_is_not`,
-//!    e `a_cut_off_follower_shows_the_past_until_it_is_back`).
+//! 6. A read may be stale, after a sync on a follower it is not
+//!    (c `a_read_may_be_stale_and_after_a_sync_it_is_not`,
+//!    e `a_cut_off_follower_shows_the_past_until_it_is_back`). The leader answers a sync of its own
+//!    sessions without waiting for what it has not applied yet; after a transaction, also one that only
+//!    checks, no read is stale (e `a_sync_on_the_leader_is_no_barrier_and_a_transaction_is_one`).
 //! 7. A one-shot watch gives one event for the create and delete of a child:
 //!    `statement_7_a_one_shot_watch_gives_one_event_for_create_and_delete_of_a_child`.
 //! 8. What happens while a client is disconnected is lost to its persistent watches
@@ -49,10 +53,11 @@
 
 mod client;
 mod outage;
+mod replica;
 mod server;
 mod standing;
 
-use crate::network::ProcessId;
+use crate::network::{ProcessId, Tail};
 use crate::pipe::Pipe;
 use crate::random::{Draws, Purpose, Span};
 use client::Client;
@@ -79,6 +84,8 @@ pub struct Config {
     pub reconnect: Span,
     /// How far the follower is behind the leader.
     pub follower_lag: Span,
+    /// How often the leader applies late what is agreed on, and how late.
+    pub leader_late: Tail,
     /// A client pings in these intervals: when it falls silent, the leader last heard of it up to so
     /// long before.
     pub ping: Duration,
@@ -98,6 +105,7 @@ impl Default for Config {
             latency: Span::new(Duration::from_micros(200), Duration::from_millis(1)),
             reconnect: Span::new(Duration::from_millis(10), Duration::from_millis(200)),
             follower_lag: Span::new(Duration::ZERO, Duration::from_millis(20)),
+            leader_late: Tail::NONE,
             ping: Duration::ZERO,
             election: Span::new(Duration::from_millis(400), Duration::from_millis(1_400)),
             notice: Span::new(Duration::from_millis(10), Duration::from_millis(110)),
@@ -140,7 +148,7 @@ pub enum Happening {
     Silence(ProcessId, u64),
     /// A client gives its session up.
     GiveUp(ProcessId, u64),
-    /// The follower applies what is due.
+    /// The servers apply what is due.
     CatchUp,
     /// A session has shown no sign of life for too long.
     Expire(SessionId, u64),
@@ -213,7 +221,7 @@ pub struct Ensemble {
     elections: u64,
     /// Times that the follower was cut off.
     isolations: u64,
-    /// When the follower is to catch up next.
+    /// When a server is to catch up next.
     catch_up_at: Option<u64>,
 }
 
@@ -223,7 +231,7 @@ impl Ensemble {
         Self {
             config,
             draws,
-            server: Server::new(config.follower_lag, draws),
+            server: Server::new(config, draws),
             clients: BTreeMap::new(),
             connections: BTreeMap::new(),
             connected: BTreeMap::new(),
@@ -351,14 +359,12 @@ impl Ensemble {
         self.down(now, id, Down::Reply(call, result, seen), effects);
     }
 
-    /// Sends out the watches that have fired, and says when the follower has more to do.
+    /// Sends out the watches that have fired, and says when a server has more to do.
     fn spread(&mut self, now: u64, effects: &mut Effects) {
         while let Some((id, fired)) = self.server.next_fired() {
             self.down(now, id, Down::Watch(fired.path, fired.kind), effects);
         }
-        if let Some(due) =
-            self.server.follower_due().filter(|&due| self.catch_up_at.is_none_or(|at| due < at))
-        {
+        if let Some(due) = self.server.due().filter(|&due| self.catch_up_at.is_none_or(|at| due < at)) {
             self.catch_up_at = Some(due);
             effects.later.push((due, Happening::CatchUp));
         }

@@ -1,20 +1,15 @@
-//! The ensemble's side: a leader, a follower that is behind it, and the sessions attached to either.
-//! Reads of a session on the follower can be stale; a sync, or a write of its own, brings it up to date.
+//! The ensemble's side: what is agreed on, a leader and a follower that may be behind it, and the
+//! sessions attached to either. Reads of a session can be stale on both. A write of its own brings its
+//! server up to date; a sync does so on the follower alone, for the leader does not wait for itself.
 
-use super::ConnectionId;
-use crate::random::{Draws, Purpose, Span};
+use super::replica::{Replica, Write};
+use super::{Config, ConnectionId};
+use crate::random::{Draws, Purpose};
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use steadfast_core::coordination::tree::{Fired, Limits, Tree, WatchBook};
 use steadfast_core::coordination::{Error, Operation, Reply, SessionId, Zxid};
 use steadfast_core::rng::Rng;
-
-#[derive(Debug)]
-enum Write {
-    Open(SessionId),
-    Close(SessionId),
-    Apply(SessionId, Operation),
-}
 
 #[derive(Debug)]
 struct Session {
@@ -40,11 +35,11 @@ pub(super) const fn is_read(operation: &Operation) -> bool {
 /// The servers.
 #[derive(Debug)]
 pub(super) struct Server {
-    leader: Tree,
-    follower: Tree,
-    /// What the follower has not applied yet, and when it will.
-    backlog: VecDeque<(u64, Write)>,
-    lag: Span,
+    /// What is agreed on, as writes meet it.
+    agreed: Tree,
+    leader: Replica,
+    follower: Replica,
+    config: Config,
     draws: Draws,
     rng: Rng,
     written: u64,
@@ -62,12 +57,12 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(lag: Span, draws: Draws) -> Self {
+    pub(super) fn new(config: Config, draws: Draws) -> Self {
         Self {
-            leader: Tree::new(Limits::default()),
-            follower: Tree::new(Limits::default()),
-            backlog: VecDeque::new(),
-            lag,
+            agreed: Tree::new(Limits::default()),
+            leader: Replica::new(),
+            follower: Replica::new(),
+            config,
             draws,
             rng: Rng::new(draws.draw(Purpose::Expiry, u64::MAX, 0)),
             written: 0,
@@ -81,21 +76,20 @@ impl Server {
         }
     }
 
-    /// When the follower applies the next write.
-    pub(super) fn follower_due(&self) -> Option<u64> {
-        self.backlog.front().filter(|_| !self.follower_cut).map(|&(due, _)| due)
+    /// When a server applies the next write.
+    pub(super) fn due(&self) -> Option<u64> {
+        let follower = self.follower.due().filter(|_| !self.follower_cut);
+        self.leader.due().into_iter().chain(follower).min()
     }
 
     /// Begins a session on this connection.
     pub(super) fn open(&mut self, now: u64, connection: ConnectionId) -> SessionId {
         self.opened += 1;
         let session = self.opened;
-        assert!(self.leader.open_session(session), "few sessions");
+        assert!(self.agreed.open_session(session), "few sessions");
         self.write(now, Write::Open(session));
         let on_follower = self.places(connection);
-        if on_follower {
-            self.catch_up(u64::MAX);
-        }
+        self.bring_up_to_date(on_follower);
         self.sessions.insert(session, Session { connection, on_follower, living: true, version: 0 });
         session
     }
@@ -115,13 +109,10 @@ impl Server {
         (held.living, held.version) = (true, held.version + 1);
         self.leader.detach(session);
         self.follower.detach(session);
-        let unheard =
-            self.backlog.iter().any(|(_, write)| matches!(write, Write::Open(new) if *new == session));
-        if on_follower && (unheard || self.follower.zxid() < seen) {
-            self.catch_up(u64::MAX);
+        if self.replica(on_follower).is_behind(session, seen) {
+            self.bring_up_to_date(on_follower);
         }
-        let tree = if on_follower { &mut self.follower } else { &mut self.leader };
-        tree.rewatch(session, seen, book);
+        self.replica(on_follower).rewatch(session, seen, book);
         true
     }
 
@@ -145,22 +136,22 @@ impl Server {
     ) -> Result<Reply, Error> {
         let on_follower = self.sessions.get(&session).is_none_or(|held| held.on_follower);
         if is_read(operation) {
-            let tree = if on_follower { &mut self.follower } else { &mut self.leader };
-            return tree.apply(session, operation);
+            return self.replica(on_follower).read(session, operation);
         }
-        let result = self.leader.apply(session, operation);
+        let result = self.agreed.apply(session, operation);
         if result.is_ok() {
             self.write(now, Write::Apply(session, operation.clone()));
             self.record();
         }
-        if on_follower {
-            self.catch_up(u64::MAX);
+        // Also a transaction that fails has its place among the others.
+        if on_follower || !matches!(operation, Operation::Sync { .. }) {
+            self.bring_up_to_date(on_follower);
         }
         result
     }
 
     fn record(&mut self) {
-        let node = self.leader.node(&self.recorded);
+        let node = self.agreed.node(&self.recorded);
         let changed_by = node.as_ref().map(|(_, stat)| stat.mzxid);
         if changed_by != self.changed_by {
             self.changed_by = changed_by;
@@ -174,26 +165,31 @@ impl Server {
             if held.on_follower && self.follower_cut {
                 self.orphans.insert(session, held.connection);
             }
-            self.leader.close_session(session, &mut self.rng);
+            // Nobody watches here: the order of events means nothing.
+            self.agreed.close_session(session, &mut Rng::new(session));
             self.write(now, Write::Close(session));
         }
     }
 
-    /// Lets the follower apply what is due, if it hears of it.
+    /// Lets the servers apply what is due: the follower only if it hears of it.
     pub(super) fn catch_up(&mut self, now: u64) {
-        if self.follower_cut {
-            return;
+        self.leader.catch_up(now, &mut self.rng);
+        if !self.follower_cut {
+            self.follower.catch_up(now, &mut self.rng);
         }
-        while let Some((_, write)) = self.backlog.pop_front_if(|(due, _)| *due <= now) {
-            match write {
-                Write::Open(session) => assert!(self.follower.open_session(session), "as on the leader"),
-                Write::Close(session) => self.follower.close_session(session, &mut self.rng),
-                Write::Apply(session, operation) => {
-                    let result = self.follower.apply(session, &operation);
-                    assert!(result.is_ok(), "the follower does what the leader did: {result:?}");
-                }
-            }
+    }
+
+    /// A server has applied everything before it answers.
+    fn bring_up_to_date(&mut self, follower: bool) {
+        if !follower {
+            self.leader.catch_up(u64::MAX, &mut self.rng);
+        } else if !self.follower_cut {
+            self.follower.catch_up(u64::MAX, &mut self.rng);
         }
+    }
+
+    const fn replica(&mut self, follower: bool) -> &mut Replica {
+        if follower { &mut self.follower } else { &mut self.leader }
     }
 
     /// The next watch that has fired, with the connection that its session is attached to.
@@ -279,8 +275,13 @@ impl Server {
 
     fn write(&mut self, now: u64, write: Write) {
         self.written += 1;
-        let lag = self.draws.within(Purpose::Placement, 1, self.written, self.lag);
-        let due = self.backlog.back().map_or(0, |&(due, _)| due).max(now + lag);
-        self.backlog.push_back((due, write));
+        let (purpose, written) = (Purpose::Placement, self.written);
+        let lag = self.draws.within(purpose, 1, written, self.config.follower_lag);
+        self.follower.learn(now + lag, write.clone());
+        let late = self.config.leader_late;
+        let is_late = self.draws.below(purpose, 2, written, 1_000) < u64::from(late.permille);
+        let late = if is_late { self.draws.within(purpose, 3, written, late.extra) } else { 0 };
+        self.leader.learn(now + late, write);
+        self.leader.catch_up(now, &mut self.rng);
     }
 }

@@ -108,7 +108,9 @@ impl Tree {
                         self.live.retain(|live| live.path != delete.path);
                         Ok(Reply::Done)
                     }
-                    other => unreachable!("brokers do not ask for {other:?}"),
+                    // A barrier: the group's state is always there.
+                    MultiOperation::Check(_) => Ok(Reply::Done),
+                    MultiOperation::Set(_) => unreachable!("brokers do not ask for {operation:?}"),
                 });
                 Ok(Reply::Multi(replies.collect::<Result<_, _>>()?))
             }

@@ -153,6 +153,9 @@ fn world(dice: &mut Dice, knobs: &mut Knobs) {
     if dice.one_in(4) {
         knobs.follower_lag = Span::new(Duration::ZERO, dice.ms(20, 400));
     }
+    // Every real leader is late now and then, and the syncs of its own sessions do not wait for it.
+    knobs.leader_late_permille = dice.between(1, 100) as u32;
+    knobs.leader_late = Span::new(Duration::ZERO, dice.ms(1, 60));
     if dice.one_in(5) {
         knobs.session_timeout = dice.ms(800, 3_000);
     }

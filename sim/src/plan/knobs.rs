@@ -145,6 +145,10 @@ knobs! {
     reconnect "reconnect": Span = Span::new(ms(10), ms(200));
     /// How far the coordination follower is behind.
     follower_lag "follower-lag": Span = Span::new(Duration::ZERO, ms(20));
+    /// So many in a thousand writes the coordination leader applies late.
+    leader_late_permille "leader-late-permille": u32 = 0, within (0, 1_000);
+    /// So late.
+    leader_late "leader-late": Span = Span::ZERO;
     /// A coordination client pings in these intervals.
     ping "ping": Duration = Duration::ZERO, within (Duration::ZERO, ms(1_000));
     /// How long the coordination service has no leader when one has died.
@@ -217,6 +221,7 @@ impl Knobs {
                 latency: self.coordination,
                 reconnect: self.reconnect,
                 follower_lag: self.follower_lag,
+                leader_late: Tail { permille: self.leader_late_permille, extra: self.leader_late },
                 ping: self.ping,
                 election: self.election,
                 notice: self.notice,

@@ -9,7 +9,7 @@ use std::time::Duration;
 type Schedule = fn(&mut Dice, &mut Plan, Duration);
 
 /// All of them.
-const SCHEDULES: [Schedule; 13] = [
+const SCHEDULES: [Schedule; 15] = [
     crash_after_a_write,
     cut_off_after_a_write,
     restart_faster_than_the_session,
@@ -23,6 +23,8 @@ const SCHEDULES: [Schedule; 13] = [
     total_loss,
     everybody_leaves,
     crash_in_turns,
+    ask_a_deposed_primary,
+    die_while_the_other_leaves,
 ];
 
 /// Adds one or a few of them.
@@ -217,4 +219,22 @@ fn crash_in_turns(dice: &mut Dice, plan: &mut Plan, at: Duration) {
         strikes(plan, at, kind, Target::Primary, Some(dice.ms(1, 2_500)));
         at += dice.ms(50, 1_200);
     }
+}
+
+/// R19: others do not hear a primary that clients still reach, and the coordination leader is late to show
+/// it that another one has followed.
+fn ask_a_deposed_primary(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    plan.knobs.leader_late_permille = dice.between(100, 1_000) as u32;
+    plan.knobs.leader_late = Span::new(Duration::ZERO, dice.ms(20, 80));
+    happens(plan, at, trouble("cut", Target::Primary, Some(Target::Backup), Some(dice.ms(500, 2_000))));
+    let every = dice.ms(1, 8);
+    happens(plan, at, Action::ReadHeads { subscriber: 1, count: 200, every });
+}
+
+/// R34: the primary dies while a backup that was told to leave is still counted.
+fn die_while_the_other_leaves(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    happens(plan, at, Action::Shutdown { who: Target::Backup, back: Some(dice.ms(1, 1_500)) });
+    let kind = dice.of(&["crash", "power-loss", "pause", "isolate"]);
+    let after = Duration::from_micros(dice.of(&[100, 1_000, 3_000, 60_000, 300_000]));
+    strikes(plan, at + after, kind, Target::Primary, Some(dice.outage()));
 }
