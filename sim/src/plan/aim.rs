@@ -2,8 +2,8 @@
 //! session into a state, and then a few troubles upon it. Which, its seed decides: chance alone would leave
 //! what is rare (a learner without a session, a discovery leader that is cut off) to a few of the troubles.
 
-use super::generate::{Dice, happens};
-use super::kinds::{Amount, KINDS, known};
+use super::generate::{Dice, happens, trouble};
+use super::kinds::{Amount, kind, known};
 use super::{Action, Plan, Target};
 use crate::coordination::Standing;
 use crate::matrix::{Cell, Role, troubles};
@@ -63,16 +63,12 @@ pub(super) fn add(dice: &mut Dice, plan: &mut Plan, at: Duration) {
         cells.iter().map(|_| open.from + Duration::from_micros(dice.below(width + 1))).collect();
     moments.sort_unstable();
     for (cell, moment) in cells.iter().zip(moments) {
-        let everybody = known_kind(cell.trouble).is_some_and(|kind| kind.processes == 0);
+        let everybody = kind(cell.trouble).is_some_and(|kind| kind.processes == 0);
         let moment = if everybody { open.all + Duration::from_micros(dice.below(8_000)) } else { moment };
         aim(dice, plan, (victim, cell.trouble), moment);
     }
     let end = open.to.max(open.all) + ms(500);
     plan.knobs.duration = plan.knobs.duration.max(end);
-}
-
-fn known_kind(name: &str) -> Option<&'static super::kinds::Kind> {
-    KINDS.iter().find(|kind| kind.name == name)
 }
 
 /// Who is in this role, or will be.
@@ -138,13 +134,9 @@ fn window(
         (Role::Leader, Standing::None) => {
             let slow = timeout * 11 / 5 + ms(500);
             let cut = at + ms(400);
-            let action = Action::Trouble {
-                kind: known("slow"),
-                with: vec![victim],
-                amount: Amount::Time(slow),
-                lasts: Some(timeout * 3),
-            };
-            happens(plan, at, action);
+            let (kind, lasts) = (known("slow"), Some(timeout * 3));
+            let amount = Amount::Time(slow);
+            happens(plan, at, Action::Trouble { kind, with: vec![victim], amount, lasts });
             happens(plan, cut, trouble("cut-coordination", &[victim], Some(timeout * 3)));
             let from = cut + gives_up + ms(50);
             Window { from, to: from + timeout / 2, all: from }
@@ -181,7 +173,7 @@ fn cut_off(dice: &mut Dice, plan: &mut Plan, victim: Target, at: Duration, lasts
 /// The trouble itself, and before it what makes it more than nothing.
 fn aim(dice: &mut Dice, plan: &mut Plan, (victim, name): (Target, &'static str), at: Duration) {
     let lasts = Some(dice.ms(20, 600));
-    let Some(kind) = known_kind(name) else {
+    let Some(this) = kind(name) else {
         let action = match name {
             "shutdown" => Action::Shutdown { who: victim, back: lasts },
             _ => Action::TotalLoss { lasts },
@@ -196,20 +188,13 @@ fn aim(dice: &mut Dice, plan: &mut Plan, (victim, name): (Target, &'static str),
         "heal-coordination" => Some("cut-coordination"),
         _ => None,
     };
-    if let Some(kind) = before.map(known) {
-        let with = &with[..kind.processes];
-        happens(plan, at.saturating_sub(ms(5)), trouble(kind.name, with, Some(ms(700))));
+    if let Some(before) = before.map(known) {
+        let with = &with[..before.processes];
+        happens(plan, at.saturating_sub(ms(5)), trouble(before.name, with, Some(ms(700))));
     }
     if name == "limit-memory" {
         // Memory that runs out spares nobody.
         plan.knobs.unsparing = true;
     }
-    let amount = kind.amount;
-    let with = with[..kind.processes].to_vec();
-    happens(plan, at, Action::Trouble { kind, with, amount, lasts });
-}
-
-fn trouble(name: &str, with: &[Target], lasts: Option<Duration>) -> Action {
-    let kind = known(name);
-    Action::Trouble { kind, with: with.to_vec(), amount: kind.amount, lasts }
+    happens(plan, at, trouble(name, &with[..this.processes], lasts));
 }

@@ -2,10 +2,9 @@
 //! knob of them, and how violent it is; beside the uniform mix stand schedules that aim at something
 //! (see `targeted.rs`). What is drawn here is written into the plan: a run draws nothing of it again.
 
-use super::aim;
 use super::kinds::{Amount, KINDS, Kind, known};
 use super::knobs::least_log;
-use super::{Action, Again, Event, Knobs, Plan, Publisher, Subscriber, Target, targeted};
+use super::{Action, Again, Event, Knobs, Plan, Publisher, Subscriber, Target, aim, provoked, targeted};
 use crate::random::Span;
 use std::time::Duration;
 use steadfast_core::broker::OnTotalLoss;
@@ -85,6 +84,10 @@ pub fn generate(seed: u64) -> Plan {
     if faults > 0 {
         let at = within(&mut dice, &plan);
         aim::add(&mut dice, &mut plan, at);
+    }
+    if dice.one_in(4) {
+        let at = within(&mut dice, &plan);
+        provoked::add(&mut dice, &mut plan, at);
     }
     if faults == 0 || dice.one_in(2) {
         targeted::add(&mut dice, &mut plan);
@@ -274,6 +277,12 @@ fn client_trouble(dice: &mut Dice, plan: &Plan, who: Target, lasts: Option<Durat
 /// Some moment of the plan.
 pub(super) fn within(dice: &mut Dice, plan: &Plan) -> Duration {
     dice.ms(0, plan.knobs.duration.as_millis() as u64)
+}
+
+/// A trouble as strong as its kind's example.
+pub(super) fn trouble(name: &str, with: &[Target], lasts: Option<Duration>) -> Action {
+    let kind = known(name);
+    Action::Trouble { kind, with: with.to_vec(), amount: kind.amount, lasts }
 }
 
 pub(super) fn happens(plan: &mut Plan, at: Duration, action: Action) {

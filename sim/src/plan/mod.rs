@@ -6,7 +6,7 @@
 //! nothing, and all randomness is keyed by purpose, process and count, never by what happened before.
 //!
 //! - [`generate`] makes a plan from a seed: by chance, by schedules that aim at what chance seldom hits
-//!   (`targeted.rs`), and cell by cell of the matrix of who is struck by what (`aim.rs`).
+//!   (`targeted.rs`, `provoked.rs`), and cell by cell of the matrix of who is struck by what (`aim.rs`).
 //! - [`run`] carries a plan out and judges it.
 //! - [`minimise`] cuts a plan down to what it takes to violate a property.
 
@@ -16,6 +16,7 @@ pub mod kinds;
 pub mod knobs;
 pub mod minimise;
 pub mod panics;
+mod provoked;
 pub mod run;
 mod targeted;
 pub mod text;
