@@ -4,6 +4,7 @@
 mod config;
 mod joining;
 mod liveness;
+mod sometimes;
 
 use crate::actor::{Actor, Command, Event};
 use crate::check::{Checks, Fact, Violation};
@@ -22,6 +23,8 @@ pub use config::Config;
 pub use joining::{MOST_BROKERS, MOST_DISCOVERIES, MOST_PUBLISHERS, MOST_SUBSCRIBERS};
 use liveness::CALM;
 pub use liveness::Core;
+pub use sometimes::SITUATIONS;
+use sometimes::Sometimes;
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,7 +35,8 @@ use steadfast_core::coordination::Paths;
 use steadfast_core::discovery;
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::group::GroupState;
-use steadfast_core::id::PublisherId;
+use steadfast_core::id::{Offset, PublisherId};
+use steadfast_core::message::History;
 use steadfast_core::node::Output;
 use steadfast_core::trace::Trace;
 use steadfast_core::{publisher, subscriber};
@@ -73,10 +77,13 @@ pub struct Cluster {
     /// everything is put right.
     leaving: BTreeMap<ProcessId, Option<Duration>>,
     calm: Duration,
+    sometimes: Sometimes,
+    /// How far the group was when it was healed last.
+    committed_before: Option<(History, Offset)>,
     /// Frames that nodes have sent.
     frames: u64,
-    /// How many a second are sent at most when nothing happens.
-    quiet: u64,
+    /// Between signs of life, of brokers and to clients.
+    heartbeats: (Duration, Duration),
     /// What nodes have traced since it was last taken, if somebody wants to know.
     traces: Option<Vec<(ProcessId, Trace)>>,
 }
@@ -115,8 +122,10 @@ impl Cluster {
             subscribers: BTreeMap::new(),
             leaving: BTreeMap::new(),
             calm: config.world.coordination.session_timeout + CALM,
+            sometimes: Sometimes::default(),
+            committed_before: None,
             frames: 0,
-            quiet: liveness::quiet(config),
+            heartbeats: (config.timing.heartbeat, config.timing.client_heartbeat),
             traces: None,
         };
         cluster.world.record_changes(&Paths::new(ROOT.to_owned()).state(0));
@@ -378,6 +387,7 @@ impl Cluster {
         }
         let result = self.observer.observe(&mut self.world, step, &mut self.checks);
         result.map_err(|violation| self.failure(violation))?;
+        self.note_situations(step);
         let stopped = |output: &Output<Event>| {
             let stopped = Event::Broker(broker::Event::Stopped);
             matches!(output, Output::Event(event)

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use steadfast_core::broker::{Broker, OnTotalLoss};
 use steadfast_core::group::GroupState;
+use steadfast_core::id::Offset;
 use steadfast_core::log::EntryKind;
 use steadfast_core::message::History;
 
@@ -33,22 +34,31 @@ pub struct Core(BTreeSet<ProcessId>);
 struct Demand {
     rule: &'static str,
     what: &'static str,
+    /// After [`CALM`] and the session timeout.
+    within: Duration,
     holds: fn(&Cluster, &Core) -> bool,
 }
 
-/// In the order in which they come about. L5 is what holds from then on (see [`Cluster::recover`]), L8
-/// holds at any time (`check/silenced.rs`).
-const DEMANDS: [Demand; 5] = [
-    Demand { rule: "L1", what: "a primary whose epoch has a committed beginning", holds: Cluster::is_led },
-    Demand {
-        rule: "L2, L3",
-        what: "the fate of every record of a publisher",
-        holds: Cluster::has_settled_records,
-    },
-    Demand { rule: "L4", what: "every broker in sync", holds: Cluster::is_in_sync },
-    Demand { rule: "L6", what: "every subscriber at the end of the log", holds: Cluster::is_delivered },
-    Demand { rule: "L7", what: "no change of the group's state under way", holds: Cluster::is_unchanging },
+/// In the order in which they come about. What waits at publishers may take its time; that anything at all
+/// is committed may not. L5 is what holds from then on (see [`Cluster::recover`]), L8 holds at any time
+/// (`check/silenced.rs`).
+const DEMANDS: [Demand; 6] = [
+    demand("L1", "a primary whose epoch has a committed beginning", 5, Cluster::is_led),
+    demand("L3", "commits that go on", 5, Cluster::commits),
+    demand("L2", "the fate of every record of a publisher", 30, Cluster::has_settled_records),
+    demand("L4", "every broker in sync", 30, Cluster::is_in_sync),
+    demand("L6", "every subscriber at the end of the log", 30, Cluster::is_delivered),
+    demand("L7", "every change of the group's state decided", 30, Cluster::is_unchanging),
 ];
+
+const fn demand(
+    rule: &'static str,
+    what: &'static str,
+    seconds: u64,
+    holds: fn(&Cluster, &Core) -> bool,
+) -> Demand {
+    Demand { rule, what, within: Duration::from_secs(seconds), holds }
+}
 
 impl Core {
     /// Everybody.
@@ -118,10 +128,14 @@ impl Cluster {
 
 /// What is required.
 impl Cluster {
+    /// Whether everybody is right and has come to all that is demanded.
+    pub fn is_settled(&self) -> bool {
+        self.unmet(&Core::everybody(self)).is_none()
+    }
+
     /// The first demand that is not met.
-    pub(super) fn unmet(&self, core: &Core) -> Option<String> {
-        let demand = DEMANDS.iter().find(|demand| !(demand.holds)(self, core))?;
-        Some(format!("{}: {} is missing", demand.rule, demand.what))
+    fn unmet(&self, core: &Core) -> Option<&'static Demand> {
+        DEMANDS.iter().find(|demand| !(demand.holds)(self, core))
     }
 
     /// L1.
@@ -131,7 +145,17 @@ impl Cluster {
         self.primary().is_some_and(serves)
     }
 
-    /// L2 and L3.
+    /// L3, or nothing was left to commit.
+    fn commits(&self, core: &Core) -> bool {
+        self.committed() != self.committed_before || self.has_settled_records(core)
+    }
+
+    fn committed(&self) -> Option<(History, Offset)> {
+        let history = self.state()?.history;
+        Some((history, self.checks.ledger().committed(history).log.end()))
+    }
+
+    /// L2.
     fn has_settled_records(&self, core: &Core) -> bool {
         let disks = self.disks.iter().filter(|(process, _)| core.has(**process));
         self.publishers.iter().filter(|process| core.has(**process)).all(|p| self.published(*p).is_settled())
@@ -229,12 +253,6 @@ impl Cluster {
     }
 }
 
-/// Most frames a second when nothing happens: signs of life and their answers.
-pub(super) fn quiet(config: &Config) -> u64 {
-    let clients = u64::from(config.brokers) + 64;
-    clients * 100
-}
-
 impl Cluster {
     /// Puts right what is wrong with a core and the ways within it, and with the coordination service. If
     /// that is not everybody, nothing that is still to come strikes or heals anybody any more.
@@ -251,6 +269,7 @@ impl Cluster {
         for (process, back) in &mut self.leaving {
             *back = if core.has(*process) { back.or(Some(Duration::ZERO)) } else { None };
         }
+        self.committed_before = self.committed();
         let processes: Vec<_> = core.iter().collect();
         cures(&processes).into_iter().try_for_each(|cure| self.strike(cure))
     }
@@ -272,9 +291,21 @@ impl Cluster {
     /// As [`Cluster::settle`].
     pub fn recover(&mut self, core: &Core, limit: Duration) -> Result<(), Failure> {
         self.run_for(self.calm)?;
-        if !self.run_until(limit, |cluster| cluster.unmet(core).is_none())? {
-            let detail = format!("{}; {}", self.unmet(core).unwrap_or_default(), self.stall());
-            return Err(self.failure(Violation { property: "Liveness", detail }));
+        let begin = self.world.now();
+        let left = |cluster: &Self, within: Duration| {
+            let end = begin + within.min(limit).as_nanos() as u64;
+            Duration::from_nanos(end.saturating_sub(cluster.world.now()))
+        };
+        for demand in &DEMANDS {
+            let holds = self.run_until(left(self, demand.within), |cluster| (demand.holds)(cluster, core))?;
+            if !holds {
+                return Err(self.stalled(demand));
+            }
+        }
+        // What has come about may go again while the next is waited for.
+        self.run_until(left(self, limit), |cluster| cluster.unmet(core).is_none())?;
+        if let Some(demand) = self.unmet(core) {
+            return Err(self.stalled(demand));
         }
         self.stay_calm(core)?;
         for (&subscriber, _) in self.subscribers.iter().filter(|(process, _)| !core.has(**process)) {
@@ -299,16 +330,29 @@ impl Cluster {
             return Err(self.failure(Violation { property: "Flapping", detail }));
         }
         let a_second = (self.frames - frames) / WATCHED.as_secs();
-        if a_second > self.quiet {
+        if a_second > self.quiet() {
             let detail = format!("nothing happens, and {a_second} frames are sent a second");
             return Err(self.failure(Violation { property: "Quiet", detail }));
         }
         Ok(())
     }
 
-    fn stall(&self) -> String {
+    /// Most frames a second when nothing happens: signs of life and their answers, between brokers and with
+    /// clients.
+    fn quiet(&self) -> u64 {
+        let (brokers, clients) = (self.brokers.len(), self.publishers.len() + self.subscribers.len());
+        let a_second = |count: usize, heartbeat: Duration| 2.0 * count as f64 / heartbeat.as_secs_f64();
+        let (broker, client) = self.heartbeats;
+        (a_second(brokers, broker) + a_second(2 * clients, client)) as u64
+    }
+
+    fn stalled(&self, Demand { rule, what, .. }: &Demand) -> Failure {
         let publishers: Vec<_> = self.publishers.iter().map(|&process| self.published(process)).collect();
         let received: Vec<_> = self.subscribers().map(|process| self.received(process)).collect();
-        format!("not settled: state {:?}, publishers {publishers:?}, subscribers {received:?}", self.state())
+        let state = self.state();
+        let detail = format!(
+            "{rule}: not {what}; state {state:?}, publishers {publishers:?}, subscribers {received:?}"
+        );
+        self.failure(Violation { property: "Liveness", detail })
     }
 }

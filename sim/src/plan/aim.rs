@@ -10,7 +10,7 @@ use crate::matrix::{Cell, Role, troubles};
 use std::time::Duration;
 
 /// How many troubles a plan aims.
-const AIMS: usize = 3;
+const AIMS: usize = 5;
 /// What ends the state that a trouble aims at: it comes last.
 const LAST: [&str; 7] =
     ["crash", "power-loss", "restart", "resume", "heal-coordination", "shutdown", "total-loss"];

@@ -17,11 +17,13 @@ const fn ms(millis: u64) -> Duration {
 pub(super) fn add(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     // The group stands by then, mostly.
     let at = at.max(ms(700));
-    match dice.below(16) {
+    match dice.below(20) {
         0..=6 => answer_lost(dice, plan, at),
         7..=9 => replacement_overtaken(dice, plan, at),
         10..=12 => loss_overtaken(dice, plan, at),
         13 | 14 => expired_session_asked_for_twice(dice, plan, at),
+        15 | 16 => primary_alone(dice, plan, at),
+        17 | 18 => sick_primary(dice, plan, at),
         _ => learner_under_load(dice, plan, at),
     }
     plan.knobs.duration = plan.knobs.duration.max(at + ms(5_000));
@@ -82,17 +84,17 @@ fn replacement_overtaken(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     when(plan, at, ("Proposed(Replace)", Duration::ZERO), "cut-to-coordination", ms(1_500));
 }
 
-/// R27a: who leaves last, as far as it knows, declares the data lost; but somebody who holds it as well
-/// wakes up, and the declaration is under way for so long that he takes the lead first.
+/// R27a: who leaves last declares the data lost and does not hear that it has; another one, which could
+/// not copy anything, begins anew before it does.
 fn loss_overtaken(dice: &mut Dice, plan: &mut Plan, at: Duration) {
-    (plan.knobs.min_in_sync, plan.knobs.brokers) = (2, 2);
     plan.knobs.unsparing = true;
-    let gone = plan.knobs.session_timeout + plan.knobs.tick + ms(400);
-    happens(plan, at, trouble("pause", &[Target::Backup], Some(gone + dice.ms(0, 300))));
+    (plan.knobs.min_in_sync, plan.knobs.brokers) = (1, 2);
+    happens(plan, at, trouble("crash", &[Target::Backup], Some(ms(300))));
+    let ways = [Target::Broker(1), Target::Broker(2)];
+    happens(plan, at + ms(100), trouble("part", &ways, Some(ms(3_000))));
     let back = Some(dice.ms(1, 2_000));
-    happens(plan, at + gone - ms(100), Action::Shutdown { who: Target::Primary, back });
-    let held = plan.knobs.session_timeout * 2;
-    when(plan, at, ("Proposed(GiveUp)", Duration::ZERO), "cut-to-coordination", held);
+    happens(plan, at + ms(700), Action::Shutdown { who: Target::Primary, back });
+    when(plan, at, ("Proposed(GiveUp)", Duration::ZERO), "cut-from-coordination", dice.ms(1_000, 1_500));
 }
 
 /// R29: a publisher names its session, which expires before the request arrives; it has asked again by
@@ -104,6 +106,27 @@ fn expired_session_asked_for_twice(dice: &mut Dice, plan: &mut Plan, at: Duratio
     let on = Some(Cue { mark: "Attached".to_owned(), after: Duration::ZERO });
     let held = trouble("cut", &[Target::It, Target::Primary], Some(dice.ms(2_100, 2_600)));
     plan.events.push(Event { at, on, action: held });
+}
+
+/// Scenario 1: a primary has clients, and neither a backup nor the coordination service.
+fn primary_alone(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let lasts = Some(dice.ms(300, 6_000));
+    let kind = dice.of(&["cut-coordination", "cut-to-coordination", "cut-from-coordination"]);
+    happens(plan, at, trouble(kind, &[Target::Primary], lasts));
+    // By number: once another one is primary, the name means that one.
+    for broker in (1..=plan.knobs.brokers).map(Target::Broker) {
+        happens(plan, at + dice.ms(0, 20), trouble("part", &[Target::Primary, broker], lasts));
+    }
+}
+
+/// Scenario 9: a primary that hears nobody drops its backups when they have been silent for long enough,
+/// and then dies.
+fn sick_primary(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let lag = plan.knobs.session_timeout + plan.knobs.lag_margin;
+    let kind = dice.of(&["deafen", "stop-reading"]);
+    let lasts = lag + dice.ms(0, 1_000);
+    happens(plan, at, trouble(kind, &[Target::Primary], Some(lasts)));
+    happens(plan, at + lasts, trouble("crash", &[Target::Primary], Some(dice.ms(1, 2_000))));
 }
 
 /// R17, scenario 25: a broker comes back that copies more slowly than is published.

@@ -161,6 +161,9 @@ impl<'a> Run<'a> {
             true => Core::survivable(&self.cluster),
             false => Core::everybody(&self.cluster),
         };
+        if core != Core::everybody(&self.cluster) {
+            self.marks.note("core".to_owned());
+        }
         self.cluster.heal(&core)?;
         for publisher in self.cluster.publishers().to_vec() {
             if core.has(publisher) {
