@@ -3,12 +3,14 @@
 
 mod config;
 mod joining;
+mod liveness;
+mod sometimes;
 
 use crate::actor::{Actor, Command, Event};
 use crate::check::{Checks, Fact, Violation};
 use crate::coverage::Coverage;
 use crate::diagram::Diagram;
-use crate::fault::{Fault, cures};
+use crate::fault::Fault;
 use crate::fingerprint::Fingerprint;
 use crate::network::ProcessId;
 use crate::observer::{Observer, Published, Received};
@@ -19,18 +21,21 @@ use crate::render::Renderer;
 use crate::world::{Cause, Step, World};
 pub use config::Config;
 pub use joining::{MOST_BROKERS, MOST_DISCOVERIES, MOST_PUBLISHERS, MOST_SUBSCRIBERS};
+use liveness::CALM;
+pub use liveness::Core;
+pub use sometimes::SITUATIONS;
+use sometimes::Sometimes;
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
-use steadfast_core::broker::{self, Broker, OnTotalLoss};
+use steadfast_core::broker::{self, Broker};
 use steadfast_core::coordination::Paths;
 use steadfast_core::discovery;
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::group::GroupState;
-use steadfast_core::id::PublisherId;
-use steadfast_core::log::EntryKind;
+use steadfast_core::id::{Offset, PublisherId};
 use steadfast_core::message::History;
 use steadfast_core::node::Output;
 use steadfast_core::trace::Trace;
@@ -38,10 +43,6 @@ use steadfast_core::{publisher, subscriber};
 
 /// Where every simulated cluster stands in the tree.
 const ROOT: &str = "/sim";
-
-/// After healing, what the faults have set off is over within the session timeout and this time: sessions
-/// that were about to expire, silence that was about to be noticed.
-const CALM: Duration = Duration::from_secs(1);
 
 /// Why a run failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,13 @@ pub struct Cluster {
     /// everything is put right.
     leaving: BTreeMap<ProcessId, Option<Duration>>,
     calm: Duration,
+    sometimes: Sometimes,
+    /// How far the group was when it was healed last.
+    committed_before: Option<(History, Offset)>,
+    /// Frames that nodes have sent.
+    frames: u64,
+    /// Between signs of life, of brokers and to clients.
+    heartbeats: (Duration, Duration),
     /// What nodes have traced since it was last taken, if somebody wants to know.
     traces: Option<Vec<(ProcessId, Trace)>>,
 }
@@ -114,6 +122,10 @@ impl Cluster {
             subscribers: BTreeMap::new(),
             leaving: BTreeMap::new(),
             calm: config.world.coordination.session_timeout + CALM,
+            sometimes: Sometimes::default(),
+            committed_before: None,
+            frames: 0,
+            heartbeats: (config.timing.heartbeat, config.timing.client_heartbeat),
             traces: None,
         };
         cluster.world.record_changes(&Paths::new(ROOT.to_owned()).state(0));
@@ -359,6 +371,8 @@ impl Cluster {
                 self.consume(step.process, late, bytes);
             }
         }
+        let sent = |output: &&Output<Event>| matches!(output, Output::Transmit { .. });
+        self.frames += step.outputs.iter().filter(sent).count() as u64;
         if let Some(traces) = &mut self.traces {
             let traced = step.outputs.iter().filter_map(|output| match output {
                 Output::Trace(trace) => Some((step.process, trace.clone())),
@@ -373,6 +387,7 @@ impl Cluster {
         }
         let result = self.observer.observe(&mut self.world, step, &mut self.checks);
         result.map_err(|violation| self.failure(violation))?;
+        self.note_situations(step);
         let stopped = |output: &Output<Event>| {
             let stopped = Event::Broker(broker::Event::Stopped);
             matches!(output, Output::Event(event)
@@ -396,38 +411,6 @@ impl Cluster {
         failure(&self.world, violation)
     }
 
-    /// Whether every broker's process is in sync and nobody else is, and every client has been served.
-    pub fn is_settled(&self) -> bool {
-        let in_sync = |state: &GroupState| {
-            let mut brokers = self.brokers.iter().map(|&process| self.broker(process));
-            state.in_sync.len() == self.brokers.len()
-                && brokers.all(|broker| broker.is_some_and(|b| state.in_sync.contains(&b.id().member)))
-        };
-        self.leaving.is_empty()
-            && self.state().is_some_and(in_sync)
-            && self.primary().is_some()
-            && self.publishers.iter().all(|&process| self.published(process).is_settled())
-            && self.disks.values().all(|disk| disk.borrow().is_settled())
-            && self.subscribers.iter().all(|(process, reader)| self.has_everything(*process, reader))
-            && self.subscribers().all(|process| !self.received(process).asks)
-    }
-
-    fn has_everything(&self, subscriber: ProcessId, reader: &Reader) -> bool {
-        let Some(state) = self.state() else { return false };
-        let received = self.received(subscriber);
-        let committed = self.checks.ledger().committed(state.history);
-        let log = &committed.log;
-        let from = match received.history {
-            // It will begin with what is kept.
-            none if none == History::default() => committed.log_start(),
-            known if known == state.history => received.next,
-            _ => 0,
-        };
-        !log.from(from).iter().any(
-            |held| matches!(&held.entry.kind, EntryKind::Batch(batch) if reader.wants(&batch.header.topic)),
-        )
-    }
-
     /// A broker or a discovery replica is asked to leave, as its operator would. Its process ends when it
     /// has, and starts again so long after that; `None`: only a [`Fault::Restart`] starts it, or healing. A dead
     /// process is asked nothing.
@@ -442,65 +425,6 @@ impl Cluster {
         };
         let now = self.world.now();
         self.world.command(now, process, command);
-    }
-
-    /// Puts everything right that was wrong.
-    ///
-    /// # Errors
-    /// When a property does not hold afterwards.
-    pub fn heal(&mut self) -> Result<(), Failure> {
-        for subscriber in self.subscribers().collect::<Vec<_>>() {
-            self.pace(subscriber, Some(Duration::ZERO));
-        }
-        self.leaving.values_mut().for_each(|back| *back = back.or(Some(Duration::ZERO)));
-        let processes: Vec<_> = self.world.processes().collect();
-        cures(&processes).into_iter().try_for_each(|cure| self.strike(cure))
-    }
-
-    /// Liveness: heals everything, and requires that within a little more than `limit` every record's fate is settled,
-    /// every subscriber has everything that is committed and every broker is in sync; and that from
-    /// then on nothing changes hands any more.
-    ///
-    /// # Errors
-    /// When a property does not hold on the way, or it does not come to this in time.
-    pub fn settle(&mut self, limit: Duration) -> Result<(), Failure> {
-        self.heal()?;
-        self.recover(limit)
-    }
-
-    /// The same where everything has been healed.
-    ///
-    /// # Errors
-    /// As [`Cluster::settle`].
-    pub fn recover(&mut self, limit: Duration) -> Result<(), Failure> {
-        self.run_for(self.calm)?;
-        if !self.run_until(limit, Self::is_settled)? {
-            let detail = self.stall();
-            return Err(self.failure(Violation { property: "Liveness", detail }));
-        }
-        let before = self.state().map(|state| (state.epoch, state.config));
-        self.run_for(Duration::from_secs(5))?;
-        let after = self.state().map(|state| (state.epoch, state.config));
-        if before != after {
-            let detail = format!("nothing is wrong, and the group went from {before:?} to {after:?}");
-            return Err(self.failure(Violation { property: "Flapping", detail }));
-        }
-        self.checks.observe(&Fact::Settled).map_err(|violation| self.failure(violation))
-    }
-
-    /// Whether the group waits for its operator: its data is gone for good, and it is to wait then
-    /// ([`OnTotalLoss::Wait`], R24).
-    pub fn waits_for_its_operator(&self, config: &Config) -> bool {
-        let Some(state) = self.state() else { return false };
-        let alive = |broker: &Broker| state.in_sync.contains(&broker.id().member);
-        let mut brokers = self.brokers.iter().filter_map(|&process| self.broker(process));
-        config.on_total_loss == OnTotalLoss::Wait && !state.in_sync.is_empty() && !brokers.any(alive)
-    }
-
-    fn stall(&self) -> String {
-        let publishers: Vec<_> = self.publishers.iter().map(|&process| self.published(process)).collect();
-        let received: Vec<_> = self.subscribers().map(|process| self.received(process)).collect();
-        format!("not settled: state {:?}, publishers {publishers:?}, subscribers {received:?}", self.state())
     }
 
     /// A run's own random number: for faults and workloads.

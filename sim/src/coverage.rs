@@ -1,5 +1,6 @@
 //! How often what a run should come to has happened.
 
+use crate::cluster::SITUATIONS;
 use crate::matrix::troubles;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -125,13 +126,38 @@ pub fn transitions() -> Vec<String> {
     Trace::NAMES.iter().flat_map(|name| of(name)).collect()
 }
 
-/// The marks that a run leaves itself, besides a `strike` for each trouble.
-const OWN: [&str; 5] = ["cued", "recovered", "aside", "unknown", "lost"];
+/// The marks that a run leaves itself, besides a `strike` for each trouble and [`SITUATIONS`].
+const OWN: [&str; 6] = ["cued", "recovered", "aside", "unknown", "lost", "core"];
 
 /// Every mark that there is.
 pub fn marks() -> Vec<String> {
     let strikes = troubles().map(|trouble| format!("strike({trouble})"));
-    transitions().into_iter().chain(strikes).chain(OWN.map(str::to_owned)).collect()
+    transitions()
+        .into_iter()
+        .chain(strikes)
+        .chain(OWN.into_iter().chain(SITUATIONS).map(str::to_owned))
+        .collect()
+}
+
+/// Marks that no generated plan can leave, and why.
+pub const UNREACHABLE: &[(&str, &str)] = &[
+    ("Rejected(Malformed)", "the simulated network does not change frames"),
+    ("Rejected(Version)", "all simulated processes are of one version"),
+    ("Rejected(TooLarge)", "all simulated brokers have memory for the same log"),
+    ("Rejected(Checksum)", "the simulated network does not change frames"),
+    ("BadNode", "nobody else writes to the simulated tree"),
+    ("Halted", "a run in which a broker halts fails"),
+    ("Kept(Leaving)", "a member that leaves is no cause to drop it: only a primary is suspected of that"),
+    ("Leaves(Begun)", "it is told to the operator alone, and leaves no trace"),
+    ("SnapshotRefused", "all simulated brokers have memory for the same log"),
+    ("Busy(Sessions)", "a run has far fewer publishers than the limit"),
+    ("Busy(Streams)", "a run has far fewer subscribers than the limit"),
+    ("Busy(HeadReads)", "a run asks for far fewer heads than the limit"),
+];
+
+/// Why no generated plan can leave a mark; `None`: one can.
+pub fn unreachable(mark: &str) -> Option<&'static str> {
+    UNREACHABLE.iter().find(|(name, _)| *name == mark).map(|(_, reason)| *reason)
 }
 
 /// The name of a value's variant.

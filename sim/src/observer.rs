@@ -72,14 +72,21 @@ pub struct Published {
     pub unknown: u64,
     /// Records refused.
     pub refused: u64,
+    /// Records that were not taken, because too many waited.
+    pub turned_away: u64,
     /// Records whose fate the application does not know because its process died.
     pub abandoned: u64,
 }
 
 impl Published {
+    /// Records whose fate the application was told.
+    const fn told(&self) -> u64 {
+        self.acknowledged + self.unknown + self.refused + self.turned_away
+    }
+
     /// Whether every record's fate is settled.
     pub const fn is_settled(&self) -> bool {
-        self.acknowledged + self.unknown + self.refused + self.abandoned == self.asked
+        self.told() + self.abandoned == self.asked
     }
 }
 
@@ -180,6 +187,11 @@ impl Observer {
         &self.coverage
     }
 
+    /// A run has come to something else that it should.
+    pub fn note(&mut self, mark: &str) {
+        self.coverage.note(mark.to_owned());
+    }
+
     /// Shows one step to the checkers.
     ///
     /// # Errors
@@ -208,8 +220,7 @@ impl Observer {
         if matches!(step.cause, Cause::Fault(Fault::Crash(_) | Fault::PowerLoss(_)))
             && let Some((_, published)) = self.publishers.get_mut(&step.process)
         {
-            published.abandoned =
-                published.asked - published.acknowledged - published.unknown - published.refused;
+            published.abandoned = published.asked - published.told();
         }
         if let Some(broker) = world.node(step.process).and_then(Actor::broker) {
             self.broker(broker, step, checks)?;
@@ -270,6 +281,7 @@ impl Observer {
                 published.unknown += count;
                 self.coverage.note("unknown".to_owned());
             }
+            Err(publisher::Error::QueueFull) => published.turned_away += count,
             Err(_) => published.refused += count,
         }
         if result.is_ok() {

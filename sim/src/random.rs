@@ -43,6 +43,8 @@ pub enum Purpose {
     Election,
     /// How much of what a process has sent is lost when it dies.
     Unsent,
+    /// Who is put right when the faults of a run end.
+    Core,
 }
 
 /// All draws of one run.

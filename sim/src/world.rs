@@ -109,7 +109,8 @@ enum Happening<C> {
         process: ProcessId,
         command: C,
     },
-    Fault(Fault),
+    /// A fault, and after how many times that everything was called off it was scheduled.
+    Fault(Fault, u32),
 }
 
 /// Why a step was made.
@@ -174,6 +175,7 @@ pub struct World<N: Node> {
     fingerprint: Fingerprint,
     steps: u64,
     out_of_memory: u32,
+    called_off: u32,
 }
 
 impl<N: Node> World<N>
@@ -194,6 +196,7 @@ where
             fingerprint: Fingerprint::default(),
             steps: 0,
             out_of_memory: 0,
+            called_off: 0,
         }
     }
 
@@ -271,6 +274,16 @@ where
         self.processes[process.0 as usize].paused
     }
 
+    /// Whether packets from one process to another are held back.
+    pub fn is_cut(&self, from: ProcessId, to: ProcessId) -> bool {
+        self.network.is_cut(from, to)
+    }
+
+    /// Whether the process takes nothing from its links.
+    pub fn is_deaf(&self, process: ProcessId) -> bool {
+        self.network.is_deaf(process)
+    }
+
     /// Who is at the other end of a link.
     pub fn peer(&self, process: ProcessId, link: LinkId) -> Option<ProcessId> {
         self.network.peer(process, link)
@@ -304,7 +317,12 @@ where
 
     /// A fault will strike at this time.
     pub fn schedule(&mut self, at: u64, fault: Fault) {
-        self.queue.push(at, Happening::Fault(fault));
+        self.queue.push(at, Happening::Fault(fault, self.called_off));
+    }
+
+    /// No fault that is scheduled strikes any more, nor is anything cured that was to be.
+    pub const fn call_off(&mut self) {
+        self.called_off += 1;
     }
 
     /// The application will ask something of a process at this time.
@@ -373,7 +391,8 @@ where
             Happening::Timer { process, life } => self.timer(process, life),
             Happening::Free { process, life } => self.free(process, life),
             Happening::Command { process, command } => self.deliver(process, Input::Command(command)),
-            Happening::Fault(fault) => return self.apply(fault),
+            Happening::Fault(fault, of) if of == self.called_off => return self.apply(fault),
+            Happening::Fault(..) => {}
         }
         None
     }

@@ -26,6 +26,8 @@ fn target() -> impl Strategy<Value = Target> {
         (1_u32..=32).prop_map(Target::Subscriber),
         Just(Target::Primary),
         Just(Target::Backup),
+        Just(Target::Leader),
+        Just(Target::Follower),
         Just(Target::It),
     ]
 }

@@ -73,6 +73,16 @@ impl Broker {
         matches!(&self.role, Role::Backup(backup) if backup.suspicion().is_some())
     }
 
+    /// Whether it is a primary whose epoch has a committed beginning (R4).
+    pub const fn serves(&self) -> bool {
+        matches!(&self.role, Role::Primary(primary) if primary.serving)
+    }
+
+    /// Whether the fate of a change of the group's state that it wants is open (R14).
+    pub const fn is_changing(&self) -> bool {
+        self.configuration.is_busy()
+    }
+
     /// Its state in numbers, at `now`.
     pub fn figures(&self, now: Instant) -> Figures {
         let view = self.registry.view();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use steadfast_sim::coverage::{Coverage, marks};
+use steadfast_sim::coverage::{Coverage, UNREACHABLE, marks, unreachable};
 use steadfast_sim::matrix::{Cell, Role, troubles};
 use steadfast_sim::plan::generate::generate;
 use steadfast_sim::plan::run;
@@ -25,22 +25,6 @@ pub struct Args {
     #[arg(long)]
     jobs: Option<NonZero<usize>>,
 }
-
-/// Marks that no generated plan can leave, and why.
-const UNREACHABLE: &[(&str, &str)] = &[
-    ("Rejected(Malformed)", "the simulated network does not change frames"),
-    ("Rejected(Version)", "all simulated processes are of one version"),
-    ("Rejected(TooLarge)", "all simulated brokers have memory for the same log"),
-    ("Rejected(Checksum)", "the simulated network does not change frames"),
-    ("BadNode", "nobody else writes to the simulated tree"),
-    ("Halted", "a run in which a broker halts fails"),
-    ("Kept(Leaving)", "a member that leaves is no cause to drop it: only a primary is suspected of that"),
-    ("Leaves(Begun)", "it is told to the operator alone, and leaves no trace"),
-    ("SnapshotRefused", "all simulated brokers have memory for the same log"),
-    ("Busy(Sessions)", "a run has far fewer publishers than the limit"),
-    ("Busy(Streams)", "a run has far fewer subscribers than the limit"),
-    ("Busy(HeadReads)", "a run asks for far fewer heads than the limit"),
-];
 
 /// What the runs came to.
 #[derive(Default)]
@@ -70,18 +54,14 @@ struct Gaps {
     surprises: Vec<String>,
 }
 
-fn why_not(mark: &str) -> Option<&'static str> {
-    UNREACHABLE.iter().find(|(name, _)| *name == mark).map(|(_, reason)| *reason)
-}
-
 impl Gaps {
     fn of(tally: &Tally) -> Self {
         let all = marks();
-        let missing = all.iter().filter(|mark| count(tally, mark) == 0 && why_not(mark).is_none());
+        let missing = all.iter().filter(|mark| count(tally, mark) == 0 && unreachable(mark).is_none());
         let missing_cells =
             Cell::all().filter(|cell| !tally.cells.contains_key(cell) && cell.unreachable().is_none());
         let reached = tally.marks.iter().map(|(mark, _)| mark.to_owned());
-        let odd = reached.filter(|mark| why_not(mark).is_some() || !all.contains(mark));
+        let odd = reached.filter(|mark| unreachable(mark).is_some() || !all.contains(mark));
         let odd_cells = tally.cells.keys().filter(|cell| cell.unreachable().is_some());
         Self {
             marks: missing.cloned().collect(),
@@ -141,7 +121,7 @@ fn print(tally: &Tally, gaps: &Gaps) {
     let mut counts: Vec<_> = marks().into_iter().map(|mark| (count(tally, &mark), mark)).collect();
     counts.sort_unstable();
     for (count, mark) in counts {
-        match why_not(&mark) {
+        match unreachable(&mark) {
             Some(reason) if count == 0 => println!("{:>10} {mark}: {reason}", "–"),
             _ => println!("{count:>10} {mark}"),
         }

@@ -84,6 +84,11 @@ impl Network {
         std::mem::replace(&mut self.ways.entry((from, to)).or_default().lag, by) != by
     }
 
+    /// Whether the process takes nothing from its links.
+    pub fn is_deaf(&self, process: ProcessId) -> bool {
+        self.deaf.contains(&process)
+    }
+
     /// The process takes nothing from its links any more. Says no when it did not before.
     pub fn stop_reading(&mut self, process: ProcessId) -> bool {
         self.deaf.insert(process)

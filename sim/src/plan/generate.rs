@@ -4,7 +4,7 @@
 
 use super::kinds::{Amount, KINDS, Kind, known};
 use super::knobs::least_log;
-use super::{Action, Again, Event, Knobs, Plan, Publisher, Subscriber, Target, targeted};
+use super::{Action, Again, Event, Knobs, Plan, Publisher, Subscriber, Target, aim, provoked, targeted};
 use crate::random::Span;
 use std::time::Duration;
 use steadfast_core::broker::OnTotalLoss;
@@ -51,10 +51,13 @@ impl Dice {
         if self.one_in(3) { self.ms(600, 8_000) } else { self.ms(1, 600) }
     }
 
-    /// A primary half of the time, otherwise any broker or discovery replica.
+    /// A primary half of the time, otherwise discovery's leader, or any broker or discovery replica.
     pub(super) fn server(&mut self, knobs: &Knobs) -> Target {
         if self.one_in(2) {
             return Target::Primary;
+        }
+        if self.one_in(8) {
+            return Target::Leader;
         }
         let number = 1 + self.below(u64::from(knobs.brokers + knobs.discoveries)) as u32;
         match number.checked_sub(knobs.brokers) {
@@ -78,6 +81,14 @@ pub fn generate(seed: u64) -> Plan {
         _ => dice.between(15, 30),
     };
     uniform(&mut dice, &mut plan, faults);
+    if faults > 0 {
+        let at = within(&mut dice, &plan);
+        aim::add(&mut dice, &mut plan, at);
+    }
+    if dice.one_in(4) {
+        let at = within(&mut dice, &plan);
+        provoked::add(&mut dice, &mut plan, at);
+    }
     if faults == 0 || dice.one_in(2) {
         targeted::add(&mut dice, &mut plan);
     }
@@ -96,6 +107,7 @@ fn knobs(dice: &mut Dice, seed: u64) -> Knobs {
         min_in_sync: dice.of(&[1, 1, 2]),
         ..Knobs::default()
     };
+    knobs.core_only = dice.one_in(3);
     if dice.one_in(4) {
         knobs.stagger = dice.ms(1, 800);
     }
@@ -210,10 +222,10 @@ fn publishers(dice: &mut Dice, plan: &mut Plan) {
     if dice.one_in(2) {
         for _ in 0..dice.between(1, 4) {
             let who = Target::Publisher(dice.between(1, u64::from(count)) as u32);
-            let kind = known(dice.of(&["crash", "power-loss", "pause", "isolate"]));
             let lasts = Some(dice.outage());
             let at = within(dice, plan);
-            happens(plan, at, Action::Trouble { kind, with: vec![who], amount: kind.amount, lasts });
+            let action = client_trouble(dice, plan, who, lasts);
+            happens(plan, at, action);
         }
     }
 }
@@ -238,10 +250,9 @@ fn subscribers(dice: &mut Dice, plan: &mut Plan) {
             0 => happens(plan, at, Action::Pace { subscriber: number, late: Some(dice.ms(1, 500)) }),
             1 => happens(plan, at, Action::Pace { subscriber: number, late: None }),
             2 | 3 => {
-                let kind = known(dice.of(&["crash", "power-loss", "pause", "isolate"]));
                 let lasts = (!dice.one_in(4)).then(|| dice.outage());
-                let who = Target::Subscriber(number);
-                happens(plan, at, Action::Trouble { kind, with: vec![who], amount: kind.amount, lasts });
+                let action = client_trouble(dice, plan, Target::Subscriber(number), lasts);
+                happens(plan, at, action);
             }
             _ => {}
         }
@@ -253,9 +264,28 @@ fn subscribers(dice: &mut Dice, plan: &mut Plan) {
     }
 }
 
+/// What goes wrong with a client: mostly with its whole process, otherwise anything that can.
+fn client_trouble(dice: &mut Dice, plan: &Plan, who: Target, lasts: Option<Duration>) -> Action {
+    let kind = if dice.one_in(2) {
+        known(dice.of(&["crash", "power-loss", "pause", "isolate"]))
+    } else {
+        let any: Vec<_> =
+            KINDS.iter().filter(|kind| kind.processes > 0 && !kind.is_of_coordination()).collect();
+        dice.of(&any)
+    };
+    let with = [who, dice.server(&plan.knobs)][..kind.processes].to_vec();
+    Action::Trouble { kind, with, amount: amount(dice, kind), lasts }
+}
+
 /// Some moment of the plan.
 pub(super) fn within(dice: &mut Dice, plan: &Plan) -> Duration {
     dice.ms(0, plan.knobs.duration.as_millis() as u64)
+}
+
+/// A trouble as strong as its kind's example.
+pub(super) fn trouble(name: &str, with: &[Target], lasts: Option<Duration>) -> Action {
+    let kind = known(name);
+    Action::Trouble { kind, with: with.to_vec(), amount: kind.amount, lasts }
 }
 
 pub(super) fn happens(plan: &mut Plan, at: Duration, action: Action) {
@@ -269,13 +299,16 @@ fn uniform(dice: &mut Dice, plan: &mut Plan, faults: u64) {
     leaves |= chosen.is_empty();
     for _ in 0..faults {
         let at = within(dice, plan);
-        let who = dice.server(&plan.knobs);
+        let mut who = dice.server(&plan.knobs);
         if leaves && (chosen.is_empty() || dice.one_in(5)) {
             let back = (!dice.one_in(5)).then(|| dice.ms(1, 1_500));
             happens(plan, at, Action::Shutdown { who, back });
             continue;
         }
         let kind = dice.of(&chosen);
+        if !kind.is_of_coordination() && dice.one_in(5) {
+            who = client(dice);
+        }
         // Memory that runs out spares nobody.
         if kind.name == "limit-memory" && !plan.knobs.unsparing {
             continue;
@@ -305,9 +338,14 @@ fn amount(dice: &mut Dice, kind: &Kind) -> Amount {
 /// Somebody at the other end of a link.
 fn other(dice: &mut Dice, knobs: &Knobs) -> Target {
     match dice.below(6) {
-        0 => Target::Publisher(dice.between(1, CLIENTS) as u32),
-        1 => Target::Subscriber(dice.between(1, CLIENTS) as u32),
+        0 | 1 => client(dice),
         2 => Target::Backup,
         _ => dice.server(knobs),
     }
+}
+
+/// Any client that there may be.
+fn client(dice: &mut Dice) -> Target {
+    let number = dice.between(1, CLIENTS) as u32;
+    if dice.one_in(2) { Target::Publisher(number) } else { Target::Subscriber(number) }
 }

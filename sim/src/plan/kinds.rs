@@ -87,6 +87,11 @@ impl Kind {
         Self { is_fatal: true, ..self }
     }
 
+    /// Whether it strikes a process's way to the coordination service: clients have none.
+    pub(super) fn is_of_coordination(&self) -> bool {
+        self.name.contains("coordination")
+    }
+
     const fn so_long(self, example: u64) -> Self {
         Self { amount: Amount::Time(Duration::from_millis(example)), ..self }
     }

@@ -84,11 +84,14 @@ macro_rules! reader {
 knobs! {
     /// Seed of all draws of the run.
     seed "seed": u64 = 0;
-    /// How long the faults and the workload go on; then everything is put right.
+    /// How long the faults and the workload go on; then everything is put right, or what must suffice is.
     duration "duration": Duration = ms(10_000), within (Duration::ZERO, Duration::from_secs(86_400));
     /// Whether faults may hit the last process that holds all committed data. Otherwise those that would
     /// kill it do not strike.
     unsparing "unsparing": bool = false;
+    /// Whether, when the faults end, only a core that must suffice is put right, and everybody else stays as
+    /// they are (see `cluster/liveness.rs`).
+    core_only "core-only": bool = false;
     /// Number of brokers.
     brokers "brokers": u32 = 3, within (2, 5);
     /// Between the starts of two brokers.

@@ -5,15 +5,18 @@
 //! settings have defaults that fit together, what concerns somebody who does not take part does
 //! nothing, and all randomness is keyed by purpose, process and count, never by what happened before.
 //!
-//! - [`generate`] makes a plan from a seed.
+//! - [`generate`] makes a plan from a seed: by chance, by schedules that aim at what chance seldom hits
+//!   (`targeted.rs`, `provoked.rs`), and cell by cell of the matrix of who is struck by what (`aim.rs`).
 //! - [`run`] carries a plan out and judges it.
 //! - [`minimise`] cuts a plan down to what it takes to violate a property.
 
+mod aim;
 pub mod generate;
 pub mod kinds;
 pub mod knobs;
 pub mod minimise;
 pub mod panics;
+mod provoked;
 pub mod run;
 mod targeted;
 pub mod text;
@@ -86,6 +89,10 @@ pub enum Target {
     Primary,
     /// The first broker in sync that is not primary.
     Backup,
+    /// The discovery replica that leads.
+    Leader,
+    /// The first discovery replica that runs and does not lead.
+    Follower,
     /// Whom the event waited for.
     It,
 }

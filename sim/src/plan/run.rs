@@ -7,11 +7,11 @@
 use super::kinds::{Amount, Cast, Kind};
 use super::{Action, Event, Plan, Target, panics, verdict};
 use crate::check::Violation;
-use crate::cluster::{Cluster, Config, Failure};
+use crate::cluster::{Cluster, Config, Core, Failure};
 use crate::coverage::{Coverage, is_mark, mark};
 use crate::diagram::Diagram;
 use crate::fault::Fault;
-use crate::matrix::Cell;
+use crate::matrix::{Cell, Role};
 use crate::network::ProcessId;
 use crate::plan::Again;
 use crate::queue::Queue;
@@ -23,9 +23,9 @@ use steadfast_core::filter::Topic;
 use steadfast_core::id::Incarnation;
 use steadfast_core::subscriber::Start;
 
-/// How long it may take at most, after everything was put right, until all is well.
+/// How long it may take at most, after the faults have ended, until all is well.
 const RECOVERY: Duration = Duration::from_secs(30);
-/// Records that each publisher publishes after everything was put right.
+/// Records that each publisher that was put right publishes then.
 const LAST_WORDS: u64 = 3;
 
 /// What came of a plan.
@@ -157,19 +157,28 @@ impl<'a> Run<'a> {
     fn go(&mut self) -> Result<(), Failure> {
         self.act_until(nanos(self.plan.knobs.duration))?;
         self.waiting.clear();
-        self.cluster.heal()?;
-        for publisher in self.cluster.publishers().to_vec() {
-            self.last_words(publisher);
+        let core = match self.plan.knobs.core_only {
+            true => Core::survivable(&self.cluster),
+            false => Core::everybody(&self.cluster),
+        };
+        if core != Core::everybody(&self.cluster) {
+            self.marks.note("core".to_owned());
         }
-        match self.cluster.recover(RECOVERY) {
+        self.cluster.heal(&core)?;
+        for publisher in self.cluster.publishers().to_vec() {
+            if core.has(publisher) {
+                self.last_words(publisher);
+            }
+        }
+        match self.cluster.recover(&core, RECOVERY) {
             Err(failure) if failure.violation.property == "Liveness" => {
-                let waits = self.cluster.waits_for_its_operator(&self.config);
-                self.excuse = waits.then_some("waits_for_its_operator");
-                if waits { Ok(()) } else { Err(failure) }
+                self.excuse = self.cluster.excuse(&core, &self.config);
+                if self.excuse.is_some() { Ok(()) } else { Err(failure) }
             }
             result => {
                 result?;
-                verdict::judge(&self.cluster, self.plan).map_err(|violation| self.cluster.failure(violation))
+                let verdict = verdict::judge(&self.cluster, self.plan, &core);
+                verdict.map_err(|violation| self.cluster.failure(violation))
             }
         }
     }
@@ -358,8 +367,16 @@ impl<'a> Run<'a> {
                     .copied()
                     .find(|process| Some(*process) != primary && in_sync(process))
             }
+            Target::Leader => self.discovery(Role::Leader),
+            Target::Follower => self.discovery(Role::Follower),
             Target::It => it,
         }
+    }
+
+    /// The first discovery replica in this role.
+    fn discovery(&self, role: Role) -> Option<ProcessId> {
+        let mut replicas = self.cluster.discoveries().iter().copied();
+        replicas.find(|replica| Role::of(&self.cluster, *replica) == role)
     }
 
     /// Whether a process may not be killed: no other one holds all committed data and stays.
@@ -405,7 +422,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// When everything was put right, publishing works.
+    /// When it was put right, publishing works.
     fn last_words(&mut self, publisher: ProcessId) {
         self.cluster.publish(publisher, "last.words", LAST_WORDS, Duration::from_millis(1));
     }

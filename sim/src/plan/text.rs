@@ -15,8 +15,8 @@
 //! @3s shutdown b2 back 300ms
 //! ```
 //!
-//! Processes are `b1`, `d1`, `p1`, `s1`, or by role at that time: `primary`, `backup`, and `it`, whom the
-//! event waited for.
+//! Processes are `b1`, `d1`, `p1`, `s1`, or by role at that time: `primary` and `backup` among the brokers,
+//! `leader` and `follower` among the discovery replicas, and `it`, whom the event waited for.
 
 use super::kinds::{self, Amount, KINDS};
 use super::knobs::Knobs;
@@ -264,6 +264,8 @@ fn target(words: &mut Words<'_>) -> Result<Target, String> {
     let role = match word {
         "primary" => Some(Target::Primary),
         "backup" => Some(Target::Backup),
+        "leader" => Some(Target::Leader),
+        "follower" => Some(Target::Follower),
         "it" => Some(Target::It),
         _ => None,
     };
@@ -319,6 +321,8 @@ impl fmt::Display for Target {
             Self::Subscriber(number) => write!(f, "s{number}"),
             Self::Primary => f.write_str("primary"),
             Self::Backup => f.write_str("backup"),
+            Self::Leader => f.write_str("leader"),
+            Self::Follower => f.write_str("follower"),
             Self::It => f.write_str("it"),
         }
     }

@@ -3,7 +3,7 @@
 
 use super::Plan;
 use crate::check::Violation;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Core};
 use crate::network::ProcessId;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -14,11 +14,11 @@ use steadfast_core::wire::records::Records;
 ///
 /// # Errors
 /// The property that does not hold.
-pub(super) fn judge(cluster: &Cluster, plan: &Plan) -> Result<(), Violation> {
+pub(super) fn judge(cluster: &Cluster, plan: &Plan, core: &Core) -> Result<(), Violation> {
     for &publisher in cluster.publishers() {
         acknowledged(cluster, publisher)?;
     }
-    outboxes(cluster, plan)
+    outboxes(cluster, plan, core)
 }
 
 /// Whether the group still has the data that it began with.
@@ -41,9 +41,9 @@ fn acknowledged(cluster: &Cluster, publisher: ProcessId) -> Result<(), Violation
     })
 }
 
-/// What reached an outbox is in the log that holds now, once, or was set aside and reported; and nothing
-/// is in the log that had not been in the outbox.
-fn outboxes(cluster: &Cluster, plan: &Plan) -> Result<(), Violation> {
+/// What reached the outbox of a publisher that was put right is in the log that holds now, once, or was set
+/// aside and reported; and nothing is in the log that had not been in the outbox.
+fn outboxes(cluster: &Cluster, plan: &Plan, core: &Core) -> Result<(), Violation> {
     let broken = |detail: String| Err(Violation { property: "OutboxKept", detail });
     if plan.publishers.iter().all(|publisher| !publisher.outbox) {
         return Ok(());
@@ -57,7 +57,8 @@ fn outboxes(cluster: &Cluster, plan: &Plan) -> Result<(), Violation> {
         let Some(process) = process else { continue };
         let disk = cluster.disk(process);
         let gone = |payload: &&Bytes| !logged.contains_key(*payload) && !disk.aside().contains(*payload);
-        if let Some(payload) = disk.stored().iter().find(gone).filter(|_| kept(cluster)) {
+        if let Some(payload) = disk.stored().iter().find(gone).filter(|_| kept(cluster) && core.has(process))
+        {
             return broken(format!("{payload:?} was stored in the outbox and is gone"));
         }
         let prefix = format!("{:?}/", cluster.identity(process));
