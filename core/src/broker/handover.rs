@@ -13,9 +13,10 @@ use crate::time::{Duration, Instant};
 use crate::trace::{Rejection, Suspicion, Trace};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// One backup is being made primary.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Attempt {
     target: Member,
     until: Instant,
@@ -24,7 +25,7 @@ struct Attempt {
 }
 
 /// What a broker that was asked to leave has done for it so far.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Shutdown {
     /// When it leaves whatever happens.
     deadline: Instant,

@@ -16,6 +16,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
+use serde::{Deserialize, Serialize};
 
 /// Number of a call; chosen by the caller, never used twice by one node.
 pub type CallId = u64;
@@ -144,7 +145,7 @@ pub enum MultiOperation {
 }
 
 /// What the coordination service says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// The session's state has changed.
     Session(SessionState),
@@ -168,7 +169,7 @@ pub enum Event {
 }
 
 /// State of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionState {
     /// Connected, for the first time or again.
     Connected(SessionId),
@@ -179,7 +180,7 @@ pub enum SessionState {
 }
 
 /// What an operation returned.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// A create: the path, with its sequence number.
     Created {
@@ -208,7 +209,7 @@ pub enum Reply {
 }
 
 /// Why an operation failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Error {
     /// There is no such node (or, for a create, no parent).
     NoNode,
@@ -236,7 +237,7 @@ pub enum Error {
 }
 
 /// Why one operation of a multi failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MultiError {
     /// There is no such node.
     NoNode,
@@ -251,7 +252,7 @@ pub enum MultiError {
 }
 
 /// What is known of a node besides its data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stat {
     /// Transaction that created it.
     pub czxid: Zxid,
@@ -272,7 +273,7 @@ pub struct Stat {
 }
 
 /// What a watch saw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WatchKind {
     /// The node was created.
     Created,
@@ -303,7 +304,7 @@ impl fmt::Display for Error {
 impl core::error::Error for Error {}
 
 /// Hands out numbers for calls.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CallIds(CallId);
 
 impl CallIds {
@@ -337,7 +338,7 @@ impl<E> Context<'_, E> {
 }
 
 /// Where a cluster's nodes stand in the tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paths {
     root: String,
 }
