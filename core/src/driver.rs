@@ -21,11 +21,14 @@ pub trait Ports<E> {
     fn event(&mut self, event: E);
     /// Logs.
     fn trace(&mut self, trace: Trace);
+    /// Looks at an output of whatever kind, before it is handed on.
+    fn look(&mut self, output: &Output<E>);
 }
 
 /// Hands every output of the node to its port and returns the next deadline.
 pub fn pump<N: Node>(node: &mut N, ports: &mut impl Ports<N::Event>) -> Option<Instant> {
     while let Some(output) = node.poll_output() {
+        ports.look(&output);
         match output {
             Output::Transmit { link, frame } => ports.transmit(link, frame),
             Output::Link(command) => ports.link(command),

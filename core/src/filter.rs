@@ -4,10 +4,11 @@
 use crate::id::{InvalidText, check_length};
 use alloc::sync::Arc;
 use core::fmt;
+use serde::{Deserialize, Serialize};
 use steadfast_proto::limits::{MAX_TOPIC_LEN, MAX_TOPIC_TOKENS};
 
 /// A checked topic. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Topic(Arc<str>);
 
 impl Topic {
@@ -42,7 +43,7 @@ impl fmt::Debug for Topic {
 }
 
 /// A checked filter. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Filter(Arc<str>);
 
 impl Filter {

@@ -4,9 +4,10 @@
 use crate::id::{Address, Epoch, GroupId, Incarnation, Member, Nonce};
 use crate::message::History;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// The process that acts as primary.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrimaryId {
     /// The node and its storage.
     pub member: Member,
@@ -15,7 +16,7 @@ pub struct PrimaryId {
 }
 
 /// What the coordination tree holds of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupState {
     /// The group's log.
     pub history: History,
@@ -36,7 +37,7 @@ pub struct GroupState {
 }
 
 /// What a broker says of itself in the coordination tree, once per session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveNode {
     /// The process.
     pub id: PrimaryId,
@@ -45,7 +46,7 @@ pub struct LiveNode {
 }
 
 /// Why a group's state may change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Change {
     /// A member becomes primary (R2), or any broker where nobody holds data (R26, R27).
     Promote,

@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use core::fmt;
+use serde::{Deserialize, Serialize};
 use steadfast_proto::limits::{MAX_ADDRESS_LEN, MAX_NODE_NAME_LEN};
 
 /// Offset of a record in a group's log. Dense from 0; counts records.
@@ -18,7 +19,7 @@ pub type Group = u32;
 macro_rules! random_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
         pub struct $name(pub u128);
 
         impl fmt::Display for $name {
@@ -93,7 +94,7 @@ impl fmt::Display for InvalidText {
 impl core::error::Error for InvalidText {}
 
 /// Name of a broker: lower-case letters, digits, `-` and `_`. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeName(Arc<str>);
 
 impl NodeName {
@@ -129,7 +130,7 @@ impl fmt::Debug for NodeName {
 }
 
 /// Where a node listens, for example `tcp://127.0.0.1:7401`. Opaque to the core. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Address(Arc<str>);
 
 impl Address {
@@ -173,7 +174,7 @@ pub(crate) fn check_length(text: &str, max: usize) -> Result<(), InvalidText> {
 
 /// A member of a group: a node with what its storage holds. Acknowledgements and the in-sync set
 /// count members, never node names alone: a node that lost its storage is another member.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Member {
     /// The node.
     pub node: NodeName,
@@ -182,7 +183,7 @@ pub struct Member {
 }
 
 /// Which process speaks: the identity triple, with the creation transaction of its live node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrokerIdentity {
     /// The node and its storage.
     pub member: Member,

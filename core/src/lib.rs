@@ -45,6 +45,7 @@ pub mod log;
 pub mod message;
 pub mod node;
 pub mod publisher;
+pub mod recording;
 pub mod rng;
 #[cfg(feature = "bugs")]
 pub mod sabotage;

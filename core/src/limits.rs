@@ -2,6 +2,7 @@
 
 use crate::time::Duration;
 
+use serde::{Deserialize, Serialize};
 pub use steadfast_proto::limits::*;
 
 /// Refused connections that prove the death of a process, with no frame between (R32).
@@ -57,7 +58,7 @@ pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 pub const LEARNER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Timings for failure detection and recovery. Liveness depends on them, safety never does (R21).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
     /// Between signs of life on a link that has nothing else to say.
     pub heartbeat: Duration,

@@ -5,9 +5,10 @@ use crate::id::Address;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
+use serde::{Deserialize, Serialize};
 
 /// One end of a connection, as its node numbers it. A number is never used again.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LinkId(u64);
 
 const ACCEPTED: u64 = 1 << 63;
@@ -45,7 +46,7 @@ impl fmt::Debug for LinkId {
 /// What a driver says of a link. A dialled link gets exactly one of `Up`, `Refused` or `Lost` first,
 /// and at most one `Lost` after `Up`; nothing comes after `Refused`, `Lost` or the node's own `Close`.
 /// An accepted link begins with its first frame and ends with at most one `Lost`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkStatus {
     /// The dialled link can carry frames.
     Up,
@@ -73,7 +74,7 @@ pub enum LinkCommand {
 }
 
 /// A ZeroMQ multipart message: an encoded envelope and the bodies that belong to it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frame {
     /// Part 1 is the envelope, parts 2..n are bodies.
     pub parts: Vec<Bytes>,
@@ -92,7 +93,7 @@ impl Frame {
 }
 
 /// Hands out numbers for dialled links.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Dialler {
     next: u64,
 }

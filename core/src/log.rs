@@ -5,10 +5,11 @@ use crate::id::{Epoch, Nonce, Offset, PublisherId, Sequence};
 use crate::message::LogSummary;
 use alloc::collections::VecDeque;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use steadfast_proto::limits::MAX_EPOCH_TABLE;
 
 /// How a batch's body is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Codec {
     /// Not at all.
     None,
@@ -17,7 +18,7 @@ pub enum Codec {
 }
 
 /// What is known of a batch without looking at its body.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchHeader {
     /// Its topic.
     pub topic: Topic,
@@ -45,16 +46,18 @@ impl BatchHeader {
 }
 
 /// Contiguous records of one publisher on one topic: encoded once, never changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     /// Its header.
     pub header: BatchHeader,
-    /// The encoded records: see [`crate::wire::records`].
+    /// The encoded records: see [`crate::wire::records`]. Where a broker's state is written down, only
+    /// their length is.
+    #[serde(with = "crate::recording::length")]
     pub body: Bytes,
 }
 
 /// What an entry is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EntryKind {
     /// Records.
     Batch(Batch),
@@ -84,7 +87,7 @@ pub enum EntryKind {
 }
 
 /// One entry of a log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Offset of its first record.
     pub offset: Offset,
@@ -136,7 +139,7 @@ impl Entry {
 }
 
 /// Where an epoch ends in a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EpochEnd {
     /// The epoch.
     pub epoch: Epoch,
@@ -148,7 +151,7 @@ pub struct EpochEnd {
 pub const ENTRY_OVERHEAD: u64 = 256;
 
 /// The log of one lineage, in memory.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Log {
     entries: VecDeque<Entry>,
     start: Offset,
@@ -164,6 +167,12 @@ impl Log {
     pub fn starting_at(start: Offset, before: Epoch) -> Self {
         let epochs = (start > 0).then_some(EpochEnd { epoch: before, end: start });
         Self { start, before, epochs: epochs.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Takes all entries out, or puts some in that were taken out: everything else that the log knows
+    /// stays as it is.
+    pub(crate) fn swap_entries(&mut self, entries: &mut VecDeque<Entry>) {
+        core::mem::swap(&mut self.entries, entries);
     }
 
     /// First offset held.

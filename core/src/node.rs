@@ -15,6 +15,7 @@ use crate::time::Instant;
 use crate::trace::Trace;
 use crate::{coordination, storage};
 use alloc::collections::VecDeque;
+use serde::{Deserialize, Serialize};
 
 /// A pure state machine.
 pub trait Node {
@@ -34,7 +35,7 @@ pub trait Node {
 }
 
 /// What goes into a node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Input<C> {
     /// From the application.
     Command(C),

@@ -2,9 +2,10 @@
 //! Used for jitter and identifiers' nonces, never for secrets.
 
 use crate::time::Duration;
+use serde::{Deserialize, Serialize};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): 64 bits of state, full period.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rng(u64);
 
 impl Rng {
@@ -43,7 +44,7 @@ impl Rng {
 }
 
 /// Full-jitter exponential backoff: the n-th delay is uniform in [0, min(cap, base · 2ⁿ)].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Backoff {
     base: Duration,
     cap: Duration,

@@ -9,6 +9,7 @@ use crate::log::Entry;
 use crate::publisher::outbox;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// Number of a request; ascending.
 pub type Ticket = u64;
@@ -62,7 +63,7 @@ pub struct Fold {
 }
 
 /// What storage says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// The request with this ticket, and every one before it, is as durable as the storage promises.
     Done(Ticket),

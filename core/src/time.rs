@@ -2,9 +2,10 @@
 
 use core::ops::{Add, Sub};
 pub use core::time::Duration;
+use serde::{Deserialize, Serialize};
 
 /// Nanoseconds on the driver's monotonic clock. Readings of different nodes are never compared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Instant(u64);
 
 impl Instant {

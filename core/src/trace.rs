@@ -9,6 +9,7 @@ use crate::message::{Departure, History};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use serde::{Deserialize, Serialize};
 
 /// One state transition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -272,7 +273,7 @@ pub enum Rejection {
 }
 
 /// Why a process is suspected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Suspicion {
     /// Nothing was heard for too long.
     Silence,

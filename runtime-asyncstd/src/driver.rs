@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use steadfast_core::driver::{Ports, pump};
 use steadfast_core::link::{Frame, LinkCommand, LinkId};
-use steadfast_core::node::{Input, Node};
+use steadfast_core::node::{Input, Node, Output};
 use steadfast_core::time::{Instant, earliest, is_due};
 use steadfast_core::trace::Trace;
 use steadfast_core::{coordination, storage};
@@ -99,6 +99,7 @@ where
                 continue;
             }
             let of_link = matches!(input, Input::Received { .. } | Input::Link { .. });
+            turn.observer.handles(now, &input);
             node.handle_input(now, input);
             if of_link {
                 // At once: when the node closes the link, the rest of its frames must not come.
@@ -107,6 +108,7 @@ where
         }
         // Also after a full batch: a busy node's timers never starve.
         if is_due(node.poll_timeout(), now) {
+            turn.observer.handles(now, &Input::Timeout);
             node.handle_input(now, Input::Timeout);
         }
     }
@@ -202,6 +204,10 @@ where
     fn trace(&mut self, trace: Trace) {
         telemetry::log(&self.ports.name, &trace);
         self.observer.traced(self.now, &trace);
+    }
+
+    fn look(&mut self, output: &Output<N::Event>) {
+        self.observer.puts_out(output);
     }
 }
 

@@ -17,6 +17,7 @@ use steadfast_runtime::inbox::{Sender, inbox};
 use steadfast_runtime::metrics::Sink;
 use steadfast_runtime::metrics::watch::{BrokerWatch, DiscoveryWatch};
 use steadfast_runtime::observer::Observer;
+use steadfast_runtime::recorder::Tape;
 use tokio::task::JoinHandle;
 
 /// A node that runs. Dropped, it ends at once, as a crash would end it.
@@ -114,6 +115,18 @@ pub async fn start_measured_broker(
     options: BrokerOptions,
     sink: Option<Sink>,
 ) -> Result<RunningBroker, ListenError> {
+    start_recorded_broker(options, sink, None).await
+}
+
+/// As [`start_measured_broker`]; what goes into the broker is recorded on the tape.
+///
+/// # Errors
+/// As [`start_broker`].
+pub async fn start_recorded_broker(
+    options: BrokerOptions,
+    sink: Option<Sink>,
+    tape: Option<Tape>,
+) -> Result<RunningBroker, ListenError> {
     let transport = Transport::listen(&options.listen).await?;
     let address = listening(&transport);
     let mut config = options.config;
@@ -133,10 +146,12 @@ pub async fn start_measured_broker(
         root: options.root,
         config,
     };
-    let node = broker::Broker::new(clock.now(), boot);
+    let now = clock.now();
+    let recorder = tape.map(|tape| tape.record(boot.clone(), now));
+    let node = broker::Broker::new(now, boot);
     let coordination = Some(options.coordination.open());
     let watch = BrokerWatch::new(&name, sink);
-    Ok(run(node, clock, Start { name, address, transport, coordination }, watch))
+    Ok(run(node, clock, Start { name, address, transport, coordination }, (watch, recorder)))
 }
 
 /// Starts a discovery replica.

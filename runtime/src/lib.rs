@@ -16,6 +16,7 @@ pub mod observer;
 pub mod outbound;
 pub mod outbox;
 pub mod peers;
+pub mod recorder;
 pub mod secret;
 pub mod telemetry;
 pub mod units;

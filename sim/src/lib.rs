@@ -25,6 +25,7 @@ pub mod plan;
 pub mod queue;
 pub mod random;
 pub mod reader;
+pub mod recording;
 pub mod render;
 #[cfg(feature = "bugs")]
 pub mod sensitivity;

@@ -369,6 +369,12 @@ impl Seen {
         }
     }
 
+    /// These requests to its storage are under way, each with the end of the log after it.
+    pub(crate) fn awaiting(mut self, pending: impl Iterator<Item = (Ticket, Offset)>) -> Self {
+        self.pending = pending.collect();
+        self
+    }
+
     /// Shows to the checkers what one input has led to.
     pub(crate) fn observe<E>(
         &mut self,
@@ -408,7 +414,8 @@ impl Seen {
         Ok(())
     }
 
-    fn fold(&mut self, broker: &Broker, checks: &mut Checks) -> Result<(), Violation> {
+    /// Shows what the broker has folded from its log.
+    pub(crate) fn fold(&mut self, broker: &Broker, checks: &mut Checks) -> Result<(), Violation> {
         let replica = broker.replica();
         let history = replica.history();
         let folded = (history, replica.commit(), replica.log().end());
@@ -426,7 +433,7 @@ impl Seen {
     }
 
     /// Whom and what a primary counts.
-    fn count(&mut self, broker: &Broker, checks: &mut Checks) -> Result<(), Violation> {
+    pub(crate) fn count(&mut self, broker: &Broker, checks: &mut Checks) -> Result<(), Violation> {
         let Some(epoch) = broker.leads() else { return Ok(()) };
         let process = &self.process;
         if self.counted.0 != epoch {

@@ -11,8 +11,9 @@ use crate::rng::{Backoff, Rng};
 use crate::time::{Instant, earliest, is_due};
 use crate::trace::Suspicion;
 use alloc::boxed::Box;
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Connection {
     /// Not connected; dial at this time.
     Idle(Option<Instant>),
@@ -22,7 +23,7 @@ enum Connection {
 }
 
 /// What a backup knows of the primary that it follows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Backup {
     /// Whom it follows, in which epoch; `None` while there is no primary.
     primary: Option<PrimaryId>,

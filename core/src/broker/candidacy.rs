@@ -4,8 +4,9 @@
 use crate::group::Change;
 use crate::rng::{Backoff, Rng};
 use crate::time::{Duration, Instant};
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
     /// Waits for its turn.
     Waiting(Instant),
@@ -14,7 +15,7 @@ enum Stage {
 }
 
 /// An intention to change the group's state, while its reason lasts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Candidacy {
     goal: Option<(Change, Stage)>,
     backoff: Backoff,

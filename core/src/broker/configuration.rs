@@ -9,9 +9,10 @@ use crate::time::{Instant, is_due};
 use crate::trace::{Outcome, Trace};
 use crate::wire;
 use alloc::string::String;
+use serde::{Deserialize, Serialize};
 
 /// A conditional write whose fate is not known yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Proposal {
     change: Change,
     subject: Member,
@@ -33,7 +34,7 @@ pub enum Resolution {
 }
 
 /// Changes of the group's state, one at a time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Configuration {
     path: String,
     proposal: Option<Proposal>,

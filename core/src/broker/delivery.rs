@@ -14,11 +14,12 @@ use crate::time::{Duration, Instant, earliest};
 use crate::wire;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 const _: () = assert!(SEND_FRAME_BYTES + MAX_BATCH_LEN <= MAX_FRAME_LEN, "one batch may exceed the target");
 
 /// One subscriber's stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Stream {
     filters: Vec<Filter>,
     /// Everything below was looked at.
@@ -33,7 +34,7 @@ struct Stream {
 }
 
 /// All streams of a primary.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Delivery {
     streams: BTreeMap<(LinkId, u64), Stream>,
     heartbeat: Duration,

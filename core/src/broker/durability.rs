@@ -8,9 +8,10 @@ use crate::storage::{Fold, Operation, Request, Ticket};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// Requests under way, and the durable end of the log.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Durability {
     last_ticket: Ticket,
     pending: VecDeque<(Ticket, Offset)>,
@@ -21,6 +22,11 @@ impl Durability {
     /// Everything below is as durable as the storage promises.
     pub const fn end(&self) -> Offset {
         self.end
+    }
+
+    /// Requests under way, each with what is durable once it is complete.
+    pub fn pending(&self) -> impl Iterator<Item = (Ticket, Offset)> {
+        self.pending.iter().copied()
     }
 
     /// Asks for entries to be stored; the log then ends at `end`.

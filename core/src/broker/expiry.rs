@@ -12,12 +12,13 @@ use crate::time::{Duration, Instant};
 use crate::trace::Trace;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// A publisher that is heard of all the time is noted this often.
 const GRAIN: Duration = Duration::from_millis(100);
 
 /// When each publisher was last heard of: its frames, or signs of life on its link.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Expiry {
     heard: BTreeMap<PublisherId, Instant>,
     /// The same, the one that has been quiet for longest first.

@@ -17,9 +17,10 @@ use crate::trace::Trace;
 use crate::wire;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// One broker that follows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Follower {
     identity: BrokerIdentity,
     /// `None` while it is not connected.
@@ -45,7 +46,7 @@ pub struct Follower {
 }
 
 /// All of them, by member: an acknowledgement counts for a node with its storage (R8).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Followers(BTreeMap<Member, Follower>);
 
 /// What the primary puts on every frame to a follower.

@@ -14,9 +14,10 @@ use crate::time::{Duration, Instant};
 use crate::trace::{Rejection, Suspicion, Trace};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// One backup is being made primary.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Attempt {
     target: Member,
     until: Instant,
@@ -25,7 +26,7 @@ struct Attempt {
 }
 
 /// What a broker that was asked to leave has done for it so far.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Shutdown {
     /// When it was asked.
     asked: Instant,

@@ -14,9 +14,10 @@ use crate::message::{Head, Message, Refusal};
 use crate::time::Instant;
 use crate::trace::{Limit, Trace};
 use alloc::collections::VecDeque;
+use serde::{Deserialize, Serialize};
 
 /// A read that waits for its proof.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct HeadRead {
     link: LinkId,
     token: u64,
@@ -27,7 +28,7 @@ struct HeadRead {
 }
 
 /// The reads that wait, in the order in which they came.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct HeadReads {
     waiting: VecDeque<HeadRead>,
     /// When the next round may be asked for.

@@ -54,9 +54,10 @@ use handover::Shutdown;
 use primary::Primary;
 use replica::Replica;
 use retention::{Ages, Retention};
+use serde::{Deserialize, Serialize};
 
 /// What a group does when no member that was in sync can exist any more (R24, R27).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnTotalLoss {
     /// Waits for an operator: nothing is published until then.
     Wait,
@@ -66,7 +67,7 @@ pub enum OnTotalLoss {
 }
 
 /// How a broker behaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// Failure detection and recovery.
     pub timing: Timing,
@@ -97,7 +98,7 @@ impl Default for Config {
 }
 
 /// Everything a broker starts from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Boot {
     /// Seeds the node's random numbers.
     pub seed: u64,
@@ -118,7 +119,7 @@ pub struct Boot {
 }
 
 /// What an operator asks of a broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Leave the group, with a handover if it is primary (R34), and stop.
     Shutdown,
@@ -134,7 +135,7 @@ pub enum Event {
 }
 
 /// What the broker is to its group.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Role {
     Backup(Box<Backup>),
     Primary(Box<Primary>),
@@ -142,10 +143,12 @@ enum Role {
 }
 
 /// The node's shared parts, as components need them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Io {
     rng: Rng,
     calls: CallIds,
+    /// What is not handed out yet, and counts: no part of what a broker does next.
+    #[serde(skip)]
     out: Outbox<Event>,
 }
 
@@ -156,7 +159,7 @@ impl Io {
 }
 
 /// A broker.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Broker {
     group: Group,
     me: PrimaryId,
@@ -216,6 +219,11 @@ impl Broker {
     /// Its copy of the group's data.
     pub const fn replica(&self) -> &Replica {
         &self.replica
+    }
+
+    /// For whoever writes its state down.
+    pub(crate) const fn replica_mut(&mut self) -> &mut Replica {
+        &mut self.replica
     }
 
     /// What it has counted.

@@ -6,9 +6,10 @@ use crate::limits::{MAX_BATCH_LEN, OVERSIZE_PAUSE, OVERSIZE_PAUSE_CAP};
 use crate::link::LinkId;
 use crate::time::{Duration, Instant, is_due};
 use crate::trace::{Rejection, Trace};
+use serde::{Deserialize, Serialize};
 
 /// What a backup has refused for its size in this epoch.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Oversize {
     /// Until then nothing of a snapshot is taken.
     until: Option<Instant>,

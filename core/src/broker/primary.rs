@@ -13,9 +13,10 @@ use crate::node::Outbox;
 use crate::time::{Instant, earliest};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
 
 /// A publisher that waits for its session to be committed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct PendingOpen {
     /// Who asked last.
     pub link: LinkId,
@@ -24,7 +25,7 @@ pub struct PendingOpen {
 }
 
 /// The primary's part of a broker, from promotion to step-down.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Primary {
     epoch: Epoch,
     /// Offset of the epoch's first record.
@@ -56,7 +57,7 @@ pub struct Primary {
 }
 
 /// A follower on its way into the in-sync set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Joining {
     /// Who.
     pub member: Member,

@@ -7,8 +7,9 @@ use crate::link::{Dialler, LinkCommand, LinkId, LinkStatus};
 use crate::node::Outbox;
 use crate::time::{Duration, Instant};
 use alloc::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Probe {
     link: Option<LinkId>,
     knock_at: Instant,
@@ -16,7 +17,7 @@ struct Probe {
 }
 
 /// One probe for each silent member.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Probes {
     probes: BTreeMap<Member, Probe>,
     /// Between two attempts that were refused.

@@ -12,9 +12,10 @@ use crate::node::Outbox;
 use crate::storage::Ticket;
 use crate::trace::Trace;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// One copy of a group's data.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Replica {
     history: History,
     log: Log,
@@ -37,6 +38,11 @@ impl Replica {
         &self.log
     }
 
+    /// For whoever writes the broker's state down.
+    pub(crate) const fn log_mut(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
     /// The sessions.
     pub const fn sessions(&self) -> &Sessions {
         &self.sessions
@@ -55,6 +61,11 @@ impl Replica {
     /// Everything below is durable here.
     pub const fn durable_end(&self) -> Offset {
         self.durability.end()
+    }
+
+    /// Storage requests under way, each with what is durable once it is complete.
+    pub fn storing(&self) -> impl Iterator<Item = (Ticket, Offset)> {
+        self.durability.pending()
     }
 
     /// Lowest epoch that this broker still accepts entries from (R5).

@@ -9,9 +9,10 @@ use crate::log::{ENTRY_OVERHEAD, Entry, EntryKind};
 use crate::time::{Duration, Instant};
 use alloc::collections::VecDeque;
 use alloc::vec;
+use serde::{Deserialize, Serialize};
 
 /// How much is kept. Entries beyond any of the limits are dropped, the oldest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retention {
     /// Memory of the log, in bytes: bodies and a fixed share per entry.
     pub bytes: Option<u64>,
@@ -32,7 +33,7 @@ impl Default for Retention {
 const STEP: u64 = 16;
 
 /// Batches that were appended within one step of time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Bucket {
     since: Instant,
     /// When the last of them was appended.
@@ -42,7 +43,7 @@ struct Bucket {
 }
 
 /// When what was appended, coarsely: at most sixteen marks within the age limit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Ages(VecDeque<Bucket>);
 
 impl Ages {

@@ -5,9 +5,10 @@
 use crate::id::{Nonce, PublisherId, Sequence};
 use crate::log::{Entry, EntryKind, Log};
 use alloc::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
 
 /// One publisher's session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// Which of the group's sessions: the offset at which it was opened.
     pub incarnation: u64,
@@ -18,7 +19,7 @@ pub struct Session {
 }
 
 /// The fold of a prefix of the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionTable(BTreeMap<PublisherId, Session>);
 
 impl SessionTable {
@@ -101,7 +102,7 @@ impl SessionTable {
 }
 
 /// Both folds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Sessions {
     base: SessionTable,
     overlay: SessionTable,

@@ -20,18 +20,19 @@ use crate::trace::Rejection;
 use crate::wire;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::vec::{self, Vec};
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// What a part of the fold counts for in the window, in bytes: about what it takes on the wire.
 const FOLD_PART_BYTES: u64 = 64 << 10;
 
 /// The fold of the log below a commit offset, as far as it is still to be sent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Fold {
     cut: Offset,
     log_start: Offset,
-    sessions: vec::IntoIter<(PublisherId, Session)>,
-    topics: vec::IntoIter<(Topic, TopicHead)>,
+    sessions: VecDeque<(PublisherId, Session)>,
+    topics: VecDeque<(Topic, TopicHead)>,
     sent: bool,
 }
 
@@ -44,15 +45,15 @@ impl Fold {
         Self {
             cut: replica.commit(),
             log_start: replica.log().start(),
-            sessions: sessions.collect::<Vec<_>>().into_iter(),
-            topics: topics.collect::<Vec<_>>().into_iter(),
+            sessions: sessions.collect(),
+            topics: topics.collect(),
             sent: false,
         }
     }
 }
 
 /// A snapshot on its way to a backup.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Transfer {
     id: u64,
     /// Entries below were sent.
@@ -155,9 +156,9 @@ impl Transfer {
     fn fold(&mut self, replica: &Replica, sender: &Sender) -> Message {
         let part = self.part(replica, sender);
         let fold = self.fold.get_or_insert_with(|| Fold::of(replica));
-        let sessions: Vec<_> = fold.sessions.by_ref().take(MAX_FOLD_SESSIONS).collect();
-        let topics: Vec<_> = fold.topics.by_ref().take(MAX_FOLD_TOPICS).collect();
-        fold.sent = fold.sessions.len() == 0 && fold.topics.len() == 0;
+        let sessions: Vec<_> = fold.sessions.drain(..fold.sessions.len().min(MAX_FOLD_SESSIONS)).collect();
+        let topics: Vec<_> = fold.topics.drain(..fold.topics.len().min(MAX_FOLD_TOPICS)).collect();
+        fold.sent = fold.sessions.is_empty() && fold.topics.is_empty();
         let (cut, log_start, last) = (fold.cut, fold.log_start, fold.sent);
         let fold = SnapshotFold { part, cut, log_start, sessions, topics, last };
         Message::SnapshotFold(Box::new(fold))
@@ -165,7 +166,7 @@ impl Transfer {
 }
 
 /// What has come of a snapshot. Nothing of it counts before it is complete.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Staging {
     snapshot: u64,
     parts: u64,

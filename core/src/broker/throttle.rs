@@ -7,6 +7,7 @@ use crate::id::Member;
 use crate::limits::Timing;
 use crate::time::{Duration, Instant};
 use crate::trace::Trace;
+use serde::{Deserialize, Serialize};
 
 /// Bytes that publishers may add per heartbeat whatever the follower does.
 const FLOOR: i64 = 256 << 10;
@@ -16,7 +17,7 @@ const CEILING: i64 = 4 << 20;
 const TERM: Duration = Duration::from_secs(60);
 
 /// A follower that is on its way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Learner {
     member: Member,
     /// Since when it has not been up to date.
@@ -39,7 +40,7 @@ pub struct Seen<'a> {
 }
 
 /// How much publishers may add.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Throttle {
     learner: Option<Learner>,
     /// Since when publishers are held back.

@@ -6,9 +6,10 @@ use crate::id::Offset;
 use crate::limits::MAX_TOPICS;
 use crate::log::{Entry, EntryKind};
 use alloc::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
 
 /// What is known of one topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicHead {
     /// Offset after its last record.
     pub end: Offset,
@@ -18,7 +19,7 @@ pub struct TopicHead {
 
 /// The heads of the topics that were written to last, at most [`MAX_TOPICS`]. Where there are more, the
 /// topic that was written to longest ago is forgotten: the same one on every replica.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topics {
     heads: BTreeMap<Topic, TopicHead>,
     /// By end: a batch has one topic, so no two topics end at the same offset.

@@ -16,6 +16,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
+use serde::{Deserialize, Serialize};
 
 /// Number of a call; chosen by the caller, never used twice by one node.
 pub type CallId = u64;
@@ -156,7 +157,7 @@ pub enum MultiOperation {
 }
 
 /// What the coordination service says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// The session's state has changed.
     Session(SessionState),
@@ -180,7 +181,7 @@ pub enum Event {
 }
 
 /// State of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionState {
     /// Connected, for the first time or again.
     Connected(SessionId),
@@ -191,7 +192,7 @@ pub enum SessionState {
 }
 
 /// What an operation returned.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// A create: the path, with its sequence number.
     Created {
@@ -220,7 +221,7 @@ pub enum Reply {
 }
 
 /// Why an operation failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Error {
     /// There is no such node (or, for a create, no parent).
     NoNode,
@@ -248,7 +249,7 @@ pub enum Error {
 }
 
 /// Why one operation of a multi failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MultiError {
     /// There is no such node.
     NoNode,
@@ -263,7 +264,7 @@ pub enum MultiError {
 }
 
 /// What is known of a node besides its data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stat {
     /// Transaction that created it.
     pub czxid: Zxid,
@@ -284,7 +285,7 @@ pub struct Stat {
 }
 
 /// What a watch saw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WatchKind {
     /// The node was created.
     Created,
@@ -315,7 +316,7 @@ impl fmt::Display for Error {
 impl core::error::Error for Error {}
 
 /// Hands out numbers for calls.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CallIds(CallId);
 
 impl CallIds {
@@ -349,7 +350,7 @@ impl<E> Context<'_, E> {
 }
 
 /// Where a cluster's nodes stand in the tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paths {
     root: String,
 }

@@ -32,12 +32,13 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// Most live nodes that are being read at a time.
 const READ_WINDOW: usize = 64;
 
 /// What is known of a group.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupView {
     /// The group's state and the version of its node; `None` while the group does not exist.
     pub state: Option<(GroupState, i32)>,
@@ -47,7 +48,7 @@ pub struct GroupView {
 }
 
 /// A live node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Live {
     /// What the broker says of itself.
     pub node: LiveNode,
@@ -68,7 +69,7 @@ pub enum Update {
 }
 
 /// Cached view of one group, kept current; optionally registers this process's live node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Registry {
     paths: Paths,
     group: Group,
@@ -91,7 +92,7 @@ pub struct Registry {
 }
 
 /// This process's live node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Registration {
     name: String,
     path: String,
@@ -104,7 +105,7 @@ struct Registration {
 }
 
 /// Parent nodes and the watch, once per session.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Preparation {
     Needed,
     InFlight(BTreeSet<CallId>),
@@ -112,7 +113,7 @@ enum Preparation {
 }
 
 /// A round of reads in flight.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Round {
     waiting: BTreeMap<CallId, Read>,
     /// Live nodes still to be read.
@@ -123,7 +124,7 @@ struct Round {
     overtaken: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Read {
     /// The sync or the barrier.
     Order,

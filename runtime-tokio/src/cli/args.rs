@@ -218,6 +218,10 @@ pub struct BrokerArgs {
     /// tells publishers and subscribers, wait waits for an operator [default: reset]
     #[arg(long, value_name = "WHAT", value_parser = ["reset", "wait"])]
     pub on_total_loss: Option<String>,
+    /// Record what goes into the broker in this file and one beside it, for 'steadfast-sim replay FILE';
+    /// messages are in it
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<String>,
     #[command(flatten)]
     pub metrics: MetricsArgs,
 }

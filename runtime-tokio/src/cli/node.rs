@@ -13,10 +13,11 @@ use steadfast_core::limits::Timing;
 use steadfast_core::{discovery, trace};
 use steadfast_runtime::configuration::Configuration;
 use steadfast_runtime::metrics::Exporter;
+use steadfast_runtime::recorder::Tape;
 use steadfast_tokio::coordination::Coordination;
 use steadfast_tokio::nodes::{
     BrokerOptions, DiscoveryOptions, RunningBroker, RunningDiscovery, RunningService, host_and_port,
-    start_measured_broker, start_measured_discovery, start_service,
+    start_measured_discovery, start_recorded_broker, start_service,
 };
 use tracing::info;
 
@@ -52,7 +53,9 @@ pub async fn broker(configuration: &Configuration) -> Result<(), Failure> {
         config,
     };
     let sink = metrics.as_ref().map(|metrics| metrics.sink().clone());
-    let running = start_measured_broker(options, sink).await.map_err(Failure::complete)?;
+    let tape = settings.broker.record.as_ref().map(|file| Tape::open(file, settings.broker.record_limit));
+    let tape = tape.transpose().map_err(Failure::complete)?;
+    let running = start_recorded_broker(options, sink, tape).await.map_err(Failure::complete)?;
     let exporter = start_exporter(metrics, &name)?;
     super::print(&format!("{READY}{}", running.address()))?;
     let ended = run_broker(running, asked_to_leave()).await;

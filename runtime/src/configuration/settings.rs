@@ -159,6 +159,17 @@ pub struct Broker {
         deserialize_with = values::age
     )]
     pub session_expiry: Duration,
+    /// Record what goes into the broker in this file and one beside it, for `steadfast-sim replay`.
+    /// Messages are in it. Not given: nothing is recorded.
+    #[config(env = "STEADFAST_BROKER_RECORD", deserialize_with = values::path)]
+    pub record: Option<PathBuf>,
+    /// How much is recorded, about: the oldest inputs go when the limit is exceeded.
+    #[config(
+        env = "STEADFAST_BROKER_RECORD_LIMIT",
+        default = "256MiB",
+        deserialize_with = values::bytes
+    )]
+    pub record_limit: u64,
     /// How much of the log is kept: the oldest records go when any limit is exceeded.
     #[config(nested)]
     pub retention: Retention,

@@ -128,8 +128,6 @@ impl DiscoveryWatch {
 }
 
 impl Observer<Discovery> for DiscoveryWatch {
-    fn traced(&mut self, _: Instant, _: &Trace) {}
-
     fn turned(&mut self, now: Instant, discovery: &mut Discovery) {
         if self.0.as_mut().is_some_and(|export| export.is_due(now)) {
             self.ended(now, discovery);
@@ -166,8 +164,6 @@ impl PublisherWatch {
 }
 
 impl Observer<Publisher> for PublisherWatch {
-    fn traced(&mut self, _: Instant, _: &Trace) {}
-
     fn turned(&mut self, now: Instant, publisher: &mut Publisher) {
         if self.export.as_mut().is_some_and(|export| export.is_due(now)) {
             self.ended(now, publisher);

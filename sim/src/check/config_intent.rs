@@ -9,7 +9,7 @@ use steadfast_core::group::GroupState;
 pub struct ConfigIntent;
 
 /// Whether `after` is what one of the allowed changes makes of `before`.
-fn is_allowed(before: &GroupState, after: &GroupState) -> bool {
+pub(crate) fn is_allowed(before: &GroupState, after: &GroupState) -> bool {
     let nonce = after.nonce;
     let dropped = before.in_sync.iter().find(|member| !after.in_sync.contains(member));
     let taken_in = after.in_sync.iter().find(|member| !before.in_sync.contains(member));

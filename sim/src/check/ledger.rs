@@ -6,6 +6,7 @@ use crate::fingerprint::Fingerprint;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash as _;
 use std::sync::Arc;
+use steadfast_core::broker;
 use steadfast_core::group::GroupState;
 use steadfast_core::id::{Epoch, Member, Offset, PublisherId, Sequence};
 use steadfast_core::log::{BatchHeader, Entry, EntryKind};
@@ -186,6 +187,33 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// What is known to one who looks at a broker in the middle of its life: its log, and what of that is
+    /// committed. Everything below the log's start counts as the same, whatever it was.
+    pub(crate) fn of(member: &Member, held: &broker::replica::Replica) -> Self {
+        let (history, log, commit) = (held.history(), held.log(), held.commit());
+        let mut committed = Committed { log: Prefix::behind(log.start(), 0), ..Committed::default() };
+        committed.trims.push((log.start(), log.start()));
+        committed.epochs.extend(log.epoch_before(log.start()));
+        let mut replica =
+            Replica { history, log: committed.log.clone(), durable: held.durable_end(), start: log.start() };
+        for entry in log.iter_from(log.start()) {
+            let entry = Arc::new(entry.clone());
+            if entry.end() <= commit {
+                committed.epochs.insert(entry.epoch);
+                committed.push(Arc::clone(&entry));
+            }
+            replica.log.push(entry);
+        }
+        for (publisher, session) in held.sessions().base().iter() {
+            committed.session(*publisher, session.incarnation, session.last_sequence);
+        }
+        Self {
+            replicas: BTreeMap::from([(member.clone(), replica)]),
+            committed: BTreeMap::from([(history, committed)]),
+            ..Self::default()
+        }
+    }
+
     /// A member's log, unless its storage is gone.
     pub fn replica(&self, member: &Member) -> Option<&Replica> {
         self.replicas.get(member)

@@ -55,7 +55,7 @@ impl<T> Latest<T> {
 
 /// What sort of mark it is: the page shows and hides each by itself.
 #[derive(Clone, Copy, Debug)]
-enum Sort {
+pub(crate) enum Sort {
     Fault,
     /// A process starts, ends, or plays another part.
     Role,
@@ -139,6 +139,33 @@ impl Diagram {
             }
         }
         self.commit(world, step);
+    }
+
+    /// The column with this name; a new one, if there is none.
+    pub(crate) fn column(&mut self, name: &str) -> ProcessId {
+        let known = self.names.iter().find(|(_, other)| other == name).map(|(process, _)| *process);
+        known.unwrap_or_else(|| {
+            let process = ProcessId(u32::try_from(self.names.len()).expect("few columns"));
+            self.names.push((process, name.to_owned()));
+            process
+        })
+    }
+
+    /// Adds a mark to a column.
+    pub(crate) fn note(&mut self, at: u64, process: ProcessId, sort: Sort, text: String) {
+        self.marks.push(Mark { at, process, sort, text });
+    }
+
+    /// From now on a process plays this part, as the page has them.
+    pub(crate) fn begins(&mut self, at: u64, process: ProcessId, part: &'static str) {
+        self.parts.push((at, process, part));
+    }
+
+    /// Adds a message that took no time. Without a text it says nothing but that its sender is there.
+    pub(crate) fn message(&mut self, at: u64, [from, to]: [ProcessId; 2], kind: &str, text: Option<&str>) {
+        let (quiet, text) = (text.is_none(), text.unwrap_or_default().to_owned());
+        let message = Message { at, from, to, taken: Some(at), kind: kind.to_owned(), text };
+        if quiet { &mut self.quiet } else { &mut self.messages }.push(message);
     }
 
     fn cause(&mut self, world: &World<Actor>, step: &Step<Event>) {

@@ -15,20 +15,21 @@ impl Diagram {
     /// One HTML file that shows the diagram, and above it the plan and what came of it. The same run
     /// gives the same bytes.
     pub fn page(&self, plan: &Plan, outcome: &Outcome) -> String {
-        let verdict = match &outcome.result {
-            Err(failure) => failure.to_string(),
-            Ok(()) => "every property held".to_owned(),
-        };
-        let class = if outcome.result.is_ok() { "good" } else { "bad" };
-        // In the order of the page: what a plan's text holds is never taken for a place.
+        let result = outcome.result.as_ref().map_or_else(Err, |()| Ok("every property held"));
+        self.show(&plan.to_string(), result, outcome.time)
+    }
+
+    /// One HTML file that shows the diagram, which ends at this time in nanoseconds, and above it a text
+    /// and what came of the run.
+    pub(crate) fn show(&self, text: &str, result: Result<&str, &Failure>, end: u64) -> String {
+        let verdict = result.map_or_else(ToString::to_string, str::to_owned);
+        let class = if result.is_ok() { "good" } else { "bad" };
+        // In the order of the page: what a text holds is never taken for a place.
         let parts = [
             ("{{class}}", class.to_owned()),
             ("{{verdict}}", escaped(&verdict)),
-            ("{{plan}}", escaped(&plan.to_string())),
-            (
-                "{{run}}",
-                self.data(outcome.result.as_ref().err(), outcome).to_string().replace('<', "\\u003c"),
-            ),
+            ("{{plan}}", escaped(text)),
+            ("{{run}}", self.data(result.err(), end).to_string().replace('<', "\\u003c")),
         ];
         let mut rest = PAGE;
         let mut page = String::new();
@@ -41,7 +42,7 @@ impl Diagram {
         page + rest
     }
 
-    fn data(&self, failure: Option<&Failure>, outcome: &Outcome) -> Value {
+    fn data(&self, failure: Option<&Failure>, end: u64) -> Value {
         let column = |process| self.names.iter().position(|(it, _)| *it == process);
         let messages = |quiet: u8, messages: &super::Latest<Message>| -> Vec<Value> {
             let row = |it: &Message| {
@@ -61,7 +62,7 @@ impl Diagram {
             "messages": both,
             "parts": parts.collect::<Vec<_>>(),
             "dropped": self.marks.dropped + self.messages.dropped + self.quiet.dropped,
-            "end": outcome.time / MICRO,
+            "end": end / MICRO,
             "failed": failure.map(|failure| failure.at / MICRO),
         })
     }
