@@ -180,7 +180,7 @@ pub struct Broker {
     /// It was asked to leave.
     shutdown: Option<Shutdown>,
     last_input: Instant,
-    /// When the coordination service was lost; `None` while connected.
+    /// When the coordination service was lost; `None` while connected, from the first round of reads on.
     alone_since: Option<Instant>,
 }
 
@@ -348,8 +348,12 @@ impl Broker {
         if let coordination::Event::Session(state) = event {
             self.handle_session(now, *state);
         }
+        let round = self.registry.round();
         let mut cx = self.io.context(now);
         let update = self.registry.handle_event(event, &mut cx);
+        if self.registry.round() > round {
+            self.alone_since = None;
+        }
         if let coordination::Event::Reply { call, result } = event
             && let Some(resolution) = self.configuration.handle_reply(*call, result, &mut cx)
         {
@@ -367,7 +371,8 @@ impl Broker {
     fn handle_session(&mut self, now: Instant, state: SessionState) {
         self.io.out.trace(Trace::Session(state));
         match state {
-            SessionState::Connected(_) => self.alone_since = None,
+            // R20: it may have been deposed long ago. The first round tells.
+            SessionState::Connected(_) => {}
             SessionState::Suspended => {
                 self.alone_since.get_or_insert(now);
             }

@@ -308,6 +308,21 @@ fn an_isolated_primary_falls_silent_and_speaks_again() {
     assert_eq!(world.sent_to(CLIENT).next_back(), Some(&Message::Pong { token: 2 }));
 }
 
+/// R20: with its session back it does not know yet whether it was deposed meanwhile.
+#[test]
+fn a_silent_primary_speaks_again_only_when_it_has_read_the_tree() {
+    let mut world = World::primary_with_backup(B);
+    world.disconnect();
+    world.run(LONG);
+    assert!(world.traces.contains(&Trace::FellSilent));
+    world.hold();
+    world.connect();
+    world.run(50);
+    assert!(!world.traces.contains(&Trace::SpokeAgain));
+    release_all(&mut world);
+    assert!(world.traces.contains(&Trace::SpokeAgain));
+}
+
 /// R20: one of the two, ZooKeeper or the members, is enough; and alone there is nobody to miss.
 #[test]
 fn a_primary_in_touch_with_anybody_does_not_fall_silent() {

@@ -226,6 +226,9 @@ fn a_fresh_answer_waits_for_a_read_that_began_after_the_question() {
     let deposed = GroupState { epoch: 2, config: 1, primary: Some(live("b", 2).id), ..group() };
     world.others_write_state(&deposed);
     assert_eq!(sent(&mut world, 0).len(), 0);
+    // R19: a sync would not do.
+    world.run_until(0, |operation| *operation == Operation::barrier(paths().state(0)));
+    assert_eq!(sent(&mut world, 0).len(), 0);
     world.settle();
     let route = the_route(&mut world, 0);
     assert!(route.fresh);
