@@ -396,7 +396,8 @@ impl Seen {
         Ok(())
     }
 
-    fn fold(&mut self, broker: &Broker, checks: &mut Checks) -> Result<(), Violation> {
+    /// What it has folded from its log.
+    pub(crate) fn fold(&mut self, broker: &Broker, checks: &mut Checks) -> Result<(), Violation> {
         let replica = broker.replica();
         let history = replica.history();
         let folded = (history, replica.commit(), replica.log().end());
@@ -414,7 +415,7 @@ impl Seen {
     }
 
     /// Whom and what a primary counts.
-    fn count(&mut self, broker: &Broker, checks: &mut Checks) -> Result<(), Violation> {
+    pub(crate) fn count(&mut self, broker: &Broker, checks: &mut Checks) -> Result<(), Violation> {
         let Some(epoch) = broker.leads() else { return Ok(()) };
         let process = &self.process;
         if self.counted.0 != epoch {

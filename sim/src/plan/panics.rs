@@ -22,7 +22,7 @@ pub fn keep_quiet() {
 }
 
 /// Does something that may panic. `Err`: what the panic said.
-pub(super) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     RUNNING.set(true);
     let result = catch_unwind(AssertUnwindSafe(run));
     RUNNING.set(false);
