@@ -10,7 +10,7 @@ use steadfast_core::subscriber::{self, Subscriber};
 use steadfast_core::time::Instant;
 
 /// Any node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Actor {
     /// A broker.
     Broker(Box<Broker>),

@@ -1,29 +1,34 @@
-//! Everything that can happen to two brokers in a small scope, with one least number of in-sync members
-//! and with two. Larger scopes: `cargo run --release -p steadfast-sim --example explore`.
+//! Everything that can happen to two brokers and their clients in small scopes, with one least number of
+//! in-sync members and with two. The stated scopes, which are larger: `cargo run --release -p steadfast-sim --
+//! explore`.
 
 use steadfast_sim::check::{Check, Fact, Ledger};
 use steadfast_sim::explore::{Action, Budget, Explorer, Limit, Report, Scope};
 
-const NO_FAULTS: Budget =
-    Budget { crashes: 0, shutdowns: 0, expiries: 0, resets: 0, lost_answers: 0, ticks: 0 };
-
-/// Two brokers in sync and one record.
+/// Two brokers in sync and a publisher with one record.
 const fn scope(min_in_sync: u32, budget: Budget) -> Scope {
     Scope {
         brokers: 2,
         min_in_sync,
         records: 1,
+        subscriber: false,
         writes: 6,
         channel: 3,
-        connections: 2,
+        connections: 1,
         settled: true,
-        budget,
+        budget: Budget { retries: 2, ..budget },
     }
+}
+
+/// The same without clients.
+const fn brokers(min_in_sync: u32, budget: Budget) -> Scope {
+    Scope { records: 0, connections: 2, ..scope(min_in_sync, budget) }
 }
 
 /// Takes every choice; what must have occurred on the way shows that the scope holds it.
 fn explore(scope: Scope, occurs: &[&str]) -> Report {
     let report = Explorer::new(scope).run(Limit { states: 1_000_000 }, usize::MAX, |_| ());
+    println!("{report}");
     if let Some(found) = &report.counterexample {
         panic!("{}\n{}", found.violation, found.lines.join("\n"));
     }
@@ -35,38 +40,60 @@ fn explore(scope: Scope, occurs: &[&str]) -> Report {
 }
 
 #[test]
-fn two_brokers_start() {
-    let from_nothing = |min| Scope { settled: false, ..scope(min, NO_FAULTS) };
-    explore(from_nothing(1), &["Promote Applied", "Expand Applied", "EpochCommitted", "SessionOpened"]);
-    explore(from_nothing(2), &["Promote Applied", "Expand Applied", "EpochCommitted", "SessionOpened"]);
+fn two_brokers_and_a_publisher_start() {
+    let from_nothing = |min| Scope { settled: false, ..scope(min, Budget::NONE) };
+    let occurs = ["Promote Applied", "Expand Applied", "EpochCommitted", "Attached", "SessionOpened"];
+    explore(from_nothing(1), &occurs);
+    explore(from_nothing(2), &occurs);
 }
 
 #[test]
 fn a_broker_dies_and_comes_back_empty() {
-    let crash = Budget { crashes: 1, ..NO_FAULTS };
-    explore(scope(1, crash), &["Shrink Applied", "Expand Applied", "Promote Applied"]);
-    explore(scope(2, crash), &["Kept", "Replace Applied", "Promote Applied"]);
+    let crash = Budget { crashes: 1, ..Budget::NONE };
+    explore(brokers(1, crash), &["Shrink Applied", "Expand Applied", "Promote Applied"]);
+    explore(brokers(2, crash), &["Kept", "Replace Applied", "Promote Applied"]);
+}
+
+#[test]
+fn a_publisher_goes_on_where_the_broker_that_is_left_leads() {
+    let crash = Budget { crashes: 1, ..Budget::NONE };
+    explore(scope(1, crash), &["Promote Applied", "Detached", "Attached", "SessionOpened"]);
+    explore(scope(2, crash), &["Replace Applied", "Detached", "Attached", "SessionOpened"]);
+}
+
+#[test]
+fn a_subscriber_goes_on_where_the_broker_that_is_left_leads() {
+    let crash = Budget { crashes: 1, ..Budget::NONE };
+    let subscribed = |min| Scope { subscriber: true, writes: 4, ..scope(min, crash) };
+    explore(subscribed(2), &["Promote Applied", "Detached", "StreamOpened"]);
+}
+
+#[test]
+fn a_broker_stops_for_a_while() {
+    let pause = Budget { pauses: 1, ..Budget::NONE };
+    explore(brokers(1, pause), &["Suspected", "Shrink Applied", "Promote Applied", "SteppedDown"]);
+    explore(brokers(2, pause), &["Suspected", "Kept", "Promote Applied", "SteppedDown"]);
 }
 
 #[test]
 fn a_broker_is_suspected_for_no_reason() {
-    let tick = Budget { ticks: 1, ..NO_FAULTS };
+    let tick = Budget { ticks: 1, ..Budget::NONE };
+    explore(brokers(1, tick), &["Suspected", "SteppedDown"]);
     explore(scope(1, tick), &["Suspected", "SteppedDown", "Truncated"]);
-    explore(scope(2, tick), &["Suspected", "SteppedDown"]);
 }
 
 #[test]
 fn an_answer_of_the_tree_is_lost() {
-    let lost = Budget { lost_answers: 1, ..NO_FAULTS };
-    let from_nothing = |min| Scope { settled: false, ..scope(min, lost) };
+    let lost = Budget { lost_answers: 1, ..Budget::NONE };
+    let from_nothing = |min| Scope { settled: false, ..brokers(min, lost) };
     explore(from_nothing(1), &["Expand Unknown", "Promote Unknown"]);
     explore(from_nothing(2), &["Expand Unknown", "Promote Unknown"]);
 }
 
 #[test]
 fn a_connection_breaks_or_a_session_ends() {
-    explore(scope(2, Budget { resets: 1, ..NO_FAULTS }), &["FollowerAttached"]);
-    explore(scope(2, Budget { expiries: 1, ..NO_FAULTS }), &["Registered", "Suspected"]);
+    explore(scope(2, Budget { resets: 1, ..Budget::NONE }), &["FollowerAttached", "Detached"]);
+    explore(brokers(2, Budget { expiries: 1, ..Budget::NONE }), &["Registered", "Suspected"]);
 }
 
 /// A property that is wrong: nothing is ever committed after the group has lost its first primary.
@@ -89,7 +116,7 @@ impl Check for NothingAfterEpochOne {
 
 #[test]
 fn what_does_not_hold_is_found_with_a_shortest_history() {
-    let scope = scope(1, Budget { crashes: 1, ..NO_FAULTS });
+    let scope = scope(1, Budget { crashes: 1, ..Budget::NONE });
     let explorer = Explorer::with(scope, vec![Box::new(NothingAfterEpochOne)]);
     let report = explorer.run(Limit { states: 1_000_000 }, usize::MAX, |_| ());
     let found = report.counterexample.expect("a promotion commits");
@@ -105,15 +132,16 @@ fn what_does_not_hold_is_found_with_a_shortest_history() {
 
 #[test]
 fn the_same_scope_gives_the_same_report() {
-    let scope = Scope { settled: false, ..scope(2, NO_FAULTS) };
+    let scope = Scope { settled: false, ..scope(2, Budget::NONE) };
     let figures = |report: Report| (report.states, report.transitions, report.depth, report.tables);
     assert_eq!(figures(explore(scope, &[])), figures(explore(scope, &[])));
 }
 
 #[test]
 fn a_limit_ends_an_exploration() {
-    let scope = scope(2, Budget { crashes: 1, ..NO_FAULTS });
+    let scope = scope(2, Budget { crashes: 1, ..Budget::NONE });
     let report = Explorer::new(scope).run(Limit { states: 1_000 }, 100, |so_far| {
+        let so_far = so_far();
         assert!(so_far.states < 1_100, "{so_far}");
     });
     assert!(!report.exhausted && report.states >= 1_000, "{report}");

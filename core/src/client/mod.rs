@@ -18,7 +18,7 @@ use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
 /// What a client node shares with its components.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Shared<E> {
     /// Time of the input being handled.
     pub(crate) now: Instant,

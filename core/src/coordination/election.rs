@@ -28,7 +28,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 /// One replica's part in the election.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Election {
     paths: Paths,
     /// Begins the names of all own candidates, of every session of this process.
@@ -45,7 +45,7 @@ pub struct Election {
     retry_at: Option<Instant>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Leadership {
     candidate: String,
     epoch: i64,
@@ -54,7 +54,7 @@ struct Leadership {
 }
 
 /// Which call of an evaluation is in flight.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Step {
     Sync,
     List,
@@ -73,7 +73,7 @@ enum Step {
 }
 
 /// What a list of the candidates says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Rank {
     own: String,
     /// A further candidate of ours.

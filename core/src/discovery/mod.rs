@@ -82,7 +82,7 @@ pub enum Event {
 }
 
 /// A discovery replica.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Discovery {
     replica: u128,
     config: Config,
@@ -127,7 +127,7 @@ pub struct Figures {
 }
 
 /// The creation of the group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Creation {
     in_flight: Option<(coordination::CallId, GroupState)>,
     backoff: Backoff,

@@ -195,7 +195,7 @@ enum Closing {
 }
 
 /// The node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Publisher {
     id: PublisherId,
     config: Config,

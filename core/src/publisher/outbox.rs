@@ -113,7 +113,7 @@ enum Mark {
 }
 
 /// Changes under way, and what is durable.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Outbox {
     last_ticket: Ticket,
     pending: VecDeque<(Ticket, Mark)>,

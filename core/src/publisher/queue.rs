@@ -66,7 +66,7 @@ impl Tickets {
 }
 
 /// A batch without sequence numbers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Unnumbered {
     pub(super) topic: Topic,
     pub(super) body: Bytes,
@@ -75,7 +75,7 @@ pub(super) struct Unnumbered {
 }
 
 /// Everything that was published and not yet cut into numbered batches.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Queue {
     batch_bytes: usize,
     /// One batch per topic is open for more records. A topic without one takes no room.
@@ -89,14 +89,14 @@ pub(super) struct Queue {
     bytes: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Open {
     place: u64,
     builder: RecordsBuilder,
     tickets: Tickets,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Waiting {
     Open(Topic),
     Full(Unnumbered),

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::mem;
 
 /// The batches in flight, in sequence order without holes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Window {
     sent: VecDeque<Sent>,
     bytes: usize,
@@ -19,7 +19,7 @@ pub(super) struct Window {
     frame: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Sent {
     batch: Batch,
     tickets: Tickets,

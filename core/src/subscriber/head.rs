@@ -10,7 +10,7 @@ use crate::trace::Rejection;
 const FIRST_TOKEN: u64 = 1 << 63;
 
 /// The read under way, if there is one: a later request includes an earlier one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct HeadRead {
     /// The application's request that waits for an answer.
     wanted: Option<u64>,

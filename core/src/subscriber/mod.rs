@@ -200,7 +200,7 @@ enum Phase {
 }
 
 /// The node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Subscriber {
     group: Group,
     filters: Vec<Filter>,

@@ -19,7 +19,7 @@ pub fn checksum(body: &[u8]) -> u32 {
 }
 
 /// Collects payloads into a body.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RecordsBuilder {
     body: BytesMut,
     count: u32,

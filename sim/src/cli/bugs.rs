@@ -29,15 +29,9 @@ pub struct Args {
 
 /// Carries it out. A bug that was not noticed is a failure: of the simulator.
 pub fn run(args: &Args, json: bool) -> Result<Verdict, String> {
-    let named = |name: &String| {
-        let bug = Bug::ALL.iter().copied().find(|bug| bug.name() == name);
-        bug.ok_or_else(|| {
-            format!("there is no bug {name:?}: the names are those of the table that `bugs` prints")
-        })
-    };
     let chosen = match args.bugs.is_empty() {
         true => Bug::ALL.to_vec(),
-        false => args.bugs.iter().map(named).collect::<Result<_, _>>()?,
+        false => args.bugs.iter().map(|name| named(name)).collect::<Result<_, _>>()?,
     };
     let jobs = args.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
     let Args { from, seeds, detections, .. } = *args;
@@ -82,5 +76,13 @@ fn entry(finding: &Finding) -> Value {
         "p95": finding.percentile(95),
         "seeds": finding.seeds,
         "first": finding.first,
+    })
+}
+
+/// The bug of this name.
+pub(super) fn named(name: &str) -> Result<Bug, String> {
+    let bug = Bug::ALL.iter().copied().find(|bug| bug.name() == name);
+    bug.ok_or_else(|| {
+        format!("there is no bug {name:?}: the names are those of the table that `bugs` prints")
     })
 }

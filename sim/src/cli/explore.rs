@@ -1,108 +1,254 @@
 //! `explore`: a small scope, exhaustively.
 
 use super::Verdict;
-use serde_json::json;
-use std::time::Instant;
-use steadfast_sim::explore::{Budget, Explorer, Limit, Report, Scope};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use steadfast_sim::explore::{Explorer, Limit, Report, Scope, Trouble};
 
-/// States between two progress lines.
-const PROGRESS: usize = 100_000;
+/// Between two progress lines.
+const PROGRESS: Duration = Duration::from_secs(2);
 
-/// Explores every history of a small scope: the real brokers, and everything that can happen next as a
-/// choice.
+/// Explores every history of small scopes: the real brokers, publisher and subscriber, and everything that
+/// can happen next as a choice.
+///
+/// Without arguments these are the four stated scopes: two brokers in sync, a publisher with two batches, a
+/// subscriber, and one crash or one pause, each with one and with two as the least number of in-sync members.
+/// Every number that is given changes all scopes that are chosen.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Only the scope with this trouble.
+    #[arg(long, value_enum)]
+    scope: Option<Name>,
+    /// Only with this least number of in-sync members.
+    #[arg(long)]
+    min_in_sync: Option<u32>,
     /// Brokers.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=5))]
-    brokers: u8,
-    /// Commits need so many in-sync members.
-    #[arg(long, default_value_t = 1)]
-    min_in_sync: u32,
-    /// Records that the client publishes.
-    #[arg(long, default_value_t = 1)]
-    records: u64,
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=5))]
+    brokers: Option<u8>,
+    /// Records that the publisher is given, each a batch of its own; 0: no publisher.
+    #[arg(long)]
+    records: Option<u8>,
+    /// Leave the subscriber out.
+    #[arg(long)]
+    no_subscriber: bool,
     /// Writes of the group's state.
-    #[arg(long, default_value_t = 6)]
-    writes: u8,
+    #[arg(long)]
+    writes: Option<u8>,
     /// Frames under way in one direction of a connection.
-    #[arg(long, default_value_t = 3)]
-    channel: u8,
-    /// Connections at a time.
-    #[arg(long, default_value_t = 3)]
-    connections: u8,
-    /// Begin before any broker has started, instead of with all in sync.
+    #[arg(long)]
+    channel: Option<u8>,
+    /// Connections between brokers at a time.
+    #[arg(long)]
+    connections: Option<u8>,
+    /// Begin before any process has started, instead of with all in sync.
     #[arg(long)]
     from_nothing: bool,
     /// Crashes.
-    #[arg(long, default_value_t = 1)]
-    crashes: u8,
+    #[arg(long)]
+    crashes: Option<u8>,
+    /// Brokers that stop for a while.
+    #[arg(long)]
+    pauses: Option<u8>,
     /// Brokers that are told to leave.
-    #[arg(long, default_value_t = 0)]
-    shutdowns: u8,
+    #[arg(long)]
+    shutdowns: Option<u8>,
     /// Sessions that expire.
-    #[arg(long, default_value_t = 0)]
-    expiries: u8,
+    #[arg(long)]
+    expiries: Option<u8>,
     /// Connections that break.
-    #[arg(long, default_value_t = 0)]
-    resets: u8,
+    #[arg(long)]
+    resets: Option<u8>,
     /// Answers of the coordination service that are lost.
-    #[arg(long, default_value_t = 0)]
-    lost_answers: u8,
-    /// Times that time passes.
-    #[arg(long, default_value_t = 2)]
-    ticks: u8,
-    /// Stop after so many states.
-    #[arg(long, default_value_t = 5_000_000)]
+    #[arg(long)]
+    lost_answers: Option<u8>,
+    /// Times that time passes for a broker.
+    #[arg(long)]
+    ticks: Option<u8>,
+    /// Times that a client has had enough of waiting for an answer.
+    #[arg(long)]
+    timeouts: Option<u8>,
+    /// Times that a client tries again what it has put off.
+    #[arg(long)]
+    retries: Option<u8>,
+    /// Stop each scope after so many states.
+    #[arg(long, default_value_t = 10_000_000)]
     states: usize,
+    /// Plant this bug and look for it; `all`: one after the other.
+    #[cfg(feature = "bugs")]
+    #[arg(long, value_name = "NAME")]
+    bug: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Name {
+    Crash,
+    Pause,
 }
 
 impl Args {
-    fn scope(&self) -> Scope {
-        Scope {
-            brokers: usize::from(self.brokers),
-            min_in_sync: self.min_in_sync,
-            records: self.records,
-            writes: i32::from(self.writes),
-            channel: usize::from(self.channel),
-            connections: usize::from(self.connections),
-            settled: !self.from_nothing,
-            budget: Budget {
-                crashes: self.crashes,
-                shutdowns: self.shutdowns,
-                expiries: self.expiries,
-                resets: self.resets,
-                lost_answers: self.lost_answers,
-                ticks: self.ticks,
-            },
+    /// What is explored, by name.
+    fn scopes(&self) -> Vec<(String, Scope)> {
+        let troubles =
+            [(Name::Crash, Trouble::Crash, "one crash"), (Name::Pause, Trouble::Pause, "one pause")];
+        let mut scopes = Vec::new();
+        for (_, trouble, words) in troubles.iter().filter(|it| self.scope.is_none_or(|name| name == it.0)) {
+            for min in self.min_in_sync.map_or(vec![1, 2], |min| vec![min]) {
+                scopes.push((
+                    format!("{words}, least number {min}"),
+                    self.adjust(Scope::stated(*trouble, min)),
+                ));
+            }
         }
+        scopes
+    }
+
+    /// The scope with what was asked for.
+    fn adjust(&self, mut scope: Scope) -> Scope {
+        let set = |place: &mut u8, given: Option<u8>| *place = given.unwrap_or(*place);
+        set(&mut scope.budget.crashes, self.crashes);
+        set(&mut scope.budget.pauses, self.pauses);
+        set(&mut scope.budget.shutdowns, self.shutdowns);
+        set(&mut scope.budget.expiries, self.expiries);
+        set(&mut scope.budget.resets, self.resets);
+        set(&mut scope.budget.lost_answers, self.lost_answers);
+        set(&mut scope.budget.ticks, self.ticks);
+        set(&mut scope.budget.timeouts, self.timeouts);
+        set(&mut scope.budget.retries, self.retries);
+        scope.brokers = self.brokers.map_or(scope.brokers, usize::from);
+        scope.records = self.records.map_or(scope.records, u64::from);
+        scope.writes = self.writes.map_or(scope.writes, i32::from);
+        scope.channel = self.channel.map_or(scope.channel, usize::from);
+        scope.connections = self.connections.map_or(scope.connections, usize::from);
+        scope.subscriber &= !self.no_subscriber;
+        scope.settled &= !self.from_nothing;
+        scope
     }
 }
 
 /// Carries it out.
 pub fn run(args: &Args, json: bool) -> Result<Verdict, String> {
-    let begin = Instant::now();
-    let limit = Limit { states: args.states };
-    let report = Explorer::new(args.scope()).run(limit, PROGRESS, |so_far: &Report| {
-        eprintln!("{:7.1} s  {so_far}", begin.elapsed().as_secs_f64());
-    });
-    let seconds = begin.elapsed().as_secs_f64();
-    let found = report.counterexample.as_ref();
-    if json {
-        let violation = found
-            .map(|found| json!({"property": found.violation.property, "detail": found.violation.detail}));
-        let line = json!({
-            "states": report.states, "transitions": report.transitions, "depth": report.depth,
-            "exhausted": report.exhausted, "seconds": seconds, "marks": report.marks,
-            "violation": violation, "timeline": found.map(|found| &found.lines),
-        });
-        println!("{line}");
-    } else {
-        println!("{seconds:7.1} s  {report}");
-        println!("occurred: {}", report.marks.iter().cloned().collect::<Vec<_>>().join(", "));
+    #[cfg(feature = "bugs")]
+    if !args.bug.is_empty() {
+        return bugs::run(args, json);
+    }
+    let mut verdict = Verdict::Good;
+    for (name, scope) in args.scopes() {
+        let (report, seconds) = explore(&name, scope, args.states);
+        let found = report.counterexample.as_ref();
+        if found.is_some() {
+            verdict = Verdict::Bad;
+        }
+        if json {
+            let mut line = figures(&report, seconds);
+            line["scope"] = json!(name);
+            line["exhausted"] = json!(report.exhausted);
+            line["marks"] = json!(report.marks);
+            line["timeline"] = json!(found.map(|found| &found.lines));
+            println!("{line}");
+            continue;
+        }
+        println!("{name}: {seconds:.1} s, {:.0} states/s, {report}", report.states as f64 / seconds);
+        println!("  occurred: {}", report.marks.iter().cloned().collect::<Vec<_>>().join(", "));
         if let Some(found) = found {
             found.lines.iter().for_each(|line| println!("{line}"));
             println!("{} after {} choices", found.violation, found.actions.len());
         }
     }
-    Ok(if found.is_none() { Verdict::Good } else { Verdict::Bad })
+    Ok(verdict)
+}
+
+/// Explores a scope and says from time to time how far it is. Also returns the seconds that it took.
+fn explore(name: &str, scope: Scope, states: usize) -> (Report, f64) {
+    let begin = Instant::now();
+    let mut told = begin;
+    let report = Explorer::new(scope).run(Limit { states }, 1_000, |so_far: &dyn Fn() -> Report| {
+        if told.elapsed() >= PROGRESS {
+            told = Instant::now();
+            eprintln!("{:7.1} s  {name}: {}", begin.elapsed().as_secs_f64(), so_far());
+        }
+    });
+    (report, begin.elapsed().as_secs_f64())
+}
+
+/// An exploration in numbers.
+fn figures(report: &Report, seconds: f64) -> Value {
+    let found = report.counterexample.as_ref();
+    let violation = found.map(|found| {
+        json!({
+            "property": found.violation.property,
+            "detail": found.violation.detail,
+            "choices": found.actions.len(),
+        })
+    });
+    json!({
+        "states": report.states, "transitions": report.transitions, "depth": report.depth,
+        "seconds": seconds, "violation": violation,
+    })
+}
+
+/// Planted bugs: after how many states each is noticed.
+#[cfg(feature = "bugs")]
+mod bugs {
+    use super::{Args, Verdict, explore, figures};
+    use serde_json::json;
+    use steadfast_core::sabotage::{Bug, plant};
+
+    pub fn run(args: &Args, json: bool) -> Result<Verdict, String> {
+        let chosen = match args.bug.iter().any(|name| name == "all") {
+            true => Bug::ALL.to_vec(),
+            false => args.bug.iter().map(|name| super::super::bugs::named(name)).collect::<Result<_, _>>()?,
+        };
+        let mut entries = Vec::new();
+        for bug in &chosen {
+            let entry = look_for(*bug, args);
+            if !json {
+                println!("{}", row(*bug, entry.as_ref()));
+            }
+            entries.push(entry);
+        }
+        let found = entries.iter().flatten().count();
+        if json {
+            let bugs: Vec<_> = chosen
+                .iter()
+                .zip(entries)
+                .map(|(bug, entry)| {
+                    json!({
+                        "name": bug.name(), "rule": bug.rule(), "detected": entry.is_some(), "found": entry,
+                    })
+                })
+                .collect();
+            println!("{}", json!({ "bugs": bugs }));
+        } else {
+            println!("{found} of {} bugs were noticed", chosen.len());
+        }
+        Ok(if found == chosen.len() { Verdict::Good } else { Verdict::Bad })
+    }
+
+    /// Scope after scope until one shows the bug.
+    fn look_for(bug: Bug, args: &Args) -> Option<serde_json::Value> {
+        plant(Some(bug));
+        let found = args.scopes().into_iter().find_map(|(name, scope)| {
+            let (report, seconds) = explore(&format!("{}, {name}", bug.name()), scope, args.states);
+            report.counterexample.as_ref()?;
+            let mut entry = figures(&report, seconds);
+            entry["scope"] = json!(name);
+            Some(entry)
+        });
+        plant(None);
+        found
+    }
+
+    fn row(bug: Bug, entry: Option<&serde_json::Value>) -> String {
+        let begin = format!("{:<28} {:<10}", bug.name(), bug.rule());
+        let Some(entry) = entry else { return format!("{begin} not noticed") };
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        format!(
+            "{begin} {:>9} states {:>6.1} s {:>4} choices  {} ({})",
+            entry["states"].as_u64().unwrap_or(0),
+            entry["seconds"].as_f64().unwrap_or(0.0),
+            entry["violation"]["choices"].as_u64().unwrap_or(0),
+            text(&entry["violation"]["property"]),
+            text(&entry["scope"]),
+        )
+    }
 }

@@ -1,9 +1,9 @@
-//! When two states of a broker are the same. A broker's [`Debug`](std::fmt::Debug) text tells everything that it
+//! When two states of a process are the same. A node's [`Debug`](std::fmt::Debug) text tells everything that it
 //! knows; here the text is freed of what no future can depend on: how long ago things were beyond the
 //! last threshold, how often something was tried, and the numbers of links and calls. Whatever the
 //! text holds beyond that tells states apart: a field that is not known here costs work, never truth.
 
-use super::broker::{LinkTable, UNIT};
+use super::process::{LinkTable, UNIT};
 use std::fmt::Write as _;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use steadfast_core::time::Instant;
@@ -28,6 +28,9 @@ const IDLE: [&str; 9] = [
 
 /// Ages beyond this many units are all alike: no threshold is higher.
 const OLD: u64 = 2;
+
+/// Deadlines further ahead than this many units are all alike: so often time does not pass.
+const FAR: u64 = 500;
 
 /// A hash of 128 bits: two states that are told apart by nothing else are taken for the same.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +104,7 @@ impl Hasher for Digest {
     }
 }
 
-/// What is left of a broker's text, in a form that equal futures share.
+/// What is left of a node's text, in a form that equal futures share.
 pub fn canonical(text: &str, now: Instant, links: &LinkTable) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -133,6 +136,11 @@ pub fn canonical(text: &str, now: Instant, links: &LinkTable) -> String {
 fn field<'a>(out: &mut String, rest: &'a str) -> &'a str {
     if let Some(field) = IDLE.iter().find(|field| rest.starts_with(**field)) {
         &rest[field.len() + value_len(&rest[field.len()..])..]
+    } else if let Some(after) = rest.strip_prefix("Shared { now: ") {
+        // A client's random numbers only spread out when it tries again.
+        let after = &after[value_len(after)..];
+        let after = after.strip_prefix(", rng: ").unwrap_or(after);
+        &after[value_len(after)..]
     } else if let Some(after) = rest.strip_prefix("Dialler { next: ") {
         &after[value_len(after)..]
     } else if let Some(after) = rest.strip_prefix("refusals: ") {
@@ -144,12 +152,12 @@ fn field<'a>(out: &mut String, rest: &'a str) -> &'a str {
     }
 }
 
-/// How long ago, in units up to [`OLD`]; or how far ahead.
+/// How long ago, in units up to [`OLD`]; or after how many units it is due, up to [`FAR`].
 fn relative(out: &mut String, at: u64, now: Instant) {
     let now = now.as_nanos();
     let unit = UNIT.as_nanos() as u64;
     match at.checked_sub(now) {
-        Some(ahead @ 1..) => write!(out, "in {ahead}").expect("text"),
+        Some(ahead @ 1..) => write!(out, "in {}", ahead.div_ceil(unit).min(FAR)).expect("text"),
         _ => write!(out, "{} ago", ((now - at.min(now)) / unit).min(OLD)).expect("text"),
     }
 }
@@ -190,6 +198,8 @@ mod tests {
         let text = "A { attempts: 3, call: 9, deep: B { attempted_at: Some(Instant(5)), x: 1 } }";
         assert_eq!(canonical_of(text), "A { , , deep: B { , x: 1 } }");
         assert_eq!(canonical_of("dialler: Dialler { next: 5 }, next: 5"), "dialler: }, next: 5");
+        let text = "shared: Shared { now: Instant(5), rng: Rng(7), x: 1 }";
+        assert_eq!(canonical_of(text), "shared: , x: 1 }");
         assert_eq!(canonical_of(" refusals: 1, refusals: 7"), " refusals: 1, refusals: 2");
     }
 
@@ -197,7 +207,7 @@ mod tests {
     fn times_are_relative_and_old_ones_alike() {
         let unit = UNIT.as_nanos() as u64;
         let text = [0, 8, 9, 10, 11].map(|n| format!(" {:?}", Instant::from_nanos(n * unit))).join(",");
-        assert_eq!(canonical_of(&text), format!(" 2 ago, 2 ago, 1 ago, 0 ago, in {unit}"));
+        assert_eq!(canonical_of(&text), " 2 ago, 2 ago, 1 ago, 0 ago, in 1");
     }
 
     #[test]

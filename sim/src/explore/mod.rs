@@ -1,30 +1,34 @@
-//! Exhaustive exploration of a small scope: the real brokers, with everything that could happen next as
-//! a choice. All choices are taken, breadth first, and every property is checked on the way.
+//! Exhaustive exploration of a small scope: the real brokers, publisher and subscriber, with everything that
+//! could happen next as a choice. All choices are taken, breadth first, and every property is checked on
+//! the way.
 //!
-//! What is real: [`steadfast_core::broker::Broker`], with its registry, log and sessions, frame by
-//! frame and byte for byte. What is chosen: which frame arrives next, which connection breaks, when
+//! What is real: [`steadfast_core::broker::Broker`], with its registry, log and sessions,
+//! [`steadfast_core::publisher::Publisher`] and [`steadfast_core::subscriber::Subscriber`], frame by frame
+//! and byte for byte. What is chosen: which frame arrives next, which connection breaks, when
 //! time passes for whom (so failure detection is arbitrary), when the tree carries a write out and
 //! when its answer comes or gets lost, when a broker hears of a change, who dies and who comes back.
-//! What is simplified: reads of the tree and storage take no time, a client may send any record to
-//! any primary at any moment, and time passes in units that are longer than a heartbeat.
+//! What is simplified: reads of the tree, storage and answers of discovery take no time, and time passes in
+//! units that are longer than a heartbeat.
 //!
-//! A state of the whole is a handful of numbers into tables, and a broker in the same state is
-//! never given the same input twice. When two states are the same is `canonical`'s to say.
+//! A state of the whole is a handful of numbers into tables, and a node in the same state is never given
+//! the same input twice. When two states are the same is `canonical`'s to say.
 
-mod broker;
 mod canonical;
+mod client;
+mod process;
 mod state;
 mod step;
 mod tables;
 mod tree;
 
 use crate::check::{self, Check, Checks, Fact, Violation};
+use process::{Process, identity};
 use state::State;
 pub use state::{Action, Budget};
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
 use steadfast_core::group::GroupState;
-use steadfast_core::id::{GroupId, Nonce, Sequence};
+use steadfast_core::id::{GroupId, Nonce};
 use steadfast_core::wire;
 use step::{Blocked, Stepper};
 use tables::Tables;
@@ -37,18 +41,83 @@ pub struct Scope {
     pub brokers: usize,
     /// Commits need this many in-sync members.
     pub min_in_sync: u32,
-    /// Records that the client publishes.
-    pub records: Sequence,
+    /// Records that the publisher is given, each a batch of its own; 0: there is no publisher.
+    pub records: u64,
+    /// Whether there is a subscriber.
+    pub subscriber: bool,
     /// Writes of the group's state: elections and changes of the in-sync set.
     pub writes: i32,
     /// Frames under way in one direction of a connection.
     pub channel: usize,
-    /// Connections at a time, those included that one side has not missed yet.
+    /// Connections between brokers at a time, those included that one side has not missed yet.
     pub connections: usize,
-    /// Whether all brokers are in sync at the beginning; otherwise none has started.
+    /// Whether all brokers are in sync and all clients connected at the beginning; otherwise none has
+    /// started.
     pub settled: bool,
-    /// Faults.
+    /// Faults, and what else may happen so often.
     pub budget: Budget,
+}
+
+/// What a [stated scope](Scope::stated) may meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// One broker dies, and its node comes back empty.
+    Crash,
+    /// One broker stops for a while, longer than any threshold.
+    Pause,
+}
+
+impl Scope {
+    /// Two brokers in sync, a publisher with two batches, a subscriber, and one trouble.
+    pub const fn stated(trouble: Trouble, min_in_sync: u32) -> Self {
+        let (crashes, pauses) = match trouble {
+            Trouble::Crash => (1, 0),
+            Trouble::Pause => (0, 1),
+        };
+        Self {
+            brokers: 2,
+            min_in_sync,
+            records: 2,
+            subscriber: true,
+            writes: 6,
+            channel: 3,
+            connections: 2,
+            settled: true,
+            budget: Budget { crashes, pauses, retries: 4, ..Budget::NONE },
+        }
+    }
+
+    /// Number of processes: brokers, then the publisher, then the subscriber.
+    fn processes(&self) -> usize {
+        self.brokers + usize::from(self.records > 0) + usize::from(self.subscriber)
+    }
+
+    const fn is_broker(&self, process: usize) -> bool {
+        process < self.brokers
+    }
+
+    const fn is_publisher(&self, process: usize) -> bool {
+        self.records > 0 && process == self.brokers
+    }
+
+    fn name(&self, process: usize) -> String {
+        if self.is_broker(process) {
+            format!("b{}", process + 1)
+        } else {
+            if self.is_publisher(process) { "publisher" } else { "subscriber" }.to_owned()
+        }
+    }
+
+    /// A process that has not started yet.
+    fn process(&self, process: usize, life: u8) -> Process {
+        if self.is_broker(process) {
+            Process::broker(process, life)
+        } else if self.is_publisher(process) {
+            client::publisher()
+        } else {
+            client::subscriber()
+        }
+    }
 }
 
 /// How far an exploration may go.
@@ -82,7 +151,7 @@ pub struct Report {
     pub depth: u32,
     /// Whether everything within the scope was seen.
     pub exhausted: bool,
-    /// Distinct states of a broker, inputs handled by brokers, distinct states of the checkers.
+    /// Distinct states of a node, inputs handled by nodes, distinct states of the checkers.
     pub tables: [usize; 3],
     /// Trace records and fates of changes that occurred, by name.
     pub marks: BTreeSet<String>,
@@ -93,17 +162,18 @@ pub struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = if self.exhausted { "exhausted" } else { "not exhausted" };
-        let [brokers, inputs, checks] = self.tables;
+        let [nodes, inputs, checks] = self.tables;
         write!(
             f,
-            "{} states, {} transitions, depth {}, {end}; {} choices out of scope; {brokers} broker states, \
+            "{} states, {} transitions, depth {}, {end}; {} choices out of scope; {nodes} node states, \
              {inputs} inputs handled, {checks} states of the checkers",
             self.states, self.transitions, self.depth, self.bounded
         )
     }
 }
 
-/// The properties that hold for every history of brokers and a client that publishes.
+/// The properties that hold for every history of a scope. Those of time have no place here, as it passes in
+/// units; nor has what was trimmed or how far a head was read, as nothing is.
 fn checks(more: Vec<Box<dyn Check>>) -> Checks {
     let mut all: Vec<Box<dyn Check>> = vec![
         Box::new(check::committed_stable::CommittedStable),
@@ -115,6 +185,12 @@ fn checks(more: Vec<Box<dyn Check>>) -> Checks {
         Box::<check::no_premature_visibility::NoPrematureVisibility>::default(),
         Box::<check::commit_monotone::CommitMonotone>::default(),
         Box::<check::exactly_once_in_log::ExactlyOnceInLog>::default(),
+        Box::<check::pub_fencing::PubFencing>::default(),
+        Box::<check::no_phantom::NoPhantom>::default(),
+        Box::<check::sub_prefix::SubPrefix>::default(),
+        Box::<check::superset_quorum::SupersetQuorum>::default(),
+        Box::<check::counts_verified::CountsVerified>::default(),
+        Box::<check::session_fold::SessionFold>::default(),
         Box::<check::config_intent::ConfigIntent>::default(),
         Box::<check::enough_copies::EnoughCopies>::default(),
     ];
@@ -125,8 +201,8 @@ fn checks(more: Vec<Box<dyn Check>>) -> Checks {
 /// An exploration under way.
 pub struct Explorer {
     scope: Scope,
-    /// What the checkers know at the beginning.
-    checks: Checks,
+    /// Where it begins, unless a property does not hold on the way there.
+    initial: Result<State, Violation>,
     tables: Tables,
     seen: HashSet<u128, canonical::Hashing>,
     /// For each state met: the one before, how deep it is, and the choice that led to it.
@@ -146,17 +222,26 @@ impl Explorer {
     pub fn with(scope: Scope, more: Vec<Box<dyn Check>>) -> Self {
         let mut tables = Tables::default();
         let checks = checks(more);
-        let initial = initial(&scope, &mut tables, &checks);
-        let seen = HashSet::from_iter([step::digest(&initial)]);
-        let origins = vec![(0, 0, Action::Restart(0))];
-        let frontier = VecDeque::from([(0, initial)]);
-        Self { scope, checks, tables, seen, origins, frontier, transitions: 0, bounded: 0 }
+        let initial = initial(&scope, &mut tables, checks);
+        let seen = initial.iter().map(step::digest).collect();
+        let origins = vec![(0, 0, Action::Start(0))];
+        let frontier = initial.iter().map(|state| (0, state.clone())).collect();
+        Self { scope, initial, tables, seen, origins, frontier, transitions: 0, bounded: 0 }
     }
 
     /// Takes every choice everywhere, until all is seen, a property is violated or a limit is reached.
-    /// `progress` is told of the report so far, each time that many more states are known.
-    pub fn run(mut self, limit: Limit, every: usize, mut progress: impl FnMut(&Report)) -> Report {
-        let mut told = 0;
+    /// `progress` is told of the report so far, each time that `every` states were expanded.
+    pub fn run(
+        mut self,
+        limit: Limit,
+        every: usize,
+        mut progress: impl FnMut(&dyn Fn() -> Report),
+    ) -> Report {
+        let mut expanded = 0;
+        if let Err(violation) = self.initial.clone() {
+            let counterexample = Counterexample { violation, actions: Vec::new(), lines: Vec::new() };
+            return Report { counterexample: Some(counterexample), ..self.report() };
+        }
         while let Some((origin, state)) = self.frontier.pop_front() {
             if self.seen.len() >= limit.states {
                 self.frontier.push_front((origin, state));
@@ -166,9 +251,9 @@ impl Explorer {
                 let counterexample = self.explain(origin, action, violation);
                 return Report { counterexample: Some(counterexample), ..self.report() };
             }
-            if self.seen.len() >= told + every {
-                told = self.seen.len();
-                progress(&self.report());
+            expanded += 1;
+            if expanded % every == 0 {
+                progress(&|| self.report());
             }
         }
         self.report()
@@ -189,7 +274,7 @@ impl Explorer {
 
     fn expand(&mut self, origin: u32, state: &State) -> Result<(), (Action, Violation)> {
         let depth = self.origins[origin as usize].1 + 1;
-        for action in state.choices() {
+        for action in state.choices(&self.scope) {
             match Stepper::new(&self.scope, &mut self.tables, state.clone()).take(action) {
                 Ok(next) => {
                     self.transitions += 1;
@@ -216,7 +301,7 @@ impl Explorer {
             origin = before;
         }
         actions.reverse();
-        let mut state = initial(&self.scope, &mut self.tables, &self.checks);
+        let mut state = self.initial.clone().expect("a history begins somewhere");
         let mut lines = Vec::new();
         for (number, action) in (1..).zip(&actions) {
             lines.push(format!("{number}. {action:?}"));
@@ -229,33 +314,57 @@ impl Explorer {
     }
 }
 
-/// Where an exploration begins.
-fn initial(scope: &Scope, tables: &mut Tables, checks: &Checks) -> State {
-    let mut state = nothing(scope, tables, checks.clone());
-    // Without faults: whatever can happen happens, the first choice first, until nothing more does.
-    let calm = Scope { records: 0, budget: Budget::default(), ..*scope };
-    state.budget = calm.budget;
-    let mut next = Some(state.clone()).filter(|_| scope.settled);
-    while let Some(before) = next {
-        next = before.choices().into_iter().find_map(|action| {
-            let next = Stepper::new(&calm, tables, before.clone()).take(action).ok();
-            next.filter(|next| *next != before)
-        });
-        state = before;
-    }
+/// Where an exploration begins. `Err`: a property that does not hold even without faults.
+fn initial(scope: &Scope, tables: &mut Tables, checks: Checks) -> Result<State, Violation> {
+    let calm = Scope { budget: Budget::default(), ..*scope };
+    let mut state = nothing(&calm, tables, checks);
     if scope.settled {
+        state = settle(&calm, tables, state)?;
         let group = wire::decode_group_state(tables.tree(state.tree).state()).expect("brokers wrote it");
-        assert_eq!(group.in_sync.len(), scope.brokers, "the scope has room for a group that settles");
+        if group.in_sync.len() < scope.brokers {
+            let detail = format!("without faults only {:?} are in sync", group.in_sync);
+            return Err(Violation { property: "Unexpected", detail });
+        }
+    }
+    if scope.settled && scope.records > 0 {
+        state = Stepper::new(&calm, tables, state).publish().map_err(|blocked| match blocked {
+            Blocked::Violation(violation) => violation,
+            other => {
+                Violation { property: "Unexpected", detail: format!("no room for the records: {other:?}") }
+            }
+        })?;
     }
     state.budget = scope.budget;
-    state
+    Ok(state)
+}
+
+/// Whatever can happen happens, the first choice first, until nothing more does. Brokers come before clients.
+fn settle(calm: &Scope, tables: &mut Tables, mut state: State) -> Result<State, Violation> {
+    loop {
+        let mut next = None;
+        for action in state.choices(calm) {
+            match Stepper::new(calm, tables, state.clone()).take(action) {
+                Ok(after) => next = Some(after).filter(|after| *after != state),
+                Err(Blocked::Violation(violation)) => return Err(violation),
+                Err(Blocked::Idle | Blocked::Bound) => {}
+            }
+            if next.is_some() {
+                break;
+            }
+        }
+        let Some(after) = next else { return Ok(state) };
+        state = after;
+    }
 }
 
 /// Nobody has started.
 fn nothing(scope: &Scope, tables: &mut Tables, mut checks: Checks) -> State {
-    let first = broker::identity(0, 1).member;
+    let first = identity(0, 1).member;
     let group = GroupState::bootstrap(GroupId(9 << 96), first, scope.min_in_sync, Nonce(1 << 96));
     checks.observe(&Fact::State(&group)).expect("a group begins");
+    if scope.subscriber {
+        client::subscribed(&mut checks).expect("a subscriber begins");
+    }
     let tree = tables.tree_id(Tree::new(wire::encode_group_state(&group)));
     let checks = tables.checks_id(checks);
     State::new(scope, tree, checks)

@@ -1,8 +1,8 @@
-//! A state of the whole, small enough to be kept a million times: brokers, trees and what the checkers
+//! A state of the whole, small enough to be kept a million times: processes, trees and what the checkers
 //! know are numbers into tables of everything that was ever met.
 
 use super::Scope;
-use super::broker::{Answer, Slot};
+use super::process::{Answer, Slot};
 use steadfast_core::coordination::SessionId;
 
 /// Number of something in a table.
@@ -11,7 +11,7 @@ pub type Id = u32;
 /// A choice: what happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
-    /// Time passes for a broker.
+    /// Time passes for a process.
     Tick(usize),
     /// The first frame on a connection arrives, at the side that dialled or at the other one.
     Deliver {
@@ -20,6 +20,11 @@ pub enum Action {
         /// Whether to the side that was dialled.
         forward: bool,
     },
+    /// What a broker says to a client gets lost from here on; some time later the connection ends.
+    Sever {
+        /// Which connection.
+        connection: usize,
+    },
     /// A side of a connection learns that the connection is gone; what was under way to it vanishes.
     Lose {
         /// Which connection.
@@ -27,7 +32,7 @@ pub enum Action {
         /// Whether the side that was dialled.
         forward: bool,
     },
-    /// A broker learns what became of dialling.
+    /// A process learns what became of dialling.
     Dialled {
         /// Which connection.
         connection: usize,
@@ -56,18 +61,18 @@ pub enum Action {
     Notify(usize),
     /// A broker's process dies, and its memory with it.
     Crash(usize),
-    /// A broker's process starts again, empty.
-    Restart(usize),
+    /// A broker's process stops for a while: it takes nothing in, and time passes for the others.
+    Pause(usize),
+    /// It goes on, with everything that has come for it meanwhile.
+    Resume(usize),
+    /// A process starts, empty.
+    Start(usize),
     /// A broker is asked to leave.
     Shutdown(usize),
     /// The tree ends the session of a broker's process that is dead.
     ExpireDead(usize),
     /// The tree ends the session of a broker that lives.
     Expire(usize),
-    /// The client opens its session at a broker.
-    Open(usize),
-    /// The client sends a broker the next record that the broker has not got.
-    Publish(usize),
 }
 
 /// A connection: whoever dialled is one side, whoever was dialled the other.
@@ -81,6 +86,8 @@ pub struct Connection {
     pub up: bool,
     /// Whether it has broken.
     pub broken: bool,
+    /// Whether nothing reaches who dialled any more.
+    pub severed: bool,
     /// Whether each side still holds it: who dialled, who was dialled.
     pub open: [bool; 2],
     /// Frames under way to who dialled, and to who was dialled.
@@ -109,6 +116,8 @@ pub struct Write {
 pub struct Budget {
     /// Processes that die.
     pub crashes: u8,
+    /// Processes that stop for a while.
+    pub pauses: u8,
     /// Processes that are asked to leave.
     pub shutdowns: u8,
     /// Sessions of living processes that end.
@@ -119,18 +128,24 @@ pub struct Budget {
     pub lost_answers: u8,
     /// Units of time that pass, for any broker.
     pub ticks: u8,
+    /// Times that a client has had enough of waiting for an answer.
+    pub timeouts: u8,
+    /// Times that a client goes on with what it has put off.
+    pub retries: u8,
 }
 
 /// Everything at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    /// Each broker's process; `None` while there is none.
-    pub brokers: Vec<Option<Id>>,
-    /// Which life each broker is in, or had last.
+    /// Each process, brokers first, then clients; `None` while there is none.
+    pub processes: Vec<Option<Id>>,
+    /// Which life each is in, or had last.
     pub lives: Vec<u8>,
+    /// The broker that has stopped for a while, and how many units pass for others in that time.
+    pub asleep: Option<(u8, u8)>,
     /// The sessions that dead processes have left behind, by broker.
     pub orphans: Vec<(u8, SessionId)>,
-    /// Brokers that have not heard yet that the tree has changed.
+    /// Processes that have not heard yet that the tree, or the route, has changed.
     pub unaware: Vec<bool>,
     /// The tree.
     pub tree: Id,
@@ -144,14 +159,30 @@ pub struct State {
     pub budget: Budget,
 }
 
+impl Budget {
+    /// Nothing goes wrong, and time stands still.
+    pub const NONE: Self = Self {
+        crashes: 0,
+        pauses: 0,
+        shutdowns: 0,
+        expiries: 0,
+        resets: 0,
+        lost_answers: 0,
+        ticks: 0,
+        timeouts: 0,
+        retries: 0,
+    };
+}
+
 impl State {
     /// Nobody has started.
     pub fn new(scope: &Scope, tree: Id, checks: Id) -> Self {
         Self {
-            brokers: vec![None; scope.brokers],
-            lives: vec![0; scope.brokers],
+            processes: vec![None; scope.processes()],
+            lives: vec![0; scope.processes()],
+            asleep: None,
             orphans: Vec::new(),
-            unaware: vec![false; scope.brokers],
+            unaware: vec![false; scope.processes()],
             tree,
             checks,
             connections: Vec::new(),
@@ -179,13 +210,13 @@ impl State {
         self.orphans.sort_unstable();
     }
 
-    /// The connection of which this broker holds a side by this name, and whether it was dialled.
-    pub fn connection(&mut self, broker: usize, slot: Slot) -> Option<(&mut Connection, usize)> {
-        let broker = broker as u8;
+    /// The connection of which this process holds a side by this name, and whether it was dialled.
+    pub fn connection(&mut self, process: usize, slot: Slot) -> Option<(&mut Connection, usize)> {
+        let process = process as u8;
         self.connections.iter_mut().find_map(|connection| {
-            if connection.open[0] && connection.from == (broker, slot) {
+            if connection.open[0] && connection.from == (process, slot) {
                 Some((connection, 0))
-            } else if connection.open[1] && connection.to == (broker, Some(slot)) {
+            } else if connection.open[1] && connection.to == (process, Some(slot)) {
                 Some((connection, 1))
             } else {
                 None
@@ -193,66 +224,116 @@ impl State {
         })
     }
 
+    /// Whether a process takes input.
+    pub fn is_awake(&self, process: u8) -> bool {
+        self.asleep.is_none_or(|(asleep, _)| asleep != process)
+    }
+
     /// Everything that may happen next, as far as the state alone tells.
-    pub fn choices(&self) -> Vec<Action> {
+    pub fn choices(&self, scope: &Scope) -> Vec<Action> {
+        // What comes to a client comes at once, or never: see [`super::client`].
+        let heard = |it: &Connection| !scope.is_broker(it.from.0.into()) && !it.frames[0].is_empty();
+        if let Some(connection) = self.connections.iter().position(heard) {
+            return vec![Action::Deliver { connection, forward: false }, Action::Sever { connection }];
+        }
         let mut all = Vec::new();
-        for broker in 0..self.brokers.len() {
-            self.choices_of(broker, &mut all);
+        for broker in 0..scope.brokers {
+            self.choices_of_broker(broker, &mut all);
         }
-        for (connection, it) in self.connections.iter().enumerate() {
-            for side in 0..2 {
-                let forward = side == 1;
-                if it.up && it.open[side] && !it.frames[side].is_empty() {
-                    all.push(Action::Deliver { connection, forward });
-                }
-                let known = side == 0 || it.to.1.is_some();
-                if it.up && it.open[side] && known && (it.broken || !it.open[1 - side]) {
-                    all.push(Action::Lose { connection, forward });
-                }
-            }
-            if !it.up {
-                all.push(Action::Dialled { connection });
-            } else if !it.broken && it.open == [true, true] && self.budget.resets > 0 {
-                all.push(Action::Reset { connection });
-            }
+        for connection in 0..self.connections.len() {
+            self.choices_of_connection(connection, &mut all);
         }
-        for (write, it) in self.writes.iter().enumerate() {
-            let first = |pending: bool| {
-                let mut others = self.writes[..write].iter().filter(|other| other.session == it.session);
-                !others.any(|other| !pending || other.answer.is_none())
-            };
-            if it.answer.is_none() && first(true) {
-                all.push(Action::Apply { write });
-            }
-            if it.answer.is_some() && first(false) {
-                all.push(Action::Answer { write });
-            }
-            if it.fresh && self.budget.lost_answers > 0 {
-                all.push(Action::LoseAnswer { write });
-            }
+        for write in 0..self.writes.len() {
+            self.choices_of_write(write, &mut all);
+        }
+        for client in scope.brokers..self.processes.len() {
+            self.choices_of_client(client, &mut all);
         }
         all
     }
 
-    fn choices_of(&self, broker: usize, all: &mut Vec<Action>) {
-        if self.brokers[broker].is_none() {
-            all.push(Action::Restart(broker));
-        } else {
-            let budget = &self.budget;
-            let faults = [
-                (budget.ticks, Action::Tick(broker)),
-                (budget.crashes, Action::Crash(broker)),
-                (budget.shutdowns, Action::Shutdown(broker)),
-                (budget.expiries, Action::Expire(broker)),
-            ];
-            all.extend(faults.iter().filter(|(left, _)| *left > 0).map(|(_, action)| *action));
-            all.extend([Action::Open(broker), Action::Publish(broker)]);
-            if self.unaware[broker] {
-                all.push(Action::Notify(broker));
+    /// Whether a client's connection may still end: its broker dies, or its client goes elsewhere.
+    pub fn may_end(&self, connection: &Connection, scope: &Scope) -> bool {
+        let Budget { crashes, shutdowns, expiries, resets, .. } = self.budget;
+        let doubts = scope.budget.ticks > 0 || scope.budget.pauses > 0;
+        doubts
+            || !self.writes.is_empty()
+            || crashes + shutdowns + expiries + resets > 0
+            || !connection.open[1]
+    }
+
+    fn choices_of_connection(&self, connection: usize, all: &mut Vec<Action>) {
+        let it = &self.connections[connection];
+        for (side, process) in [it.from.0, it.to.0].into_iter().enumerate() {
+            let forward = side == 1;
+            if !(it.up && it.open[side] && self.is_awake(process)) {
+                continue;
+            }
+            if !it.frames[side].is_empty() {
+                all.push(Action::Deliver { connection, forward });
+            }
+            let known = side == 0 || it.to.1.is_some();
+            if known && (it.broken || !it.open[1 - side]) {
+                all.push(Action::Lose { connection, forward });
             }
         }
+        if !it.up && self.is_awake(it.from.0) {
+            all.push(Action::Dialled { connection });
+        } else if it.up && !it.broken && it.open == [true, true] && self.budget.resets > 0 {
+            all.push(Action::Reset { connection });
+        }
+    }
+
+    fn choices_of_write(&self, write: usize, all: &mut Vec<Action>) {
+        let it = &self.writes[write];
+        let first = |pending: bool| {
+            let mut others = self.writes[..write].iter().filter(|other| other.session == it.session);
+            !others.any(|other| !pending || other.answer.is_none())
+        };
+        if it.answer.is_none() && first(true) {
+            all.push(Action::Apply { write });
+        }
+        if it.answer.is_some() && first(false) && self.is_awake(it.owner) {
+            all.push(Action::Answer { write });
+        }
+        if it.fresh && self.budget.lost_answers > 0 && self.is_awake(it.owner) {
+            all.push(Action::LoseAnswer { write });
+        }
+    }
+
+    fn choices_of_broker(&self, broker: usize, all: &mut Vec<Action>) {
+        let budget = &self.budget;
         if self.orphans.iter().any(|(owner, _)| usize::from(*owner) == broker) {
             all.push(Action::ExpireDead(broker));
+        }
+        if self.processes[broker].is_none() {
+            return all.push(Action::Start(broker));
+        }
+        if !self.is_awake(broker as u8) {
+            return all.extend([Action::Resume(broker), Action::Expire(broker)]);
+        }
+        let ticks = budget.ticks + self.asleep.map_or(0, |(_, ticks)| ticks);
+        let pauses = if self.asleep.is_none() { budget.pauses } else { 0 };
+        let faults = [
+            (ticks, Action::Tick(broker)),
+            (budget.crashes, Action::Crash(broker)),
+            (pauses, Action::Pause(broker)),
+            (budget.shutdowns, Action::Shutdown(broker)),
+            (budget.expiries, Action::Expire(broker)),
+        ];
+        all.extend(faults.iter().filter(|(left, _)| *left > 0).map(|(_, action)| *action));
+        if self.unaware[broker] {
+            all.push(Action::Notify(broker));
+        }
+    }
+
+    fn choices_of_client(&self, client: usize, all: &mut Vec<Action>) {
+        let budget = &self.budget;
+        if self.processes[client].is_none() {
+            return all.push(Action::Start(client));
+        }
+        if budget.timeouts > 0 {
+            all.push(Action::Tick(client));
         }
     }
 }

@@ -1,22 +1,16 @@
 //! What a choice makes of a state.
 
 use super::Scope;
-use super::broker::{Answer, Effect, Parts, Process, Slot, Status, Stimulus};
 use super::canonical::Digest;
-use super::state::{Action, Connection, State, Write};
+use super::process::{Answer, Effect, Parts, Process, Slot, Status, Stimulus};
+use super::state::{Action, Connection, Id, State, Write};
 use super::tables::Tables;
 use crate::check::Violation;
-use steadfast_core::broker::Broker;
 use steadfast_core::coordination::Error;
-use steadfast_core::filter::Topic;
-use steadfast_core::id::{Nonce, PublisherId, Sequence};
-use steadfast_core::message::{Message, OpenSession, Publish};
 use steadfast_core::node::Output;
-use steadfast_core::wire;
-use steadfast_core::wire::records::RecordsBuilder;
 
-/// The client's identity.
-const PUBLISHER: PublisherId = PublisherId(1 << 96);
+/// Units that pass for the others while a broker has stopped: enough for the lag threshold.
+const PAUSE: u8 = 2;
 
 /// Why a choice leads nowhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +27,15 @@ impl From<Violation> for Blocked {
     fn from(violation: Violation) -> Self {
         Self::Violation(violation)
     }
+}
+
+/// What happens to a client without delay. Connections are named by place and side.
+enum Urgent {
+    Deliver(usize, usize),
+    Lose(usize, usize),
+    Dialled(usize),
+    Notify(usize),
+    Retry(usize),
 }
 
 /// Makes one choice.
@@ -56,6 +59,17 @@ impl<'a> Stepper<'a> {
         self
     }
 
+    /// The publisher is given all its records.
+    pub fn publish(mut self) -> Result<State, Blocked> {
+        self.give_records()?;
+        self.finish()
+    }
+
+    fn give_records(&mut self) -> Result<(), Blocked> {
+        let publisher = self.scope.brokers;
+        (1..=self.scope.records).try_for_each(|number| self.stimulate(publisher, Stimulus::Publish(number)))
+    }
+
     /// The state that the choice leads to.
     pub fn take(mut self, action: Action) -> Result<State, Blocked> {
         self.go(action)?;
@@ -64,9 +78,17 @@ impl<'a> Stepper<'a> {
 
     fn go(&mut self, action: Action) -> Result<(), Blocked> {
         match action {
-            Action::Tick(broker) => {
-                self.state.budget.ticks -= 1;
-                self.stimulate(broker, Stimulus::Tick)?;
+            Action::Tick(process) => {
+                self.spend_time(process);
+                self.stimulate(process, Stimulus::Tick)?;
+            }
+            Action::Pause(broker) => {
+                self.state.budget.pauses -= 1;
+                self.state.asleep = Some((broker as u8, PAUSE));
+            }
+            Action::Resume(broker) => {
+                self.state.asleep = None;
+                self.stimulate(broker, Stimulus::Resume)?;
             }
             Action::Deliver { connection, forward } => self.deliver(connection, forward.into())?,
             Action::Lose { connection, forward } => self.lose(connection, forward.into())?,
@@ -87,87 +109,174 @@ impl<'a> Stepper<'a> {
                 let owner = self.state.writes[write].owner;
                 self.stimulate(owner.into(), Stimulus::Answer(Answer::Unknown))?;
             }
-            Action::Notify(broker) => {
-                self.state.unaware[broker] = false;
-                self.stimulate(broker, Stimulus::Notified)?;
+            Action::Notify(process) => {
+                self.state.unaware[process] = false;
+                self.stimulate(process, Stimulus::Notified)?;
             }
             Action::Crash(broker) => {
                 self.state.budget.crashes -= 1;
                 self.end_process(broker)?;
             }
-            Action::Restart(broker) => self.start(broker)?,
+            Action::Start(process) => self.start(process)?,
             Action::Shutdown(broker) => {
                 self.state.budget.shutdowns -= 1;
                 self.stimulate(broker, Stimulus::Shutdown)?;
             }
             Action::ExpireDead(broker) => self.expire_dead(broker),
             Action::Expire(broker) => self.expire(broker)?,
-            Action::Open(broker) => self.client(broker, open_session)?,
-            Action::Publish(broker) => self.client(broker, next_record)?,
+            Action::Sever { connection } => {
+                let connection = &mut self.state.connections[connection];
+                connection.severed = true;
+                connection.frames[0].clear();
+            }
         }
         Ok(())
     }
 
+    fn spend_time(&mut self, process: usize) {
+        let State { asleep, budget, .. } = &mut self.state;
+        if !self.scope.is_broker(process) {
+            budget.timeouts -= 1;
+        } else if let Some((_, ticks @ 1..)) = asleep {
+            *ticks -= 1;
+        } else {
+            budget.ticks -= 1;
+        }
+    }
+
     fn finish(mut self) -> Result<State, Blocked> {
+        self.settle_clients()?;
         let version = self.tables.tree(self.state.tree).version();
         // Nobody waits for these any more, and none of them can change anything.
         self.state.writes.retain(|write| write.fresh || (write.answer.is_none() && write.version >= version));
         self.state.tidy();
-        if version > self.scope.writes || self.state.connections.len() > self.scope.connections {
+        let between = |it: &&Connection| self.scope.is_broker(it.from.0.into());
+        let connections = self.state.connections.iter().filter(between).count();
+        if version > self.scope.writes || connections > self.scope.connections {
             return Err(Blocked::Bound);
         }
         Ok(self.state)
     }
 
-    fn broker(&self, broker: usize) -> Option<&Broker> {
-        Some(self.tables.broker(self.state.brokers[broker]?).node())
+    /// Lets happen what happens to clients without delay: see [`super::client`].
+    fn settle_clients(&mut self) -> Result<(), Blocked> {
+        while let Some(action) = self.urgent() {
+            match action {
+                Urgent::Deliver(connection, side) => self.deliver(connection, side)?,
+                Urgent::Lose(connection, side) => self.lose(connection, side)?,
+                Urgent::Dialled(connection) => self.dialled(connection)?,
+                Urgent::Notify(client) => self.stimulate(client, Stimulus::Notified)?,
+                Urgent::Retry(client) => {
+                    self.state.budget.retries -= 1;
+                    self.stimulate(client, Stimulus::Retry)?;
+                }
+            }
+        }
+        Ok(())
     }
 
-    fn stimulate(&mut self, broker: usize, stimulus: Stimulus) -> Result<(), Blocked> {
-        let before = self.state.brokers[broker].ok_or(Blocked::Idle)?;
+    fn urgent(&self) -> Option<Urgent> {
+        let State { connections, processes, unaware, .. } = &self.state;
+        for (number, it) in connections.iter().enumerate() {
+            let client = usize::from(it.from.0);
+            if self.scope.is_broker(client) {
+                continue;
+            }
+            if it.open[0] && !it.frames[0].is_empty() {
+                // Whether it arrives is a choice, unless the connection stays.
+                return (!self.state.may_end(it, self.scope)).then_some(Urgent::Deliver(number, 0));
+            }
+            if it.open[0] && !it.up {
+                return Some(Urgent::Dialled(number));
+            }
+            if it.open[0] && (it.broken || !it.open[1]) {
+                return Some(Urgent::Lose(number, 0));
+            }
+            if !it.open[1] || !self.state.is_awake(it.to.0) {
+                continue;
+            }
+            if !it.frames[1].is_empty() && !self.scope.is_publisher(client) {
+                return Some(Urgent::Deliver(number, 1));
+            }
+            if !it.open[0] && it.frames[1].is_empty() && it.to.1.is_some() {
+                return Some(Urgent::Lose(number, 1));
+            }
+        }
+        let clients = (self.scope.brokers..processes.len()).filter(|client| processes[*client].is_some());
+        clients.into_iter().find_map(|client| match unaware[client] {
+            true => Some(Urgent::Notify(client)),
+            false => self.may_retry(client).then_some(Urgent::Retry(client)),
+        })
+    }
+
+    /// Whether a client has put something off that would now be carried out.
+    fn may_retry(&self, client: usize) -> bool {
+        let put_off = || self.process(client).is_ok_and(Process::has_put_off);
+        self.state.budget.retries > 0 && put_off() && self.is_served()
+    }
+
+    /// Whether the primary of the tree has committed its epoch's first record.
+    fn is_served(&self) -> bool {
+        let Some((_, epoch, Some(live))) = self.tables.tree(self.state.tree).primary() else { return false };
+        let brokers = self.state.processes[..self.scope.brokers].iter().flatten();
+        let mut nodes = brokers.filter_map(|id| self.tables.process(*id).node());
+        nodes.find(|node| *node.id() == live.id).is_some_and(|node| {
+            let replica = node.replica();
+            node.leads() == Some(epoch) && replica.log().epoch_before(replica.commit()) == Some(epoch)
+        })
+    }
+
+    fn process(&self, process: usize) -> Result<&Process, Blocked> {
+        Ok(self.tables.process(self.state.processes[process].ok_or(Blocked::Idle)?))
+    }
+
+    fn stimulate(&mut self, process: usize, stimulus: Stimulus) -> Result<(), Blocked> {
+        let before = self.state.processes[process].ok_or(Blocked::Idle)?;
         let outcome = self.tables.outcome(before, stimulus, self.state.tree);
         let failed = |detail| Violation { property: "Assertion", detail };
         let outcome = outcome.map_err(failed)?;
         if let Some(lines) = &mut self.lines {
             for output in outcome.step.seen.iter().flat_map(|seen| &seen.outputs) {
                 if let Output::Trace(trace) = output {
-                    lines.push(format!("    b{}: {trace}", broker + 1));
+                    lines.push(format!("    {}: {trace}", self.scope.name(process)));
                 }
             }
         }
         self.state.checks = self.tables.judge(self.state.checks, before, &outcome)?;
-        self.state.brokers[broker] = Some(outcome.after);
-        if let Some(tree) = outcome.tree {
-            self.state.tree = tree;
-            self.tell_all_but(Some(broker));
+        self.state.processes[process] = Some(outcome.after);
+        if outcome.step.consulted {
+            self.state.unaware[process] = false;
         }
-        outcome.step.effects.iter().try_for_each(|effect| self.absorb(broker, effect))?;
+        if let Some(tree) = outcome.tree {
+            self.change_tree(tree, Some(process));
+        }
+        outcome.step.effects.iter().try_for_each(|effect| self.absorb(process, effect))?;
         // Whoever is there is reached at once, unless the dialling was given up again.
         for effect in &outcome.step.effects {
             if let Effect::Dial(slot, _) = effect
-                && self.state.connection(broker, *slot).is_some_and(|(connection, _)| connection.up)
+                && self.state.connection(process, *slot).is_some_and(|(connection, _)| connection.up)
             {
-                self.stimulate(broker, Stimulus::Link(*slot, Status::Up))?;
+                self.stimulate(process, Stimulus::Link(*slot, Status::Up))?;
             }
         }
         Ok(())
     }
 
-    fn absorb(&mut self, broker: usize, effect: &Effect) -> Result<(), Blocked> {
+    fn absorb(&mut self, process: usize, effect: &Effect) -> Result<(), Blocked> {
         match effect {
-            Effect::Send(slot, parts) => self.send(broker, *slot, parts),
+            Effect::Send(slot, parts) => self.send(process, *slot, parts),
             Effect::Dial(slot, target) => {
-                self.dial(broker, *slot, *target);
+                self.dial(process, *slot, *target);
                 Ok(())
             }
             Effect::Close(slot) => {
-                if let Some((connection, side)) = self.state.connection(broker, *slot) {
+                if let Some((connection, side)) = self.state.connection(process, *slot) {
                     connection.open[side] = false;
                 }
                 Ok(())
             }
             Effect::Write { data, version, session } => {
-                let owner = broker as u8;
+                let owner = process as u8;
                 for write in self.state.writes.iter_mut().filter(|write| write.owner == owner) {
                     write.fresh = false;
                 }
@@ -176,19 +285,19 @@ impl<'a> Stepper<'a> {
                 self.state.writes.push(Write { owner, session, data, version, fresh: true, answer: None });
                 Ok(())
             }
-            Effect::Stopped => self.end_process(broker),
+            Effect::Stopped => self.end_process(process),
             Effect::Halted(reason) => {
-                let detail = format!("b{} halted: {reason:?}", broker + 1);
+                let detail = format!("{} halted: {reason:?}", self.scope.name(process));
                 Err(Violation { property: "Unexpected", detail }.into())
             }
         }
     }
 
-    fn send(&mut self, broker: usize, slot: Slot, parts: &Parts) -> Result<(), Blocked> {
+    fn send(&mut self, process: usize, slot: Slot, parts: &Parts) -> Result<(), Blocked> {
         let frame = self.tables.frame_id(parts);
         let room = self.scope.channel;
-        let Some((connection, side)) = self.state.connection(broker, slot) else { return Ok(()) };
-        if connection.broken || !connection.open[1 - side] {
+        let Some((connection, side)) = self.state.connection(process, slot) else { return Ok(()) };
+        if connection.broken || !connection.open[1 - side] || (side == 1 && connection.severed) {
             return Ok(());
         }
         let frames = &mut connection.frames[1 - side];
@@ -196,13 +305,14 @@ impl<'a> Stepper<'a> {
         if frames.len() > room { Err(Blocked::Bound) } else { Ok(()) }
     }
 
-    fn dial(&mut self, broker: usize, slot: Slot, target: usize) {
-        let up = self.state.brokers[target].is_some();
+    fn dial(&mut self, process: usize, slot: Slot, target: usize) {
+        let up = self.state.processes[target].is_some();
         self.state.connections.push(Connection {
-            from: (broker as u8, slot),
+            from: (process as u8, slot),
             to: (target as u8, None),
             up,
             broken: false,
+            severed: false,
             open: [true, up],
             frames: [Vec::new(), Vec::new()],
         });
@@ -210,36 +320,37 @@ impl<'a> Stepper<'a> {
 
     fn dialled(&mut self, connection: usize) -> Result<(), Blocked> {
         let connection = &mut self.state.connections[connection];
-        let (broker, slot) = connection.from;
-        let up = self.state.brokers[usize::from(connection.to.0)].is_some();
+        let (process, slot) = connection.from;
+        let up = self.state.processes[usize::from(connection.to.0)].is_some();
         (connection.up, connection.open) = (up, [up, up]);
         let status = if up { Status::Up } else { Status::Refused };
-        self.stimulate(broker.into(), Stimulus::Link(slot, status))
+        self.stimulate(process.into(), Stimulus::Link(slot, status))
     }
 
     fn deliver(&mut self, connection: usize, side: usize) -> Result<(), Blocked> {
         let connection = &mut self.state.connections[connection];
         let frame = connection.frames[side].remove(0);
-        let (broker, slot) = match side {
+        let (process, slot) = match side {
             0 => (connection.from.0, Some(connection.from.1)),
             _ => connection.to,
         };
         let Some(slot) = slot else {
             // The receiver names the link now, and may answer on it.
-            let id = self.state.brokers[usize::from(broker)].ok_or(Blocked::Idle)?;
-            connection.to.1 = Some(self.tables.broker(id).next_slot());
-            return self.stimulate(broker.into(), Stimulus::First(frame));
+            let id = self.state.processes[usize::from(process)].ok_or(Blocked::Idle)?;
+            let slot = self.tables.process(id).next_slot(connection.from.0);
+            connection.to.1 = Some(slot);
+            return self.stimulate(process.into(), Stimulus::First(slot, frame));
         };
-        self.stimulate(broker.into(), Stimulus::Frame(slot, frame))
+        self.stimulate(process.into(), Stimulus::Frame(slot, frame))
     }
 
     fn lose(&mut self, connection: usize, side: usize) -> Result<(), Blocked> {
         let connection = &mut self.state.connections[connection];
         connection.open[side] = false;
-        let (broker, slot) =
+        let (process, slot) =
             if side == 0 { (connection.from.0, Some(connection.from.1)) } else { connection.to };
         let slot = slot.expect("only who knows the link can lose it");
-        self.stimulate(broker.into(), Stimulus::Link(slot, Status::Lost))
+        self.stimulate(process.into(), Stimulus::Link(slot, Status::Lost))
     }
 
     fn apply(&mut self, write: usize) -> Result<(), Blocked> {
@@ -252,35 +363,47 @@ impl<'a> Stepper<'a> {
         };
         self.state.writes[write].answer = Some(answer);
         if let Answer::Applied(_) = answer {
-            self.state.tree = self.tables.tree_id(tree);
-            self.state.checks = self.tables.judge_state(self.state.checks, self.state.tree)?;
-            self.tell_all_but(None);
+            let tree = self.tables.tree_id(tree);
+            self.change_tree(tree, None);
+            self.state.checks = self.tables.judge_state(self.state.checks, tree)?;
         }
         Ok(())
     }
 
-    /// Everybody's watches fire, except one's who has read what it changed.
-    fn tell_all_but(&mut self, except: Option<usize>) {
-        for (broker, unaware) in self.state.unaware.iter_mut().enumerate() {
-            *unaware |= self.state.brokers[broker].is_some() && Some(broker) != except;
+    /// Every broker's watches fire, except one's who has read what it changed. A client hears only of
+    /// another primary that is there.
+    fn change_tree(&mut self, tree: Id, except: Option<usize>) {
+        let before = std::mem::replace(&mut self.state.tree, tree);
+        let route = self.tables.tree(tree).primary();
+        let found = route.as_ref().is_some_and(|(_, _, live)| live.is_some());
+        let rerouted = found && self.tables.tree(before).primary() != route;
+        for (process, unaware) in self.state.unaware.iter_mut().enumerate() {
+            let concerned = self.scope.is_broker(process) || rerouted;
+            *unaware |= concerned && self.state.processes[process].is_some() && Some(process) != except;
         }
     }
 
-    fn start(&mut self, broker: usize) -> Result<(), Blocked> {
-        self.state.lives[broker] += 1;
-        let process = Process::new(broker, self.state.lives[broker]);
-        self.state.brokers[broker] = Some(self.tables.broker_id(process));
-        self.stimulate(broker, Stimulus::Start)
+    fn start(&mut self, process: usize) -> Result<(), Blocked> {
+        self.state.lives[process] += 1;
+        let new = self.scope.process(process, self.state.lives[process]);
+        self.state.processes[process] = Some(self.tables.process_id(new));
+        self.stimulate(process, Stimulus::Start)?;
+        // Where all begins in sync the publisher has no records before that.
+        if self.scope.is_publisher(process) && !self.scope.settled {
+            self.give_records()?;
+        }
+        Ok(())
     }
 
     /// The process is gone, and everything that it held. What it has sent is still under way.
     fn end_process(&mut self, broker: usize) -> Result<(), Blocked> {
-        let id = self.state.brokers[broker].take().ok_or(Blocked::Idle)?;
-        let session = self.tables.broker(id).session();
+        let id = self.state.processes[broker].take().ok_or(Blocked::Idle)?;
+        let session = self.tables.process(id).session();
         let owner = broker as u8;
         if self.tables.tree(self.state.tree).has_session(session) {
             self.state.orphans.push((owner, session));
         }
+        self.state.asleep.take_if(|(asleep, _)| *asleep == owner);
         self.state.unaware[broker] = false;
         for connection in &mut self.state.connections {
             connection.open[0] &= connection.from.0 != owner;
@@ -301,12 +424,14 @@ impl<'a> Stepper<'a> {
     }
 
     fn expire(&mut self, broker: usize) -> Result<(), Blocked> {
-        let id = self.state.brokers[broker].ok_or(Blocked::Idle)?;
-        let session = self.tables.broker(id).session();
+        let session = self.process(broker)?.session();
         if !self.tables.tree(self.state.tree).has_session(session) {
             return Err(Blocked::Idle);
         }
-        self.state.budget.expiries -= 1;
+        // Who has stopped for long loses its session without further ado.
+        if self.state.is_awake(broker as u8) {
+            self.state.budget.expiries -= 1;
+        }
         self.close(session);
         Ok(())
     }
@@ -314,36 +439,9 @@ impl<'a> Stepper<'a> {
     fn close(&mut self, session: u64) {
         let mut tree = (**self.tables.tree(self.state.tree)).clone();
         tree.close(session);
-        self.state.tree = self.tables.tree_id(tree);
-        self.tell_all_but(None);
+        let tree = self.tables.tree_id(tree);
+        self.change_tree(tree, None);
     }
-
-    /// The client speaks only to who acts as primary: everybody else would refuse it.
-    fn client(&mut self, broker: usize, says: fn(&Broker, &Scope) -> Option<Message>) -> Result<(), Blocked> {
-        let node = self.broker(broker).filter(|node| node.leads().is_some());
-        let message = node.and_then(|node| says(node, self.scope)).ok_or(Blocked::Idle)?;
-        let frame = self.tables.frame_id(&wire::encode(&message).parts);
-        self.stimulate(broker, Stimulus::Client(frame))
-    }
-}
-
-fn open_session(broker: &Broker, scope: &Scope) -> Option<Message> {
-    let replica = broker.replica();
-    let known = replica.sessions().overlay().get(PUBLISHER).is_some();
-    let history = replica.history();
-    let request = OpenSession { history, publisher: PUBLISHER, nonce: Nonce(7 << 96), incarnation: 0 };
-    (!known && scope.records > 0).then_some(Message::OpenSession(request))
-}
-
-/// The record that the broker lacks, whoever else has it: a client that sends again what it has to.
-fn next_record(broker: &Broker, scope: &Scope) -> Option<Message> {
-    let replica = broker.replica();
-    let last: Sequence = replica.sessions().overlay().get(PUBLISHER)?.last_sequence;
-    let mut records = RecordsBuilder::default();
-    records.push(format!("record {}", last + 1).as_bytes());
-    let topic = Topic::new("t").expect("a valid topic");
-    let batches = vec![records.seal(topic, PUBLISHER, 1, last + 1)];
-    (last < scope.records).then(|| Message::Publish(Publish { history: replica.history(), batches }))
 }
 
 /// The number of a state: its digest.

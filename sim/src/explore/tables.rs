@@ -1,8 +1,9 @@
-//! Everything that was ever met, once: brokers, frames, trees, what the checkers know; and what one
-//! leads to under the other, so that no broker handles the same input in the same state twice.
+//! Everything that was ever met, once: processes, frames, trees, what the checkers know; and what one
+//! leads to under the other, so that no node handles the same input in the same state twice.
 
-use super::broker::{Parts, Process, Seen, Step, Stimulus, identity};
 use super::canonical::{Digest, Hashing};
+use super::client;
+use super::process::{Parts, Process, Seen, Step, Stimulus, identity};
 use super::state::Id;
 use super::tree::Tree;
 use crate::check::{Checks, Fact, Violation};
@@ -39,9 +40,10 @@ impl<T> Table<T> {
     }
 }
 
-/// What a stimulus makes of a broker.
+/// What a stimulus makes of a process.
 pub struct Outcome {
-    /// The broker afterwards.
+    stimulus: Stimulus,
+    /// The process afterwards.
     pub after: Id,
     /// How it came to that.
     pub step: Step,
@@ -53,11 +55,11 @@ pub struct Outcome {
 /// All tables.
 #[derive(Default)]
 pub struct Tables {
-    brokers: Table<Process>,
+    processes: Table<Process>,
     frames: Table<Parts>,
     trees: Table<Tree>,
     checks: Table<Checks>,
-    /// By broker, stimulus, and the tree where it matters.
+    /// By process, stimulus, and the tree where it matters.
     outcomes: HashMap<(Id, Stimulus, Option<Id>), Known, Hashing>,
     verdicts: HashMap<(Id, Shown), Result<Id, Violation>, Hashing>,
     marks: BTreeSet<String>,
@@ -79,14 +81,14 @@ enum Shown {
 }
 
 impl Tables {
-    /// A broker's number.
-    pub fn broker_id(&mut self, process: Process) -> Id {
-        self.brokers.insert(process.digest(), || process)
+    /// A process' number.
+    pub fn process_id(&mut self, process: Process) -> Id {
+        self.processes.insert(process.digest(), || process)
     }
 
-    /// A broker.
-    pub fn broker(&self, id: Id) -> &Rc<Process> {
-        self.brokers.get(id)
+    /// A process.
+    pub fn process(&self, id: Id) -> &Rc<Process> {
+        self.processes.get(id)
     }
 
     /// The number of a frame, or of anything else made of bytes.
@@ -120,49 +122,66 @@ impl Tables {
         self.checks.get(id)
     }
 
-    /// Brokers met, outcomes computed, and states of the checkers' knowledge.
+    /// Processes met, outcomes computed, and states of the checkers' knowledge.
     pub fn sizes(&self) -> [usize; 3] {
-        [self.brokers.all.len(), self.outcomes.len(), self.checks.all.len()]
+        [self.processes.all.len(), self.outcomes.len(), self.checks.all.len()]
     }
 
-    /// What a stimulus makes of a broker.
-    pub fn outcome(&mut self, broker: Id, stimulus: Stimulus, tree: Id) -> Known {
-        for key in [(broker, stimulus, None), (broker, stimulus, Some(tree))] {
+    /// What a stimulus makes of a process.
+    pub fn outcome(&mut self, process: Id, stimulus: Stimulus, tree: Id) -> Known {
+        for key in [(process, stimulus, None), (process, stimulus, Some(tree))] {
             if let Some(known) = self.outcomes.get(&key) {
                 return known.clone();
             }
         }
         let parts = match stimulus {
-            Stimulus::Frame(_, frame) | Stimulus::First(frame) | Stimulus::Client(frame) => self.frame(frame),
+            Stimulus::Frame(_, frame) | Stimulus::First(_, frame) => self.frame(frame),
             _ => &Rc::default(),
         };
-        let step = self.broker(broker).step(stimulus, parts, self.tree(tree));
+        let step = self.process(process).step(stimulus, parts, self.tree(tree));
         let consulted = !matches!(&step, Ok(step) if !step.consulted);
         let outcome = step.map(|step| {
             self.made += 1;
             self.mark(&step);
             let tree = step.tree.clone().map(|tree| self.tree_id(tree));
-            let after = self.broker_id(step.after.clone());
-            Rc::new(Outcome { after, step, tree, number: self.made })
+            let after = self.process_id(step.after.clone());
+            Rc::new(Outcome { stimulus, after, step, tree, number: self.made })
         });
-        self.outcomes.insert((broker, stimulus, consulted.then_some(tree)), outcome.clone());
+        self.outcomes.insert((process, stimulus, consulted.then_some(tree)), outcome.clone());
         outcome
     }
 
-    /// What the checkers know after they were shown a broker's step.
+    /// What the checkers know after they were shown a process' step.
     pub fn judge(&mut self, checks: Id, before: Id, outcome: &Outcome) -> Result<Id, Violation> {
-        let at = observer::Snapshot::of(self.broker(before).node());
+        let (before, after) = (Rc::clone(self.process(before)), Rc::clone(self.process(outcome.after)));
+        let (Some(was), Some(is)) = (before.node(), after.node()) else {
+            return self.judge_client(checks, outcome);
+        };
+        let at = observer::Snapshot::of(was);
         let shows = |seen: &Seen| {
             let says = |output: &_| matches!(output, Output::Transmit { .. } | Output::Store(_));
             seen.after != at || seen.outputs.iter().any(says)
         };
-        if !outcome.step.seen.iter().any(shows) {
+        let counts = !(was.counted().eq(is.counted()) && was.matched().eq(is.matched()));
+        if !counts && !outcome.step.seen.iter().any(shows) {
             return Ok(checks);
         }
-        let mut observer = observer::Seen::resume(self.broker(before).node().id(), at);
+        let mut observer = observer::Seen::resume(was.id(), at);
         self.show(checks, Shown::Step(outcome.number), |checks| {
             let mut seen = outcome.step.seen.iter();
-            seen.try_for_each(|seen| observer.observe(seen.after, seen.stored, &seen.outputs, checks))
+            seen.try_for_each(|seen| observer.observe(seen.after, seen.stored, &seen.outputs, checks))?;
+            observer.fold(is, checks)?;
+            observer.count(is, checks)
+        })
+    }
+
+    fn judge_client(&mut self, checks: Id, outcome: &Outcome) -> Result<Id, Violation> {
+        self.show(checks, Shown::Step(outcome.number), |checks| {
+            if let Stimulus::Publish(number) = outcome.stimulus {
+                client::published(number, checks)?;
+            }
+            let mut outputs = outcome.step.seen.iter().flat_map(|seen| &seen.outputs);
+            outputs.try_for_each(|output| client::observe(output, checks))
         })
     }
 

@@ -6,6 +6,10 @@ use bytes::Bytes;
 use steadfast_core::coordination::{
     Create, Error, MultiOperation, Operation, Paths, Reply, SessionId, Stat, Zxid,
 };
+use steadfast_core::group::LiveNode;
+use steadfast_core::id::Epoch;
+use steadfast_core::message::History;
+use steadfast_core::wire;
 
 /// Where the group stands.
 pub const ROOT: &str = "/explore";
@@ -74,6 +78,13 @@ impl Tree {
     /// The paths of the live nodes.
     pub fn live(&self) -> impl Iterator<Item = &str> {
         self.live.iter().map(|live| live.path.as_str())
+    }
+
+    /// What a client wants to know: which history, in which epoch, and the primary, if it is live.
+    pub fn primary(&self) -> Option<(History, Epoch, Option<LiveNode>)> {
+        let state = wire::decode_group_state(&self.state).ok()?;
+        let mut live = self.live.iter().filter_map(|live| wire::decode_live_node(&live.data).ok());
+        Some((state.history, state.epoch, live.find(|live| Some(&live.id) == state.primary.as_ref())))
     }
 
     /// A conditional write of the group's state.

@@ -1,16 +1,18 @@
-//! One broker of an exploration: the real node with the little that its surroundings know of it, and
-//! what one stimulus makes of it. All that follows at once (reads of the tree, the storage's
-//! completions) belongs to the same step; what may be late comes out as an [`Effect`].
+//! One process of an exploration: the real node with the little that its surroundings know of it, and
+//! what one stimulus makes of it. All that follows at once (reads of the tree, the storage's completions,
+//! what discovery says) belongs to the same step; what may be late comes out as an [`Effect`].
 
 use super::canonical::{Digest, canonical};
+use super::client::{self, DISCOVERY};
 use super::state::Id;
 use super::tree::{ROOT, Tree};
+use crate::actor::{Actor, Command, Event};
 use crate::observer::Snapshot;
+use crate::plan::panics;
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
-use steadfast_core::broker::{Boot, Broker, Command, Config, Event};
+use steadfast_core::broker::{self, Boot, Broker, Config};
 use steadfast_core::coordination::{
     CallId, Error, Event as Said, Operation, Reply, Request, SessionId, SessionState, WatchKind,
 };
@@ -27,13 +29,10 @@ use steadfast_core::trace::Halt;
 /// one, a lag after two.
 pub const UNIT: Duration = Duration::from_secs(10);
 
-/// The client's link at every broker.
-pub const CLIENT: LinkId = LinkId::accepted(1 << 32);
-
-/// Name of a link at one broker, given out anew when a link is over.
+/// Name of a link at one process, given out anew when a link is over.
 pub type Slot = u8;
 
-/// The links of one broker.
+/// The links of one process.
 #[derive(Clone, Debug, Default)]
 pub struct LinkTable {
     links: Vec<(Slot, LinkId)>,
@@ -43,14 +42,15 @@ pub struct LinkTable {
 impl LinkTable {
     /// Gives a name to a link.
     pub fn insert(&mut self, link: LinkId) -> Slot {
-        let slot = self.next_slot();
+        let slot = self.next_slot(0);
         self.links.push((slot, link));
         slot
     }
 
-    fn next_slot(&self) -> Slot {
+    /// The first name from here on that is free.
+    fn next_slot(&self, from: Slot) -> Slot {
         let taken = |slot: &Slot| self.links.iter().any(|(other, _)| other == slot);
-        (0..Slot::MAX).find(|slot| !taken(slot)).expect("few links")
+        (from..Slot::MAX).find(|slot| !taken(slot)).expect("few links")
     }
 
     /// The name of a link by its side and number.
@@ -67,10 +67,10 @@ impl LinkTable {
         self.links.iter().find(|(other, _)| *other == slot).expect("a link that is not over").1
     }
 
-    fn accept(&mut self) -> LinkId {
+    fn accept(&mut self, slot: Slot) -> LinkId {
         self.accepted += 1;
         let link = LinkId::accepted(self.accepted);
-        self.insert(link);
+        self.links.push((slot, link));
         link
     }
 
@@ -85,10 +85,10 @@ impl LinkTable {
     }
 }
 
-/// A process that runs a broker.
+/// A process that runs a node.
 #[derive(Clone, Debug)]
 pub struct Process {
-    node: Broker,
+    node: Actor,
     now: Instant,
     links: LinkTable,
     session: SessionId,
@@ -96,27 +96,31 @@ pub struct Process {
     write: Option<CallId>,
 }
 
-/// What happens to a broker.
+/// What happens to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stimulus {
-    /// Its coordination session begins.
+    /// It begins.
     Start,
-    /// A unit of time has passed.
+    /// A unit of time has passed; for a client, so much that whatever it waits for is overdue.
     Tick,
+    /// It runs again after a pause that was longer than any threshold.
+    Resume,
+    /// A client goes on with what it had put off.
+    Retry,
     /// A frame, on a link that it knows.
     Frame(Slot, Id),
-    /// The first frame on a link that it has not seen before.
-    First(Id),
+    /// The first frame on a link that it has not seen before, and is to be known by this name.
+    First(Slot, Id),
     /// A link's status.
     Link(Slot, Status),
     /// Something in the tree has changed.
     Notified,
     /// Its latest conditional write is answered.
     Answer(Answer),
-    /// The client says something.
-    Client(Id),
     /// It is asked to leave.
     Shutdown,
+    /// The publisher is given a record, by its number.
+    Publish(u64),
 }
 
 /// A frame's parts, so that a frame can be a key.
@@ -146,7 +150,7 @@ pub enum Answer {
     Unknown,
 }
 
-/// What a broker does to its surroundings.
+/// What a process does to its surroundings.
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// A frame is on its way.
@@ -173,11 +177,11 @@ pub enum Effect {
 /// What one input did.
 #[derive(Debug)]
 pub struct Seen {
-    /// What shows of the broker afterwards.
+    /// What shows of a broker afterwards.
     pub after: Snapshot,
     /// Whether the input was a completion of the storage.
     pub stored: Option<Ticket>,
-    /// What the broker put out.
+    /// What the node put out.
     pub outputs: Vec<Output<Event>>,
 }
 
@@ -223,8 +227,7 @@ fn timing() -> Timing {
 
 impl Process {
     /// A broker that has not started yet.
-    pub fn new(index: usize, life: u8) -> Self {
-        let now = Instant::from_nanos(100 * UNIT.as_nanos() as u64);
+    pub fn broker(index: usize, life: u8) -> Self {
         let PrimaryId { member, incarnation } = identity(index, life);
         let boot = Boot {
             seed: (index as u64) << 8 | u64::from(life),
@@ -236,12 +239,23 @@ impl Process {
             root: ROOT.to_owned(),
             config: Config { timing: timing(), ..Config::default() },
         };
-        Self { node: Broker::new(now, boot), now, links: LinkTable::default(), session: 0, write: None }
+        Self::of(|now| Actor::Broker(Box::new(Broker::new(now, boot))))
     }
 
-    /// The broker.
-    pub const fn node(&self) -> &Broker {
-        &self.node
+    /// A process with this node, which has not started yet.
+    pub fn of(node: impl FnOnce(Instant) -> Actor) -> Self {
+        let now = Instant::from_nanos(100 * UNIT.as_nanos() as u64);
+        Self { node: node(now), now, links: LinkTable::default(), session: 0, write: None }
+    }
+
+    /// Its broker, if it runs one.
+    pub fn node(&self) -> Option<&Broker> {
+        self.node.broker()
+    }
+
+    /// Whether there is something that a client has put off for a moment.
+    pub fn has_put_off(&self) -> bool {
+        self.node.poll_timeout().is_some_and(|at| at <= self.now + client::PUT_OFF)
     }
 
     /// Its coordination session.
@@ -249,9 +263,9 @@ impl Process {
         self.session
     }
 
-    /// The name that its next link will have.
-    pub fn next_slot(&self) -> Slot {
-        self.links.next_slot()
+    /// The name that the next link from this process will have. Whoever comes first, the names are the same.
+    pub fn next_slot(&self, from: u8) -> Slot {
+        self.links.next_slot(16 * (from + 1))
     }
 
     /// What equal futures have in common.
@@ -263,11 +277,7 @@ impl Process {
     /// Lets something happen to it. `Err`: an assertion of the node failed.
     /// `parts` are those of the stimulus' frame, if it has one.
     pub fn step(&self, stimulus: Stimulus, parts: &[Bytes], tree: &Tree) -> Result<Step, String> {
-        let run = || Run::new(self, tree).go(stimulus, parts);
-        catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
-        })
+        panics::catch(|| Run::new(self, tree).go(stimulus, parts))
     }
 }
 
@@ -316,18 +326,20 @@ impl<'a> Run<'a> {
         match stimulus {
             Stimulus::Start => {}
             Stimulus::Tick => {
-                self.process.now = self.process.now + UNIT;
-                self.inputs.push_back(Input::Timeout);
+                let client = self.process.node().is_none();
+                self.wait(if client { client::PATIENCE } else { UNIT });
             }
+            Stimulus::Resume => self.wait(UNIT * 4),
+            Stimulus::Retry => self.wait(client::PUT_OFF),
+            Stimulus::Publish(number) => self.inputs.push_back(client::publish(number)),
             Stimulus::Frame(slot, _) => {
                 let link = self.process.links.link(slot);
                 self.receive(link, parts);
             }
-            Stimulus::First(_) => {
-                let link = self.process.links.accept();
+            Stimulus::First(slot, _) => {
+                let link = self.process.links.accept(slot);
                 self.receive(link, parts);
             }
-            Stimulus::Client(_) => self.receive(CLIENT, parts),
             Stimulus::Link(slot, status) => {
                 let link = self.process.links.link(slot);
                 let status = match status {
@@ -340,18 +352,31 @@ impl<'a> Run<'a> {
                 }
                 self.inputs.push_back(Input::Link { link, status });
             }
-            Stimulus::Shutdown => self.inputs.push_back(Input::Command(Command::Shutdown)),
+            Stimulus::Shutdown => {
+                self.inputs.push_back(Input::Command(Command::Broker(broker::Command::Shutdown)))
+            }
             Stimulus::Notified => self.notify(),
             Stimulus::Answer(answer) => self.answer(answer),
         }
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.process.now = self.process.now + time;
+        self.inputs.push_back(Input::Timeout);
     }
 
     fn receive(&mut self, link: LinkId, parts: &[Bytes]) {
         self.inputs.push_back(Input::Received { link, frame: Frame { parts: parts.to_vec() } });
     }
 
-    /// Everything that may have changed is named, so that it is read again.
+    /// A client is told the route. To a broker everything that may have changed is named, so that it is
+    /// read again.
     fn notify(&mut self) {
+        self.consulted = true;
+        if self.process.node().is_none() {
+            let frame = client::route(&self.tree, false);
+            return self.inputs.push_back(Input::Received { link: DISCOVERY, frame });
+        }
         if !self.tree.has_session(self.process.session) {
             self.inputs.push_back(Input::Coordination(Said::Session(SessionState::Expired)));
             return;
@@ -360,7 +385,6 @@ impl<'a> Run<'a> {
         for path in live.chain([Tree::path()]) {
             self.inputs.push_back(Input::Coordination(Said::Watch { path, kind: WatchKind::DataChanged }));
         }
-        self.consulted = true;
     }
 
     fn answer(&mut self, answer: Answer) {
@@ -384,16 +408,25 @@ impl<'a> Run<'a> {
             self.take(&output);
             outputs.push(output);
         }
-        self.seen.push(Seen { after: Snapshot::of(&self.process.node), stored, outputs });
+        let after = self.process.node().map_or_else(Snapshot::default, Snapshot::of);
+        self.seen.push(Seen { after, stored, outputs });
     }
 
     fn take(&mut self, output: &Output<Event>) {
         match output {
+            Output::Transmit { link: DISCOVERY, frame } if self.process.node().is_none() => {
+                self.consulted = true;
+                let answer = client::discovery_says(frame, &self.tree);
+                self.inputs.push_back(Input::Received { link: DISCOVERY, frame: answer });
+            }
             Output::Transmit { link, frame } => {
-                // What goes to a link that is over, or to the client, goes nowhere.
+                // What goes to a link that is over goes nowhere.
                 if let Some(slot) = self.process.links.slot_of(*link) {
                     self.effects.push(Effect::Send(slot, frame.parts.clone()));
                 }
+            }
+            Output::Link(LinkCommand::Dial { link, address }) if *address == client::discovery() => {
+                self.inputs.push_back(Input::Link { link: *link, status: LinkStatus::Up });
             }
             Output::Link(LinkCommand::Dial { link, address }) => {
                 let target = address.as_str().trim_start_matches("sim://b").parse::<usize>();
@@ -410,9 +443,11 @@ impl<'a> Run<'a> {
             Output::Store(request) => {
                 self.inputs.push_back(Input::Storage(storage::Event::Done(request.ticket)));
             }
-            Output::Event(Event::Stopped) => self.effects.push(Effect::Stopped),
-            Output::Event(Event::Halted(reason)) => self.effects.push(Effect::Halted(*reason)),
-            Output::Trace(_) => {}
+            Output::Event(Event::Broker(broker::Event::Stopped)) => self.effects.push(Effect::Stopped),
+            Output::Event(Event::Broker(broker::Event::Halted(reason))) => {
+                self.effects.push(Effect::Halted(*reason));
+            }
+            Output::Event(_) | Output::Trace(_) => {}
         }
     }
 
