@@ -34,6 +34,8 @@ pub async fn broker(configuration: &Configuration) -> Result<(), Failure> {
     };
     let name = node.to_string();
     let metrics = prepare(configuration, &settings.cluster.name)?;
+    let tape = settings.broker.record.as_ref().map(|file| Tape::open(file, settings.broker.record_limit));
+    let tape = tape.transpose().map_err(Failure::complete)?;
     let (coordination, timing) = coordinate(configuration).await?;
     let config = broker::Config {
         timing,
@@ -53,8 +55,6 @@ pub async fn broker(configuration: &Configuration) -> Result<(), Failure> {
         config,
     };
     let sink = metrics.as_ref().map(|metrics| metrics.sink().clone());
-    let tape = settings.broker.record.as_ref().map(|file| Tape::open(file, settings.broker.record_limit));
-    let tape = tape.transpose().map_err(Failure::complete)?;
     let running = start_recorded_broker(options, sink, tape).await.map_err(Failure::complete)?;
     let exporter = start_exporter(metrics, &name)?;
     super::print(&format!("{READY}{}", running.address()))?;

@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use steadfast_sim::recording::replay;
 use steadfast_tokio::client::{PublishError, Publisher, PublisherOptions};
 
 const TOPIC: &str = "t";
@@ -266,6 +267,38 @@ fn a_broker_whose_log_files_are_on_a_full_disk_goes_on() {
     assert!(after.starts_with(&before) && after.len() > before.len());
     assert!(after.trim_end().lines().last().unwrap().contains("node=\"broker-2\""), "{after}");
     fs::remove_file(&config).unwrap();
+}
+
+/// The broker goes on without its recording, and says so once. What was recorded before is whole.
+#[test]
+fn a_broker_whose_recording_is_on_a_full_disk_goes_on() {
+    let _turn = turn();
+    let disk = Disk::new("recording", 8 << 20);
+    let mut cluster = Cluster::start(Service::embedded(), 0);
+    let recording = disk.file("recording");
+    let broker = cluster.service.node("broker-1", &["broker", "--name", "broker-1", "--record", &recording]);
+    cluster.brokers.push(broker);
+    let discovery = cluster.discovery.address.clone();
+    publish_some(&discovery, 3);
+    disk.fill();
+    let told = |cluster: &Cluster| {
+        cluster.brokers[0].process.err.text().matches("cannot write the recording").count()
+    };
+    wait_until("it is told", || {
+        publish_some(&discovery, 5);
+        told(&cluster) > 0
+    });
+    publish_some(&discovery, 5);
+    disk.make_room();
+    publish_some(&discovery, 5);
+    let broker = &mut cluster.brokers[0].process;
+    assert!(broker.err.text().contains("goes on without"), "{}", broker.err.text());
+    broker.signal("TERM");
+    assert!(broker.wait().success());
+    assert_eq!(told(&cluster), 1, "once");
+    let outcome = replay(&[&fs::read(&recording).unwrap()]).expect("a recording");
+    assert_eq!(outcome.result, Ok(()));
+    assert!(outcome.first == 1 && outcome.inputs > 10);
 }
 
 /// A program of a shell whose output of this kind cannot be written.

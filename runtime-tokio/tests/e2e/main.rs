@@ -19,6 +19,7 @@ mod outbox;
 mod overtaken;
 mod python;
 mod quorum;
+mod recording;
 mod retention;
 mod rolling;
 mod status;

@@ -24,6 +24,8 @@ const BACKOFFS: RangeInclusive<Duration> = millis(1)..=millis(60_000);
 const LEAST_LOG: u64 = 2 << 20;
 /// Below this a trim would hardly drop more than itself.
 const LEAST_RETENTION: u64 = 64 << 10;
+/// A file of a recording is more than what it begins with.
+const LEAST_RECORDING: u64 = 2 << 20;
 /// A publisher that is silent for a moment is not gone.
 const SESSION_EXPIRIES: RangeInclusive<Duration> = millis(10_000)..=millis(3_650 * 86_400_000);
 
@@ -35,6 +37,7 @@ pub(super) fn check(settings: &Settings, made: &BTreeMap<&'static str, Given>) -
     checks.recovery_ranges();
     checks.recovery();
     checks.memory();
+    checks.recording();
     checks.retention();
     checks.metrics();
     checks.logging();
@@ -217,6 +220,16 @@ impl Checks<'_> {
                 show_bytes(broker.log_limit)
             );
             self.blame(&["broker.retention.bytes", "broker.log_limit"], text);
+        }
+    }
+
+    fn recording(&mut self) {
+        let limit = self.settings.broker.record_limit;
+        if limit < LEAST_RECORDING {
+            let (limit, least) = (show_bytes(limit), show_bytes(LEAST_RECORDING));
+            let text =
+                format!("broker.record_limit = \"{limit}\" is too little to record; choose {least} or more");
+            self.blame(&["broker.record_limit"], text);
         }
     }
 

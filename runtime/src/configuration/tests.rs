@@ -208,6 +208,10 @@ fn impossible_combinations_name_cause_and_remedy() {
             "steadfast.toml:3: broker.uncommitted_limit = \"32MiB\" is above broker.log_limit (16MiB); lower it, or raise broker.log_limit",
         ),
         (
+            "[broker]\nrecord_limit = \"1MiB\"\n",
+            "steadfast.toml:2: broker.record_limit = \"1MiB\" is too little to record; choose 2MiB or more",
+        ),
+        (
             "[broker.retention]\nbytes = \"1GiB\"\n",
             "steadfast.toml:2: broker.retention.bytes = \"1GiB\" is above seven eighths of broker.log_limit (1GiB): the log would be full before anything is trimmed; lower it, or raise broker.log_limit",
         ),

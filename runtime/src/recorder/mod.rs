@@ -27,7 +27,8 @@ use steadfast_core::recording::{Head, Outputs, Record, state, tail};
 use steadfast_core::time::Instant;
 use tracing::warn;
 
-/// Bytes that may wait for the disk; beyond them inputs are left out.
+/// Bytes that may wait for the disk, and that a file may have beyond its share while another one is begun;
+/// beyond them inputs are left out.
 pub const QUEUE_BYTES: usize = 64 << 20;
 /// Committed entries of the log that are copied in one turn of the driver.
 const COPY_STEP: usize = 2_048;
@@ -150,7 +151,7 @@ impl Recorder {
         }
         let weight = std::mem::take(&mut self.pending_weight) + self.pending.len() * RECORD_WEIGHT;
         let records = std::mem::take(&mut self.pending);
-        if queue.has_room(weight) && self.sent + weight <= 2 * self.share {
+        if queue.has_room(weight) && self.sent <= self.share + QUEUE_BYTES {
             self.sent += weight;
             queue.send(Item::Records(records), weight);
         } else if !self.losing {
@@ -170,14 +171,20 @@ impl Recorder {
         let replica = broker.replica();
         let (history, commit, log) = (replica.history(), replica.commit(), replica.log());
         let fits = |copy: &Copy| copy.history == history && copy.upto <= commit;
-        let Some(Copy { upto, .. }) = self.copy.filter(fits) else {
-            if (self.losing || self.sent >= self.share) && queue.has_room(QUEUE_BYTES / 2) {
+        let copy = match self.copy.filter(fits) {
+            Some(copy) => copy,
+            None if self.losing || self.sent >= self.share => {
+                if !queue.has_room(QUEUE_BYTES / 2) {
+                    return;
+                }
                 queue.send(Item::Next(self.head(now, false)), RECORD_WEIGHT);
-                self.copy = Some(Copy { history, upto: log.start() });
+                Copy { history, upto: log.start() }
             }
-            return;
+            None => return,
         };
-        let from = upto.max(log.start());
+        self.copy = Some(copy);
+        // What was trimmed meanwhile is skipped.
+        let from = copy.upto.max(log.start());
         let committed = log.iter_from(from).take_while(|entry| entry.end() <= commit);
         let entries: Vec<_> = committed.take(COPY_STEP).cloned().collect();
         let weight = entries.len() * RECORD_WEIGHT;

@@ -148,7 +148,7 @@ impl Judge {
                 _ => {}
             }
         }
-        if outputs.iter().any(|output| is_install(output)) {
+        if outputs.iter().any(is_install) {
             return self.installed(broker, outputs);
         }
         let now = Snapshot::of(broker);

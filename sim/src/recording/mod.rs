@@ -26,7 +26,8 @@ use steadfast_core::time::Instant;
 pub enum End {
     /// The broker was driven no more: its process ended by itself.
     Orderly,
-    /// Behind the last record: its process was killed, or has panicked, or still runs.
+    /// Behind the last record: its process was killed, or has panicked, or still runs, or another part
+    /// follows.
     Open,
     /// Within a record, which is left out.
     Cut(Damage),
@@ -38,7 +39,9 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Orderly => f.write_str("the broker ended by itself"),
-            Self::Open => f.write_str("the recording ends here: its process died, or still runs"),
+            Self::Open => f.write_str(
+                "the recording ends here: its process died or still runs, or another part follows",
+            ),
             Self::Cut(damage) => write!(f, "the recording ends here; {damage}"),
             Self::Hole => f.write_str("the recording has a hole here: its disk could not keep up"),
         }
