@@ -280,7 +280,7 @@ impl Broker {
             return;
         }
         // R27a: who leads only since the order has not been found by anybody yet.
-        let new = Some(primary.epoch()) > shutdown.reign && self.registry.view().live.len() > 1;
+        let new = Some(primary.epoch()) > shutdown.reign;
         if new && now + patience(&self.config.timing) < shutdown.deadline {
             return;
         }

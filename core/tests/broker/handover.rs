@@ -379,7 +379,7 @@ fn a_backup_that_leaves_takes_the_lead_when_the_primary_dies() {
 #[test]
 fn a_backup_that_took_the_lead_and_is_not_found_gives_up_in_time() {
     let (mut world, _) = saying_goodbye(1);
-    world.register("b", 3);
+    world.unregister("b", 2);
     world.run(4_400);
     assert_eq!((world.broker.leads(), world.events.as_slice()), (Some(2), [].as_slice()));
     world.run(600);
