@@ -96,6 +96,11 @@ impl Backup {
         self.primary.is_none() || self.suspicion.is_some()
     }
 
+    /// The same, and there is more against the primary than its silence.
+    pub fn is_orphaned(&self) -> bool {
+        self.is_bereft() && self.suspicion != Some(Suspicion::Silence)
+    }
+
     /// End of the verified prefix.
     pub const fn verified(&self) -> Offset {
         self.verified
@@ -142,10 +147,13 @@ impl Backup {
         self.heard = now;
     }
 
-    /// Notes why the primary is suspected; the first reason stays. Returns whether it is new.
+    /// Notes why the primary is suspected; the first reason stays, unless it is mere silence. Returns whether
+    /// it is the first.
     pub fn suspect(&mut self, cause: Suspicion) -> bool {
         let new = self.suspicion.is_none();
-        self.suspicion.get_or_insert(cause);
+        if new || self.suspicion == Some(Suspicion::Silence) {
+            self.suspicion = Some(cause);
+        }
         new
     }
 

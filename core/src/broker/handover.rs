@@ -211,12 +211,16 @@ impl Broker {
         if self.resigned > 0 && state.epoch <= self.resigned {
             return;
         }
-        if self.counts() && self.misses_primary(now) {
+        if self.counts() && matches!(&self.role, Role::Backup(backup) if backup.is_orphaned()) {
             return self.stand_in(now);
         }
         // R35: where too few would be left nobody drops it. A successor needs it once more, to serve.
         if self.counts() && state.may_shrink() {
             return self.say_goodbye(now);
+        }
+        // R34: it goes by itself only where the primary holds the data, too.
+        if self.counts() && !self.hears_primary(now) {
+            return;
         }
         if self.is_awaited(&state) && self.goodbye_until(now).is_some_and(|until| now < until) {
             return;
@@ -230,28 +234,25 @@ impl Broker {
         self.depart(now, departure);
     }
 
-    /// R34: whether the primary may be dead: it is suspected, or was not heard since the order or of late.
-    fn misses_primary(&self, now: Instant) -> bool {
+    /// R34: whether the primary was heard since the order, and of late.
+    fn hears_primary(&self, now: Instant) -> bool {
         let (Role::Backup(backup), Some(shutdown)) = (&self.role, &self.shutdown) else { return false };
-        let silent = backup.heard() + self.config.timing.heartbeat * 2 <= now;
-        backup.is_bereft() || backup.heard() <= shutdown.asked || silent
+        backup.heard() > shutdown.asked && backup.heard() + self.config.timing.heartbeat * 2 > now
     }
 
-    /// R34: its copy may be the last one. It stands for the lead as a member that stays would do, and is
-    /// dropped by nobody meanwhile.
+    /// R34: its copy may be the last one. With its live node back it stands for the lead.
     fn stand_in(&mut self, now: Instant) {
-        let (Role::Backup(backup), Some(shutdown)) = (&self.role, &mut self.shutdown) else { return };
-        shutdown.goodbye_until = None;
-        if backup.is_bereft() {
-            self.registry.register(&mut self.io.context(now));
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.goodbye_until = None;
         }
+        self.registry.register(&mut self.io.context(now));
     }
 
     /// R12: without its live node it is dropped by one write, and until then it acknowledges.
     fn say_goodbye(&mut self, now: Instant) {
         let until = self.goodbye_until(now);
         self.registry.withdraw(&mut self.io.context(now));
-        if until.is_some_and(|until| until <= now) {
+        if until.is_some_and(|until| until <= now) && self.hears_primary(now) {
             self.depart(now, Departure::TimedOut);
         }
     }
@@ -280,7 +281,7 @@ impl Broker {
             return;
         }
         // R27a: who leads only since the order has not been found by anybody yet.
-        let new = Some(primary.epoch()) > shutdown.reign && self.registry.view().live.len() > 1;
+        let new = Some(primary.epoch()) > shutdown.reign;
         if new && now + patience(&self.config.timing) < shutdown.deadline {
             return;
         }

@@ -201,7 +201,7 @@ impl Broker {
         let (state, _) = self.registry.view().state.as_ref()?;
         let timing = &self.config.timing;
         // R34: whoever leaves leads no more, unless it may hold what nobody else alive does.
-        let leaving = self.shutdown.is_some() && !self.counts();
+        let leaving = self.shutdown.is_some() && !(self.counts() && backup.is_orphaned());
         if leaving || self.doubt.is_some() {
             return None;
         }

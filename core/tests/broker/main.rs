@@ -452,7 +452,7 @@ fn the_last_holder_takes_the_lead_to_give_the_data_up() {
     world.receive(link, &replicate(1, end, 0, vec![epoch_start(0, 1)]));
     world.unregister("b", 2);
     world.input(Input::Command(Command::Shutdown));
-    world.run(1_000);
+    world.run(5_000);
     assert_eq!(world.events, [Event::Stopped]);
     let state = world.state();
     assert!(state.primary.is_none() && state.in_sync.is_empty(), "{state:?}");
@@ -466,7 +466,7 @@ fn a_holder_that_leaves_looks_first_who_else_is_there() {
     world.receive(link, &replicate(1, (0, 0), 0, vec![epoch_start(0, 1)]));
     world.unregister_unseen("b", 2);
     world.input(Input::Command(Command::Shutdown));
-    world.run(1_000);
+    world.run(5_000);
     assert_eq!(world.events, [Event::Stopped]);
     assert_eq!(world.state().history.lineage, 2);
 }
@@ -484,7 +484,7 @@ fn a_shutdown_waits_for_a_promotion_under_way() {
     }
     world.input(Input::Command(Command::Shutdown));
     assert_eq!(world.events, []);
-    for _ in 0..20 {
+    for _ in 0..250 {
         world.release();
         world.run(20);
     }
