@@ -124,7 +124,9 @@ pub struct Observer {
 
 /// The payload of a publisher's record, at least so long. Every one is unique in its run.
 pub fn payload(publisher: PublisherId, ticket: u64, length: usize) -> Bytes {
-    Bytes::from(format!("{:.<length$}", format!("{publisher:?}/{ticket}")))
+    let mut bytes = format!("{publisher:?}/{ticket}").into_bytes();
+    bytes.resize(bytes.len().max(length), b'.');
+    Bytes::from(bytes)
 }
 
 impl Observer {
