@@ -14,6 +14,9 @@ enum Stage {
     Reading(u64),
 }
 
+/// R2: after so many reigns in a row that nobody followed, a broker leaves the next ones to others.
+const UNHEEDED: u32 = 2;
+
 /// An intention to change the group's state, while its reason lasts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Candidacy {
@@ -22,6 +25,10 @@ pub struct Candidacy {
     /// When this broker last wrote: another attempt soon after waits for a random while (L5).
     attempted_at: Option<Instant>,
     calm: Duration,
+    /// Reigns in a row that nobody followed.
+    unheeded: u32,
+    /// How long others need to drop this broker.
+    drop_time: Duration,
 }
 
 /// What a candidate does now.
@@ -36,9 +43,10 @@ pub enum Step {
 }
 
 impl Candidacy {
-    /// No intention. An attempt counts as a first one after `calm` without any.
-    pub const fn new(backoff: Backoff, calm: Duration) -> Self {
-        Self { goal: None, backoff, attempted_at: None, calm }
+    /// No intention. An attempt counts as a first one after `calm` without any. Who is silent is dropped by
+    /// others within `drop_time`.
+    pub const fn new(backoff: Backoff, calm: Duration, drop_time: Duration) -> Self {
+        Self { goal: None, backoff, attempted_at: None, calm, unheeded: 0, drop_time }
     }
 
     /// There is a reason for this change. A new intention waits for `delay`, and after failed attempts
@@ -67,6 +75,12 @@ impl Candidacy {
                 if again.is_zero() {
                     self.backoff.reset();
                 }
+                let again = match change {
+                    Change::Promote if self.unheeded >= UNHEEDED => {
+                        again.max(self.drop_time + rng.jitter(self.drop_time))
+                    }
+                    _ => again,
+                };
                 self.goal = Some((change, Stage::Waiting(now + delay + again)));
                 match delay + again {
                     Duration::ZERO => Step::Read,
@@ -89,6 +103,17 @@ impl Candidacy {
         self.attempted_at = Some(now);
     }
 
+    /// A reign begins.
+    pub const fn won(&mut self) {
+        self.goal = None;
+        self.unheeded = if self.unheeded < UNHEEDED { self.unheeded + 1 } else { UNHEEDED };
+    }
+
+    /// Somebody follows this broker, its reign has come to commit something, or it hears a primary.
+    pub const fn heeded(&mut self) {
+        self.unheeded = 0;
+    }
+
     /// The reason is gone.
     pub const fn withdraw(&mut self) {
         self.goal = None;
@@ -100,5 +125,52 @@ impl Candidacy {
             Some((_, Stage::Waiting(at))) => Some(at),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    fn candidacy() -> Candidacy {
+        let backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(500));
+        Candidacy::new(backoff, Duration::from_millis(2_500), SECOND)
+    }
+
+    /// When a reign that begins now, and ends at once, may be followed by another.
+    fn reigns(candidacy: &mut Candidacy, now: u64, rng: &mut Rng) -> Duration {
+        candidacy.attempted(at(now));
+        candidacy.won();
+        candidacy.pursue(at(now), (Change::Promote, Duration::ZERO), 0, rng);
+        candidacy.deadline().map_or(Duration::ZERO, |deadline| deadline - at(now))
+    }
+
+    #[test]
+    fn who_is_not_followed_twice_leaves_the_lead_to_others_for_a_while() {
+        let (mut candidacy, mut rng) = (candidacy(), Rng::new(1));
+        assert!(reigns(&mut candidacy, 0, &mut rng) < SECOND);
+        for now in [1_000, 4_000] {
+            let wait = reigns(&mut candidacy, now, &mut rng);
+            assert!((SECOND..SECOND * 2).contains(&wait), "{wait:?}");
+        }
+        candidacy.heeded();
+        assert!(reigns(&mut candidacy, 9_000, &mut rng) < SECOND);
+    }
+
+    #[test]
+    fn what_nobody_leads_is_declared_lost_without_that_wait() {
+        let (mut candidacy, mut rng) = (candidacy(), Rng::new(1));
+        for now in [0, 1_000] {
+            reigns(&mut candidacy, now, &mut rng);
+        }
+        candidacy.withdraw();
+        let step = candidacy.pursue(at(60_000), (Change::Reset, Duration::ZERO), 0, &mut rng);
+        assert_eq!(step, Step::Read);
     }
 }

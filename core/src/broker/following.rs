@@ -54,6 +54,7 @@ impl Broker {
             self.resign(now);
         } else if let Role::Backup(backup) = &mut self.role {
             backup.hear(now, link);
+            self.candidacy.heeded();
             if backup.suspicion().is_none() {
                 self.candidacy.withdraw();
             }

@@ -42,6 +42,7 @@ impl Broker {
             let (node, incarnation) = (sender.member.node.clone(), sender.incarnation);
             return self.io.out.trace(Trace::StaleProcess { node, incarnation });
         }
+        self.candidacy.heeded();
         let common = self.replica.log().common_end(&hello.log);
         let member = hello.sender.member.clone();
         self.io.out.trace(Trace::FollowerAttached { member, common });
@@ -166,6 +167,9 @@ impl Broker {
         }
         if !primary.serving {
             primary.serving = true;
+            // R29: until now it refused whoever came to continue a session.
+            primary.expiry.forgive(now);
+            self.candidacy.heeded();
             self.io.out.trace(Trace::EpochCommitted { epoch: primary.epoch(), commit });
         }
         let streams = primary.delivery.streams() > 0;

@@ -198,7 +198,7 @@ impl Broker {
         Self {
             group,
             configuration: Configuration::new(paths.state(group), backoff.clone()),
-            candidacy: Candidacy::new(backoff, timing.suspicion * 10),
+            candidacy: Candidacy::new(backoff, timing.suspicion * 10, timing.lag + timing.suspicion),
             registry: Registry::new(paths, group, Some(live), timing),
             role: Role::Backup(Box::new(Backup::new(now, (0, None), timing))),
             me,

@@ -79,7 +79,7 @@ impl Broker {
     /// R4: the log stays as it is, a first record begins the epoch, nothing of others is remembered.
     fn become_primary(&mut self, now: Instant, epoch: Epoch) {
         self.leave_role();
-        self.candidacy.withdraw();
+        self.candidacy.won();
         let start = self.replica.log().end();
         self.io.out.trace(Trace::BecamePrimary { epoch, start });
         self.role = Role::Primary(Box::new(Primary::new(now, (epoch, start), &self.config.timing)));
