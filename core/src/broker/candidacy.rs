@@ -101,3 +101,30 @@ impl Candidacy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    fn pursue(candidacy: &mut Candidacy, now: u64, change: Change, delay: u64) -> Step {
+        candidacy.pursue(at(now), (change, Duration::from_millis(delay)), 0, &mut Rng::new(1))
+    }
+
+    #[test]
+    fn each_intention_waits_for_its_own_turn() {
+        let backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(100));
+        let mut candidacy = Candidacy::new(backoff, Duration::from_secs(1));
+        assert_eq!(pursue(&mut candidacy, 0, Change::Promote, 20), Step::Wait);
+        assert_eq!(pursue(&mut candidacy, 20, Change::Reset, 500), Step::Wait);
+        assert_eq!(candidacy.deadline(), Some(at(520)));
+        assert_eq!(pursue(&mut candidacy, 519, Change::Reset, 500), Step::Wait);
+        assert_eq!(pursue(&mut candidacy, 520, Change::Reset, 500), Step::Read);
+        candidacy.reading(1);
+        assert_eq!(pursue(&mut candidacy, 530, Change::Promote, 20), Step::Wait);
+        assert_eq!(candidacy.deadline(), Some(at(550)), "what was read for another one is no use");
+    }
+}
