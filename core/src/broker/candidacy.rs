@@ -173,4 +173,21 @@ mod tests {
         let step = candidacy.pursue(at(60_000), (Change::Reset, Duration::ZERO), 0, &mut rng);
         assert_eq!(step, Step::Read);
     }
+
+    fn pursue(candidacy: &mut Candidacy, now: u64, change: Change, delay: u64) -> Step {
+        candidacy.pursue(at(now), (change, Duration::from_millis(delay)), 0, &mut Rng::new(1))
+    }
+
+    #[test]
+    fn each_intention_waits_for_its_own_turn() {
+        let mut candidacy = candidacy();
+        assert_eq!(pursue(&mut candidacy, 0, Change::Promote, 20), Step::Wait);
+        assert_eq!(pursue(&mut candidacy, 20, Change::Reset, 500), Step::Wait);
+        assert_eq!(candidacy.deadline(), Some(at(520)));
+        assert_eq!(pursue(&mut candidacy, 519, Change::Reset, 500), Step::Wait);
+        assert_eq!(pursue(&mut candidacy, 520, Change::Reset, 500), Step::Read);
+        candidacy.reading(1);
+        assert_eq!(pursue(&mut candidacy, 530, Change::Promote, 20), Step::Wait);
+        assert_eq!(candidacy.deadline(), Some(at(550)), "what was read for another one is no use");
+    }
 }

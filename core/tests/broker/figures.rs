@@ -1,9 +1,11 @@
 //! What a broker counts, and its state in numbers.
 
-use crate::world::{World, open_session, open_stream, publish, sender};
+use crate::retention::keeping;
+use crate::world::{World, epoch_start, open_session, open_stream, publish, replicate, sender};
 use crate::{B, CLIENT};
 use steadfast_core::broker::Config;
 use steadfast_core::broker::figures::FollowerFigures;
+use steadfast_core::broker::retention::Retention;
 use steadfast_core::link::LinkId;
 use steadfast_core::message::{Message, Start};
 use steadfast_core::stats::{Sample, Traffic};
@@ -56,6 +58,32 @@ fn a_primary_counts_what_publishers_followers_and_subscribers_did() {
         panic!("{figures:?}")
     };
     assert_eq!(node, &sender("b", 2).member.node);
+}
+
+/// What a backup and a primary hold is told as it is.
+#[test]
+fn figures_agree_with_what_is_held() {
+    let config = keeping(Retention { bytes: None, records: Some(8), age: None });
+    let mut primary = World::primary_with(B, config);
+    primary.receive(CLIENT, &open_session(1));
+    for sequence in 1..=40 {
+        primary.receive(CLIENT, &publish(sequence));
+        primary.ack(B, "b", 2);
+    }
+    assert!(primary.broker.replica().log().start() > 0);
+    let (mut backup, link) = World::backup(true);
+    backup.receive(link, &replicate(1, (0, 0), 0, vec![epoch_start(0, 1)]));
+    for world in [primary, backup] {
+        let figures = world.broker.figures(Instant::default());
+        let (replica, state) = (world.broker.replica(), world.state());
+        let log = replica.log();
+        assert_eq!((figures.log_start, figures.log_end, figures.commit), (log.start(), log.end(), replica.commit()));
+        assert_eq!((figures.log_bytes, figures.log_limit), (log.bytes(), Config::default().log_bytes));
+        assert_eq!((figures.epoch, figures.lineage), (state.epoch, state.history.lineage));
+        assert_eq!((figures.in_sync, figures.min_in_sync, figures.live), (2, 1, 2));
+        assert_eq!(figures.sessions, replica.sessions().base().len());
+        assert_eq!(figures.leads, world.broker.leads().is_some());
+    }
 }
 
 #[test]

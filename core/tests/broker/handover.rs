@@ -455,6 +455,18 @@ fn more_operators_than_there_is_room_for_are_told_so() {
     assert!(matches!(world.refusal(OPERATOR), Refusal::Busy { .. }));
 }
 
+/// The tree cannot be asked who else is there: the time to leave is waited for in peace.
+#[test]
+fn a_learner_that_cannot_reach_the_tree_leaves_in_the_end() {
+    let (mut world, _) = World::backup(false);
+    world.disconnect();
+    shut_down(&mut world);
+    assert!(world.run(4_900) < 10, "it is not woken for nothing");
+    assert_eq!(world.events, []);
+    world.run(200);
+    assert_eq!(world.events, [Event::Stopped]);
+}
+
 /// R13: commits wait for a follower on its way in, and no longer once it is in and has gone again.
 #[test]
 fn a_member_that_has_just_joined_and_leaves_is_not_waited_for() {

@@ -2,6 +2,8 @@
 //! unlucky neighbours may do to it, and the rules that are hard to meet by chance.
 
 mod figures;
+mod followers;
+mod following;
 mod handover;
 mod head;
 mod oversize;
@@ -9,6 +11,7 @@ mod quorum;
 mod retention;
 mod sessions;
 mod status;
+mod streams;
 mod unruly;
 mod world;
 

@@ -157,7 +157,7 @@ fn a_stream_that_was_overtaken_is_told_once() {
 
 // Snapshots, as the primary
 
-fn snapshot_ack(snapshot: u64, parts: u64) -> Message {
+pub fn snapshot_ack(snapshot: u64, parts: u64) -> Message {
     let part = SnapshotPart { sender: sender("b", 2), history: HISTORY, epoch: 1, snapshot, part: parts };
     Message::SnapshotAck(SnapshotAck(part))
 }

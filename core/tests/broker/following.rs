@@ -1,0 +1,35 @@
+//! A backup's link to its primary, and frames of another history.
+
+use super::world::{HISTORY, World, epoch_start, replicate};
+use steadfast_core::link::LinkStatus;
+use steadfast_core::message::{History, Message};
+
+/// A link that is lost is dialled again after a back-off, long before its silence is noticed.
+#[test]
+fn a_backup_whose_link_is_lost_dials_again_at_once() {
+    let (mut world, link) = World::backup(true);
+    world.link(link, LinkStatus::Lost);
+    world.run(20);
+    assert_eq!(world.dials.len(), 2);
+}
+
+/// R5, R27: a frame of a later lineage is not believed, and not refused: the tree is asked. That of an
+/// earlier one is refused, so that its sender asks.
+#[test]
+fn a_frame_of_another_lineage_makes_whoever_is_behind_ask_the_tree() {
+    let (mut world, link) = World::backup(false);
+    world.put_state(&world.state().give_up(steadfast_core::id::Nonce(5)));
+    assert_eq!(world.broker.replica().history().lineage, 2);
+    for (lineage, refused) in [(3, false), (1, true)] {
+        let Message::Replicate(mut frame) = replicate(1, (0, 0), 0, vec![epoch_start(0, 1)]) else {
+            unreachable!()
+        };
+        frame.history = History { lineage, ..HISTORY };
+        world.sent.clear();
+        let calls = world.calls;
+        world.receive(link, &Message::Replicate(frame));
+        let nack = world.sent_to(link).any(|message| matches!(message, Message::ReplicateNack(_)));
+        assert_eq!((nack, world.calls > calls), (refused, !refused), "lineage {lineage}");
+        assert_eq!(world.broker.replica().log().end(), 0);
+    }
+}

@@ -1,0 +1,43 @@
+//! Streams to subscribers: where they may begin, and when they end.
+
+use super::world::{World, nack, open_session, open_stream, publish, sender};
+use super::{B, CLIENT};
+use steadfast_core::broker::Config;
+use steadfast_core::link::{LinkId, LinkStatus};
+use steadfast_core::message::{Message, Position, Refusal, Start};
+
+const OTHER: LinkId = LinkId::accepted(3);
+
+/// A link that is lost ends the streams on it, and no others.
+#[test]
+fn a_link_that_is_lost_ends_its_own_streams() {
+    let mut world = World::primary(Config::default());
+    world.receive(CLIENT, &open_stream(Start::Earliest));
+    world.receive(OTHER, &open_stream(Start::Earliest));
+    world.link(OTHER, LinkStatus::Lost);
+    world.sent.clear();
+    world.receive(CLIENT, &open_session(1));
+    world.receive(CLIENT, &publish(1));
+    world.run(1_000);
+    assert!(world.sent_to(CLIENT).any(|message| matches!(message, Message::Deliver(it) if !it.entries.is_empty())));
+    assert_eq!(world.sent_to(OTHER).count(), 0);
+}
+
+/// A position is a place in one history: where the log has another epoch there, the two have parted.
+#[test]
+fn a_position_of_another_epoch_at_its_offset_is_called_diverged() {
+    let mut world = World::primary_with_backup(B);
+    world.receive(B, &nack(sender("b", 2), 2));
+    world.run(300);
+    assert_eq!(world.broker.leads(), Some(2));
+    world.hello(B, "b", 2);
+    world.ack(B, "b", 2);
+    let offset = world.broker.replica().commit();
+    for (epoch, diverged) in [(1, true), (2, false)] {
+        world.receive(CLIENT, &open_stream(Start::At(Position { lineage: 1, epoch, offset })));
+        let refused = |message: &Message| {
+            matches!(message, Message::Refusal { reason: Refusal::Diverged { .. }, .. })
+        };
+        assert_eq!(world.sent_to(CLIENT).next_back().is_some_and(refused), diverged, "epoch {epoch}");
+    }
+}
