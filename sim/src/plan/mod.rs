@@ -9,6 +9,7 @@
 //! - [`run`] carries a plan out and judges it.
 //! - [`minimise`] cuts a plan down to what it takes to violate a property.
 
+mod epilogue;
 pub mod generate;
 pub mod kinds;
 pub mod knobs;
