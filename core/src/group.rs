@@ -96,6 +96,9 @@ impl GroupState {
 
     /// Whether the member holds every committed record. Where nobody holds anything, everybody does.
     pub fn may_lead(&self, member: &Member) -> bool {
+        if sabotage!(AnyStorageLeads) && self.in_sync.iter().any(|other| other.node == member.node) {
+            return true;
+        }
         sabotage!(OutsidersPromote) || self.in_sync.is_empty() || self.in_sync.contains(member)
     }
 
@@ -118,8 +121,10 @@ impl GroupState {
         };
         let smaller = without(deposed);
         let enough = smaller.len() >= self.in_sync.len().min(self.min_in_sync as usize);
-        let in_sync = if enough || sabotage!(PromotesBelowMinimum) { smaller } else { without(None) };
-        Self { epoch: self.epoch + 1, primary: Some(candidate.clone()), in_sync, ..self.next(nonce) }
+        let enough = (enough && !sabotage!(KeepsTheDeposed)) || sabotage!(PromotesBelowMinimum);
+        let in_sync = if enough { smaller } else { without(None) };
+        let epoch = sabotage!(EpochNotRaised => self.epoch.max(1); self.epoch + 1);
+        Self { epoch, primary: Some(candidate.clone()), in_sync, ..self.next(nonce) }
     }
 
     /// R35: whether the set may become smaller. One that has reached the least number of members never
@@ -157,7 +162,8 @@ impl GroupState {
 
     /// R27: the data is given up; any broker may begin anew.
     pub fn give_up(&self, nonce: Nonce) -> Self {
-        let history = History { lineage: self.history.lineage + 1, ..self.history };
+        let lineage = sabotage!(LineageKept => self.history.lineage; self.history.lineage + 1);
+        let history = History { lineage, ..self.history };
         Self {
             history,
             epoch: self.epoch + 1,

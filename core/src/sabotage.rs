@@ -4,11 +4,12 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// The planted bug's place in [`Bug::ALL`], from 1; 0: none.
-static PLANTED: AtomicUsize = AtomicUsize::new(0);
+/// The planted bugs' places in [`Bug::ALL`], from 1; 0: none. Of rules that stand twice both have to go
+/// before it shows: a pair can be planted.
+static PLANTED: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
 macro_rules! bugs {
-    ($($(#[$doc:meta])* $name:ident $rule:literal,)+) => {
+    ($($(#[$doc:meta])* $name:ident $rule:literal $(and $twin:ident)?,)+) => {
         /// A bug that can be planted.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Bug {
@@ -26,11 +27,19 @@ macro_rules! bugs {
                 }
             }
 
-            /// The rule that it breaks.
+            /// The rule that it breaks; empty: none, but another bug may make a difference only with it.
             pub const fn rule(self) -> &'static str {
                 match self {
                     $(Self::$name => $rule,)+
                 }
+            }
+
+            /// Another rule that stands for the same: this bug makes a difference only with that one.
+            pub fn stands_twice_with(self) -> Option<Self> {
+                let twin: &[Self] = match self {
+                    $(Self::$name => &[$(Self::$twin)?],)+
+                };
+                twin.first().copied()
             }
         }
     };
@@ -41,14 +50,40 @@ bugs! {
     WritesUnconditionally "R1",
     /// Any broker may be promoted, in sync or not.
     OutsidersPromote "R2",
+    /// A promotion does not raise the epoch.
+    EpochNotRaised "R2",
+    /// A promotion leaves the primary before in the set though enough others are there.
+    KeepsTheDeposed "R2",
+    /// A broker is promoted whose live node is not its session's.
+    PromotesUnregistered "R2",
+    /// A broker is promoted on what it read before it had a reason.
+    PromotesUnread "R2",
+    /// The sync comes after the reads: they may be of a server that lags.
+    ReadsUnsynced "R2",
     /// A process leads where the tree names its node, though it is another process.
     AnyProcessOfNodeLeads "R3",
+    /// A process that has stepped down leads in the same epoch again.
+    ResumesItsEpoch "R3" and KeepsOldLinks,
     /// A primary answers before the first record of its epoch is committed.
     ServesBeforeEpochStart "R4",
+    /// Streams are opened before the first record of the epoch is committed.
+    StreamsBeforeEpochStart "R4",
+    /// The head is read before the first record of the epoch is committed.
+    HeadsBeforeEpochStart "R4",
+    /// Sessions are opened before the first record of the epoch is committed.
+    SessionsBeforeEpochStart "R4",
+    /// A new primary drops what it does not know to be committed.
+    WinnersTruncate "R4",
     /// A backup takes entries of a lower epoch than it knows of.
-    LowerEpochsAccepted "R5",
+    LowerEpochsAccepted "R5" and KeepsOldLinks,
+    /// A backup does not note the epochs that it reads in the tree.
+    FloorForgotten "R5",
     /// A backup appends wherever its log reaches, whatever stands there.
-    PreviousEpochUnchecked "R5",
+    PreviousEpochUnchecked "R5" and LengthsDecide,
+    /// A backup takes entries of another history.
+    OtherHistoriesAccepted "R5",
+    /// Harmless: a backup stays connected with a primary that it follows no more.
+    KeepsOldLinks "",
     /// A backup drops what it does not know to be committed before it attaches.
     TruncatesToCommit "R6",
     /// An entry of another epoch at the same offset counts as the same entry.
@@ -57,62 +92,118 @@ bugs! {
     TruncationKeepsSessions "R6",
     /// A backup acknowledges its log's end instead of what it has verified.
     AcksLogEnd "R7",
+    /// A backup acknowledges what is not durable.
+    AcksUndurable "R7",
+    /// What was verified in an earlier epoch counts in the next one.
+    KeepsVerified "R7",
     /// A primary counts acknowledgements of earlier epochs.
     AcksOfAnyEpoch "R8",
-    /// A primary counts acknowledgements of a member's earlier process.
-    AcksOfAnyProcess "R8",
+    /// A primary counts acknowledgements of a node's earlier storage.
+    AcksOfAnyStorage "R8",
     /// Commits do not wait for members that are not connected.
     DetachedNotAwaited "R9",
     /// The fastest follower decides what is committed, not the slowest.
     FastestDecides "R9",
+    /// A primary counts what is not durable at itself.
+    CountsItselfUndurable "R9",
     /// A backup believes a commit offset beyond what it has verified.
     CommitsUnverified "R9",
     /// Publishers are acknowledged what is appended.
     AcksUncommitted "R10",
+    /// Publishers are acknowledged repeated batches that are not committed.
+    DuplicatesAcknowledged "R10",
     /// A session is answered before it is committed.
     OpensUncommitted "R10",
     /// Subscribers are sent what is appended.
     DeliversUncommitted "R10",
+    /// A primary goes on when a backup tells it of a higher epoch.
+    HigherEpochsIgnored "R11",
+    /// A primary goes on when the tree names another one.
+    IgnoresItsSuccessor "R11",
     /// A member does not count any more once its removal is proposed.
     ShrinkCountsAtOnce "R12",
+    /// A member is dropped that was silent for the suspicion time only.
+    ShrinksImpatiently "R12",
+    /// A primary that leaves drops members for their silence.
+    LeaversDropTheSilent "R12",
+    /// A backup that leaves does not wait until it is dropped.
+    LeavesCounted "R12",
     /// A member does not count while it is being taken in.
     PendingNotCounted "R13",
     /// A member is taken in that has not reached the epoch's first record.
     ExpandsBeforeEpochStart "R13",
     /// A member is taken in that is behind the commit offset.
     ExpandsBehindCommit "R13",
+    /// A member is taken in that was not heard lately.
+    ExpandsUnheard "R13",
+    /// A member is taken in whose process is not live in the tree.
+    ExpandsUnlive "R13",
     /// What a follower says when it attaches counts as acknowledged.
     HelloCountsAsAck "R13",
     /// A write whose outcome is unknown counts as not made.
     UnknownMeansNever "R14",
     /// A write that meets another version was never made, though it may be an earlier attempt's.
     ConflictMeansNever "R14",
+    /// A change is proposed while another one is under way.
+    TwoChangesAtOnce "R14",
+    /// Logs are compared by their lengths, not by their epochs.
+    LengthsDecide "R16",
     /// A snapshot brings no sessions.
     SnapshotWithoutSessions "R16",
+    /// A snapshot brings no topics.
+    SnapshotWithoutTopics "R16",
     /// A snapshot brings the sessions of what is not committed.
     SnapshotFoldsUncommitted "R16",
-    /// After a snapshot ordinary replication does not go on.
-    SnapshotsNeverEnd "R16",
+    /// After a snapshot ordinary replication does not go on by itself.
+    SnapshotsNeverEnd "R16" and LostPartsUnnoticed,
+    /// A snapshot that was installed counts for nothing.
+    SnapshotUnverified "R16",
+    /// Harmless: a backup does not notice that parts of a snapshot were lost.
+    LostPartsUnnoticed "",
+    /// A member in sync takes a snapshot in place of its log.
+    MembersTakeSnapshots "R16",
     /// The head is answered without a proof that the primary still is one.
     HeadsWithoutProof "R19",
     /// The head is proved by a read that began before the question.
     HeadProofTooOld "R19",
     /// A primary that is cut off goes on talking to its clients.
     NeverSilent "R20",
+    /// A primary falls silent that only the tree is cut off from.
+    SilentInCompany "R20",
+    /// Who has slept takes that for the silence of the others.
+    SleepUnnoticed "R21",
+    /// A process takes its storage for that of the one before.
+    GenerationKept "R22",
+    /// Any storage of a node that is in sync may lead.
+    AnyStorageLeads "R24",
     /// A broker halts at the first sight of an older state.
     HaltsUnproved "R25",
-    /// The tree is read without a sync: from a server that may lag.
-    ReadsUnsynced "R2",
     /// A sync stands for a barrier, which it is not on the coordination leader itself.
     BarriersAreSyncs "R19",
+    /// A broker never halts.
+    NeverHalts "R25",
+    /// A primary goes on committing while the tree seems to have gone back.
+    DoubtersCommit "R25",
+    /// A client believes a route that is older than its own.
+    RoutesGoBack "R26",
     /// Who leaves gives the data up though others alive hold it.
     GivesUpWhileHeld "R27",
+    /// Who leaves gives the data up before everything is settled.
+    GivesUpUnsettled "R27",
+    /// Who leaves gives the data up though somebody is copying it.
+    GivesUpBeforeLearners "R27",
     /// The data is given up by a reset though somebody alive holds it.
     ResetsWhileHeld "R27",
+    /// The data is given up by a reset at the first sight of its loss.
+    ResetsAtOnce "R27",
+    /// The lineage stays when the data is given up.
+    LineageKept "R27",
     /// Sessions survive the loss of the data.
     WipeKeepsSessions "R27",
     /// A subscriber is not told that the data was given up.
     LineageUnreported "R27",
+    /// A client goes back to an earlier lineage.
+    EarlierLineagesBelieved "R27",
     /// Batches are appended that do not continue their session.
     GapsAccepted "R28",
     /// Batches that were appended before are appended again.
@@ -121,44 +212,131 @@ bugs! {
     NumbersBeginAnew "R28",
     /// Batches of a session that another one has followed are taken.
     NobodyFenced "R28",
+    /// The same request for a session opens another one.
+    OpensAgain "R28",
+    /// A request that names an earlier session continues the one that is there.
+    LateRequestsContinue "R28",
     /// A publisher takes what a primary expects next for an acknowledgement of what is below.
     GapsAcknowledge "R28",
+    /// A publisher takes acknowledgements of another session for its own.
+    AcksOfAnySession "R28",
+    /// A publisher sends only its last record again.
+    ResendsTheLast "R28",
+    /// A publisher does not send again what is not acknowledged for long.
+    NeverOverdue "R28",
+    /// A publisher goes on with a log that lacks what was acknowledged.
+    AnyLogIsItsOwn "R28",
+    /// A publisher that is fenced begins another session.
+    FencedPublishersGoOn "R28",
     /// The outbox drops batches when they are sent.
     OutboxForgetsUnacknowledged "R28",
     /// Batches are sent before the outbox has stored them.
     SendsUnstored "R28",
+    /// A session is asked for before the outbox has stored the request.
+    AttemptsUnstored "R28",
+    /// A request that was found unanswered in the outbox is not asked for again.
+    AttemptsUnresolved "R28",
     /// The session of a publisher that says nothing but is there expires.
     LivePublishersExpire "R29",
+    /// No session expires.
+    SessionsNeverExpire "R29",
+    /// What is unknown is reported as acknowledged.
+    UnknownAcknowledged "R29",
+    /// An outbox forgets what is unknown.
+    NothingSetAside "R29",
     /// A stream says that everything committed was looked at when it was not.
     UptoAheadOfScan "R30",
+    /// A broker sends whatever the credit.
+    CreditIgnored "R30",
+    /// Streams on which there is nothing to say are silent.
+    StreamsFallSilent "R30",
+    /// A stream from the earliest record begins with the next one.
+    EarliestIsLatest "R30",
+    /// A subscriber resumes at the log's end.
+    ResumesAtTheEnd "R30",
+    /// A subscriber delivers a batch again of which it has a part.
+    WholeBatchesAgain "R30",
+    /// A subscriber's position stays where nothing matched.
+    PositionsStick "R30",
+    /// A subscriber takes frames that do not continue its stream.
+    GapsUnseen "R30",
+    /// A subscriber takes frames of a stream that it has given up.
+    AnyStreamHeard "R30",
+    /// A subscriber takes the answer to an earlier question for that to the latest.
+    AnyHeadAnswers "R19",
+    /// A subscriber never gives back what was consumed.
+    CreditNeverFreed "R30",
     /// A primary listens to a process that another one of its node has followed.
     StaleProcessesHeard "R32",
+    /// Of two processes of a node the earlier one counts.
+    EarlierSupersedes "R32",
+    /// One refused connection proves a death.
+    OneRefusalProves "R32",
+    /// A refused connection proves a death though frames came after it.
+    RefusalsStand "R32",
+    /// A primary that hands over goes on taking batches.
+    AcceptsWhileLeaving "R34",
+    /// A backup is asked to take over that lacks something.
+    AsksUnreadyTargets "R34",
+    /// A backup takes over from whoever has asked it in an earlier epoch.
+    TakesOverAtAnyTime "R34",
+    /// A primary leaves as soon as it has asked another one to take over.
+    LeavesUnreplaced "R34",
     /// Commits go on while there are too few members in sync.
     NeverFrozen "R35",
     /// A promotion leaves fewer members than the least number.
     PromotesBelowMinimum "R35",
     /// A removal leaves fewer members than the least number.
     ShrinksBelowMinimum "R35",
+    /// Members are taken in only once the epoch's first record is committed.
+    JoinersWaitForTheEpoch "R35",
     /// Entries are dropped when the decision is appended.
     TrimsUncommitted "R36",
+    /// What is not committed may be dropped.
+    TrimsAheadOfCommit "R36",
+    /// Nothing is ever dropped.
+    NeverTrims "R36",
+    /// Batches are taken whatever the memory.
+    NeverBusy "R36",
     /// A stream that retention has overtaken goes on without a word.
     OvertakesSilently "R36",
     /// A subscriber does not report what it has missed.
     LossUnreported "R36",
-    /// A client believes a route that is older than its own.
-    RoutesGoBack "R26",
     /// A candidate for discovery's lead counts though an earlier session owns it.
     AnyOwnerStands "Section 4",
+    /// Every candidate for discovery's lead leads.
+    AllCandidatesLead "Section 4",
+    /// A candidate does not watch the one before it.
+    PredecessorUnwatched "Section 4",
+    /// The group is created whoever leads discovery.
+    CreatesUnfenced "Section 4",
+    /// A live node counts though an earlier session owns it.
+    AdoptsEphemerals "Section 4",
     /// After a reconnect the tree is not read again.
     ReconnectsUnread "Section 4",
+    /// A new session does not watch the tree.
+    WatchNotRenewed "Section 4",
+    /// What a watch says is ignored.
+    EventsIgnored "Section 4",
+    /// Clients are not told of changes.
+    WatchersNotTold "Section 4",
+    /// A client stays with its primary whatever discovery says.
+    NeverRerouted "Section 4",
 }
 
-/// From now on every node of this process has this bug, and no other.
-pub fn plant(bug: Option<Bug>) {
-    PLANTED.store(bug.map_or(0, |bug| bug as usize + 1), Ordering::Relaxed);
+/// From now on every node of this process has these bugs, and no others.
+///
+/// # Panics
+/// When they are more than a pair.
+pub fn plant(bugs: impl IntoIterator<Item = Bug>) {
+    let mut bugs = bugs.into_iter();
+    for place in &PLANTED {
+        place.store(bugs.next().map_or(0, |bug| bug as usize + 1), Ordering::Relaxed);
+    }
+    assert_eq!(bugs.next(), None, "at most two bugs are planted at a time");
 }
 
 /// Whether this bug is planted.
 pub(crate) fn is_planted(bug: Bug) -> bool {
-    PLANTED.load(Ordering::Relaxed) == bug as usize + 1
+    PLANTED.iter().any(|planted| planted.load(Ordering::Relaxed) == bug as usize + 1)
 }

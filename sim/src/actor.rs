@@ -83,6 +83,22 @@ impl Actor {
             _ => None,
         }
     }
+
+    /// The subscriber, if it is one.
+    pub fn subscriber(&self) -> Option<&Subscriber> {
+        match self {
+            Self::Subscriber(subscriber) => Some(subscriber),
+            _ => None,
+        }
+    }
+
+    /// The replica of discovery, if it is one.
+    pub fn discovery(&self) -> Option<&Discovery> {
+        match self {
+            Self::Discovery(discovery) => Some(discovery),
+            _ => None,
+        }
+    }
 }
 
 /// The same input for a node of one kind. A command for another kind is a mistake of the plan.

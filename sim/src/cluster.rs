@@ -7,7 +7,7 @@ mod liveness;
 mod sometimes;
 
 use crate::actor::{Actor, Command, Event};
-use crate::check::{Checks, Fact, Violation};
+use crate::check::{Checks, Fact, Terms, Violation};
 use crate::coverage::Coverage;
 use crate::diagram::Diagram;
 use crate::fault::Fault;
@@ -39,7 +39,7 @@ use steadfast_core::id::{Offset, PublisherId};
 use steadfast_core::message::History;
 use steadfast_core::node::Output;
 use steadfast_core::trace::Trace;
-use steadfast_core::{publisher, subscriber};
+use steadfast_core::{publisher, subscriber, wire};
 
 /// Where every simulated cluster stands in the tree.
 const ROOT: &str = "/sim";
@@ -92,15 +92,25 @@ fn failure(world: &World<Actor>, violation: Violation) -> Failure {
     Failure { at: world.now(), step: world.steps(), violation }
 }
 
-/// A primary that is cut off notices it when its session may be over, and falls silent when the step-down
-/// time is over too; clocks may be a little slow.
-fn silence(config: &Config) -> Duration {
-    (config.world.coordination.session_timeout + config.timing.step_down).mul_f64(1.2) + CALM
-}
-
-/// Clocks may be too fast, and what is heard of all the time is noted now and then.
-fn session(config: &Config) -> Duration {
-    config.session_expiry.mul_f64(0.8).saturating_sub(Duration::from_millis(150))
+/// What the checkers have to know. Clocks may be a little wrong.
+fn terms(config: &Config) -> Terms {
+    let timing = &config.timing;
+    let isolation = config.world.coordination.session_timeout + timing.step_down;
+    Terms {
+        // A primary that is cut off notices it when its session may be over, and falls silent when the
+        // step-down time is over too.
+        silence: isolation.mul_f64(1.2) + CALM,
+        // What is heard of all the time is noted now and then.
+        session: config.session_expiry.mul_f64(0.8).saturating_sub(Duration::from_millis(150)),
+        session_term: config.session_expiry.mul_f64(1.2),
+        suspicion: timing.suspicion.mul_f64(0.85),
+        lag: timing.lag.mul_f64(0.85),
+        step_down: timing.step_down.mul_f64(0.85),
+        lately: timing.heartbeat.mul_f64(2.5),
+        goodbye: timing.suspicion * 4,
+        retention: config.retention,
+        memory: (config.log_bytes, config.uncommitted_bytes),
+    }
 }
 
 impl Cluster {
@@ -111,8 +121,8 @@ impl Cluster {
     pub fn new(config: &Config, seed: u64) -> Self {
         let mut cluster = Self {
             world: World::new(config.world, Draws::new(seed)),
-            checks: Checks::timed(silence(config), session(config)),
-            observer: Observer::with_payloads_of(config.payload),
+            checks: Checks::under(&terms(config)),
+            observer: Observer::new(config.payload, config.timing.suspicion.mul_f64(1.25)),
             renderer: None,
             diagram: None,
             brokers: Vec::new(),
@@ -200,6 +210,12 @@ impl Cluster {
     /// The world, to schedule faults and to change the network.
     pub const fn world_mut(&mut self) -> &mut World<Actor> {
         &mut self.world
+    }
+
+    /// Somebody puts an old state of the group back into the tree. The checkers are not told.
+    pub fn restore(&mut self, state: &GroupState) {
+        let path = Paths::new(ROOT.to_owned()).state(0);
+        self.world.overwrite(&path, wire::encode_group_state(state));
     }
 
     /// Everything that the checkers know.

@@ -1,5 +1,7 @@
 //! Turns what happens in a cluster's world into the facts that the checkers read.
 
+mod conduct;
+mod proposals;
 mod times;
 
 use crate::actor::{Actor, Event};
@@ -12,10 +14,11 @@ use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 use steadfast_core::broker::{self, Broker};
 use steadfast_core::group::PrimaryId;
 use steadfast_core::id::{Epoch, Member, Offset, PublisherId};
-use steadfast_core::link::Frame;
+use steadfast_core::link::{Frame, LinkId};
 use steadfast_core::log::Entry;
 use steadfast_core::message::{History, Message};
 use steadfast_core::node::Output;
@@ -110,7 +113,7 @@ pub struct Received {
 }
 
 /// Who is who among the clients.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Observer {
     brokers: BTreeMap<ProcessId, Seen>,
     /// With the identity of the present life.
@@ -120,6 +123,8 @@ pub struct Observer {
     /// Payloads are at least so long, in bytes.
     length: usize,
     times: times::Times,
+    conduct: conduct::Conduct,
+    proposals: proposals::Proposals,
 }
 
 /// The payload of a publisher's record, at least so long. Every one is unique in its run.
@@ -130,9 +135,19 @@ pub fn payload(publisher: PublisherId, ticket: u64, length: usize) -> Bytes {
 }
 
 impl Observer {
-    /// Nothing has happened; payloads are at least so long, in bytes.
-    pub fn with_payloads_of(length: usize) -> Self {
-        Self { length, ..Self::default() }
+    /// Nothing has happened; payloads are at least so long, in bytes. A process that was not running for
+    /// longer than `nap` has noticed it.
+    pub fn new(length: usize, nap: Duration) -> Self {
+        Self {
+            brokers: BTreeMap::new(),
+            publishers: BTreeMap::new(),
+            subscribers: BTreeMap::new(),
+            coverage: Coverage::default(),
+            length,
+            times: times::Times::default(),
+            conduct: conduct::Conduct::default(),
+            proposals: proposals::Proposals::new(nap),
+        }
     }
 
     /// A process publishes. Its identity may be another one in each life.
@@ -224,8 +239,11 @@ impl Observer {
         {
             published.abandoned = published.asked - published.told();
         }
-        if let Some(broker) = world.node(step.process).and_then(Actor::broker) {
-            self.broker(broker, step, checks)?;
+        self.proposals.strike(step);
+        match world.node(step.process) {
+            Some(Actor::Broker(_)) => self.broker(world, step, checks)?,
+            Some(Actor::Discovery(replica)) => self.conduct.discovery(replica, step, checks)?,
+            _ => {}
         }
         for output in &step.outputs {
             if let Output::Trace(trace) = output {
@@ -237,7 +255,9 @@ impl Observer {
                 }
                 Output::Event(Event::Publisher(event)) => self.publisher(step.process, event, checks)?,
                 Output::Event(Event::Subscriber(event)) => self.subscriber(step.process, event, checks)?,
-                Output::Transmit { frame, .. } => self.asked(step.process, frame, checks)?,
+                Output::Transmit { link, frame } => {
+                    self.asked(world, step.process, (*link, frame), checks)?
+                }
                 Output::Trace(steadfast_core::trace::Trace::Routed { lineage, epoch, .. }) => {
                     let client = step.process.0;
                     checks.observe(&Fact::Routed { client, lineage: *lineage, epoch: *epoch })?;
@@ -248,19 +268,44 @@ impl Observer {
         Ok(())
     }
 
-    fn broker(&mut self, broker: &Broker, step: &Step<Event>, checks: &mut Checks) -> Result<(), Violation> {
+    fn broker(
+        &mut self,
+        world: &World<Actor>,
+        step: &Step<Event>,
+        checks: &mut Checks,
+    ) -> Result<(), Violation> {
+        let Some(broker) = world.node(step.process).and_then(Actor::broker) else { return Ok(()) };
         let seen = self.brokers.entry(step.process).or_insert_with(|| Seen::new(broker.id()));
         let stored = if let Cause::Stored(ticket) = step.cause { Some(ticket) } else { None };
         seen.observe(Snapshot::of(broker), stored, &step.outputs, checks)?;
         seen.fold(broker, checks)?;
         seen.count(broker, checks)?;
-        self.times.observe(broker, step, checks)
+        let said: Vec<_> = step.outputs.iter().filter_map(message).collect();
+        let sender =
+            if let Cause::Received(_, Some(from)) = step.cause { self.brokers.get(&from) } else { None };
+        let taken = said.iter().any(|(_, message)| acknowledges(message))
+            || step.outputs.iter().any(|output| matches!(output, Output::Store(_)));
+        let from = sender.map(|sender| (&sender.process.member, taken));
+        self.times.observe(broker, step, &said, checks)?;
+        conduct::said(world, broker, step.process, &said, checks)?;
+        self.conduct.broker(broker, step, from, checks)?;
+        self.proposals.observe(broker, step, from, checks)
     }
 
     /// A subscriber's read of the head counts from when it was sent last.
-    fn asked(&mut self, process: ProcessId, frame: &Frame, checks: &mut Checks) -> Result<(), Violation> {
+    fn asked(
+        &mut self,
+        world: &World<Actor>,
+        process: ProcessId,
+        (link, frame): (LinkId, &Frame),
+        checks: &mut Checks,
+    ) -> Result<(), Violation> {
         let Some(received) = self.subscribers.get_mut(&process) else { return Ok(()) };
-        let Ok(Message::ReadHead { .. }) = wire::decode(frame.clone()) else { return Ok(()) };
+        let Ok(message) = wire::decode(frame.clone()) else { return Ok(()) };
+        conduct::granted(world, process, (link, &message), checks)?;
+        if !matches!(message, Message::ReadHead { .. }) {
+            return Ok(());
+        }
         received.asks = true;
         checks.observe(&Fact::HeadAsked { client: process.0 })
     }
@@ -499,6 +544,17 @@ impl Seen {
         }
         Ok(())
     }
+}
+
+/// What a process says, on which link.
+fn message<E>(output: &Output<E>) -> Option<(LinkId, Message)> {
+    let Output::Transmit { link, frame } = output else { return None };
+    Some((*link, wire::decode(frame.clone()).ok()?))
+}
+
+/// Whether a backup has taken what it was sent.
+const fn acknowledges(message: &Message) -> bool {
+    matches!(message, Message::ReplicateAck(_) | Message::SnapshotAck(_))
 }
 
 /// What a broker's frame says to its receiver.

@@ -43,6 +43,15 @@ impl Notes {
     }
 }
 
+/// The position after half of a delivery's records: an application handles one after the other, and may
+/// have come that far when it dies.
+fn within(delivery: &subscriber::Delivery) -> Bookmark {
+    let records = delivery.next.position.offset - delivery.offset;
+    let (epoch, offset) = (delivery.epoch, delivery.offset + records.div_ceil(2));
+    let position = message::Position { epoch, offset, ..delivery.next.position };
+    Bookmark { position, ..delivery.next }
+}
+
 /// One subscriber's application.
 #[derive(Debug)]
 pub struct Reader {
@@ -99,7 +108,7 @@ impl Reader {
         for output in &step.outputs {
             match output {
                 Output::Event(Event::Subscriber(subscriber::Event::Delivered(delivery))) => {
-                    self.notes.borrow_mut().keep(delivery.next);
+                    self.notes.borrow_mut().keep(within(delivery));
                     match self.late {
                         Some(late) => consumed.push((late, delivery.bytes)),
                         None => self.owed += delivery.bytes,

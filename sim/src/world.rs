@@ -315,6 +315,12 @@ where
         self.ensemble.take_changes()
     }
 
+    /// Somebody who is no process here gives a node of the coordination tree other data.
+    pub fn overwrite(&mut self, path: &str, data: Bytes) {
+        let effects = self.ensemble.overwrite(self.queue.now(), path, data);
+        self.absorb_coordination(effects);
+    }
+
     /// A fault will strike at this time.
     pub fn schedule(&mut self, at: u64, fault: Fault) {
         self.queue.push(at, Happening::Fault(fault, self.called_off));

@@ -123,7 +123,9 @@ impl Backup {
     pub fn hear(&mut self, now: Instant, link: LinkId) {
         self.source = Some(link);
         self.heard = now;
-        self.refusals = 0;
+        if !sabotage!(RefusalsStand) {
+            self.refusals = 0;
+        }
         self.backoff.reset();
         self.clear(&[Suspicion::Silence, Suspicion::Refused]);
     }
@@ -226,7 +228,8 @@ impl Backup {
             out.link(LinkCommand::Dial { link, address: address.clone() });
             self.connection = Connection::Dialling(link);
         }
-        let cause = if self.refusals >= REFUSALS_FOR_PROOF {
+        let enough = sabotage!(OneRefusalProves => 1; REFUSALS_FOR_PROOF);
+        let cause = if self.refusals >= enough {
             Suspicion::Refused
         } else if self.heard + timing.suspicion <= now {
             Suspicion::Silence

@@ -72,7 +72,9 @@ impl Broker {
                 self.replica.install(snapshot, &mut self.io.out);
                 // R7, R16: the snapshot is the primary's committed log, so the backup acknowledges
                 // it, once it is durable, and all that follows.
-                backup.verify(end);
+                if !sabotage!(SnapshotUnverified) {
+                    backup.verify(end);
+                }
                 self.note_age(now, from);
             }
             Some(Err(reason)) => self.abandon_snapshot(now, link, reason),
@@ -83,7 +85,8 @@ impl Broker {
     /// Whether this part comes next. A first part begins a snapshot, whatever there was of another.
     fn stages(&mut self, now: Instant, link: LinkId, part: &SnapshotPart) -> bool {
         let state = self.registry.view().state.as_ref();
-        if state.is_some_and(|(state, _)| state.in_sync.contains(&self.me.member)) {
+        let in_sync = state.is_some_and(|(state, _)| state.in_sync.contains(&self.me.member));
+        if in_sync && !sabotage!(MembersTakeSnapshots) {
             // An in-sync member holds everything committed: the primary, or this view, is not of today.
             self.registry.refresh(&mut self.io.context(now));
             self.send_nack(link);
@@ -113,7 +116,7 @@ impl Broker {
         let Role::Backup(backup) = &self.role else { return };
         let staged = backup.staging.as_ref().map(|staging| (staging.snapshot(), staging.parts()));
         // What is too large is not asked for at every heartbeat.
-        let waits = part.part == 0 || backup.oversize.waits();
+        let waits = part.part == 0 || backup.oversize.waits() || sabotage!(LostPartsUnnoticed);
         match waits || staged == Some((part.snapshot, part.part)) {
             true => self.acknowledge_part(link, part.snapshot),
             false => self.send_nack(link),

@@ -82,7 +82,7 @@ impl Configuration {
         (state, version): (GroupState, i32),
         cx: &mut Context<'_, E>,
     ) {
-        assert!(!self.is_busy(), "R14: one change at a time");
+        assert!(!self.is_busy() || sabotage!(TwoChangesAtOnce), "R14: one change at a time");
         cx.out.trace(Trace::Proposed { change, epoch: state.epoch, config: state.config });
         let call = write(&self.path, &state, version, cx);
         self.proposal = Some(Proposal { change, subject, state, version, call, retry_at: None });

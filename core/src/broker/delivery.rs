@@ -149,7 +149,7 @@ impl Delivery {
         }
         self.check_at = now + self.heartbeat / 2;
         for (key, stream) in &mut self.streams {
-            if stream.spoke + self.heartbeat / 2 <= now {
+            if stream.spoke + self.heartbeat / 2 <= now && !sabotage!(StreamsFallSilent) {
                 stream.send(now, *key, (replica, epoch), Vec::new(), out);
             }
         }
@@ -170,7 +170,8 @@ impl Stream {
         if self.scanned < replica.log().start() && self.sent < self.credit {
             self.skip(now, key, (replica, epoch), out);
         }
-        while self.scanned < replica.commit() && self.sent < self.credit {
+        let credit = sabotage!(CreditIgnored => u64::MAX; self.credit);
+        while self.scanned < replica.commit() && self.sent < credit {
             if looked_at >= MAX_SCAN {
                 return true;
             }
@@ -209,7 +210,8 @@ impl Stream {
             let full = bytes >= SEND_FRAME_BYTES || entries.len() == MAX_FRAME_ENTRIES;
             // R10: nothing at or above the commit offset is shown to anyone.
             let hidden = entry.end() > replica.commit() && !sabotage!(DeliversUncommitted);
-            if hidden || full || steps == MAX_SCAN || self.sent >= self.credit {
+            let spent = self.sent >= self.credit && !sabotage!(CreditIgnored);
+            if hidden || full || steps == MAX_SCAN || spent {
                 break;
             }
             steps += 1;

@@ -266,7 +266,11 @@ impl Followers {
         from: (&Replica, &Sender),
         out: &mut Outbox<E>,
     ) -> bool {
-        let Some(follower) = self.0.get_mut(member) else { return false };
+        let follower = sabotage!(
+            AcksOfAnyStorage => self.0.values_mut().find(|other| other.identity.member.node == member.node);
+            self.0.get_mut(member)
+        );
+        let Some(follower) = follower else { return false };
         follower.acknowledge(now, matched, from.0.log().end());
         follower.send_entries(now, from, out);
         true

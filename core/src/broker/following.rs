@@ -45,7 +45,7 @@ impl Broker {
     pub(super) fn hear_primary(&mut self, now: Instant, link: LinkId, of: (History, Epoch)) -> bool {
         let (history, epoch) = of;
         let read = self.replica.history() != History::default();
-        if !read || history != self.replica.history() {
+        if !read || (history != self.replica.history() && !sabotage!(OtherHistoriesAccepted)) {
             self.handle_other_history(now, link, history);
         } else if epoch < self.replica.floor() && !sabotage!(LowerEpochsAccepted) {
             self.send_nack(link);
@@ -131,7 +131,8 @@ impl Broker {
         let Role::Backup(backup) = &self.role else { return };
         let Some(link) = backup.source() else { return };
         let verified = sabotage!(AcksLogEnd => self.replica.log().end(); backup.verified());
-        let matched: Offset = verified.min(self.replica.durable_end());
+        let durable = sabotage!(AcksUndurable => self.replica.log().end(); self.replica.durable_end());
+        let matched: Offset = verified.min(durable);
         let ack = ReplicateAck {
             sender: self.identity(),
             history: self.replica.history(),

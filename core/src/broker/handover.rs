@@ -110,7 +110,7 @@ impl Broker {
         let TakeOver { sender, history, epoch } = take_over;
         let named = |state: &GroupState| {
             let primary = state.primary.as_ref();
-            state.epoch == epoch
+            (state.epoch == epoch || sabotage!(TakesOverAtAnyTime))
                 && state.history == history
                 && primary.is_some_and(|primary| {
                     primary.member == sender.member && primary.incarnation == sender.incarnation
@@ -122,7 +122,8 @@ impl Broker {
             return self.reject(link, Rejection::Unexpected);
         };
         let node = sender.member.node;
-        if !(fits && named && backup.epoch() == epoch) {
+        let current = backup.epoch() == epoch || sabotage!(TakesOverAtAnyTime);
+        if !(fits && named && current) {
             return self.io.out.trace(Trace::TakeOverIgnored { node, epoch });
         }
         backup.hear(now, link);
@@ -145,12 +146,18 @@ impl Broker {
     /// Whether it is primary and nobody else is in sync.
     fn is_last(&self) -> bool {
         let state = self.registry.view().state.as_ref();
-        state.is_some_and(|(state, _)| state.is_led_by(&self.me) && state.in_sync == [self.me.member.clone()])
+        state.is_some_and(|(state, _)| {
+            let alone = state.in_sync == [self.me.member.clone()] || sabotage!(GivesUpWhileHeld);
+            state.is_led_by(&self.me) && alone
+        })
     }
 
     /// Why a primary that leaves takes nothing into its log now.
     pub(super) fn withholds(&self) -> Option<Refusal> {
         let shutdown = self.shutdown.as_ref()?;
+        if sabotage!(AcceptsWhileLeaving) {
+            return None;
+        }
         if self.gives_up() {
             return Some(Refusal::NotPrimary { primary: None, epoch: 0 });
         }
@@ -165,7 +172,7 @@ impl Broker {
 
     /// R12: a primary that leaves drops only what is proved gone: silence may be its own fault.
     pub(super) fn may_drop(&self, cause: Suspicion) -> bool {
-        self.shutdown.is_none() || cause != Suspicion::Silence
+        self.shutdown.is_none() || cause != Suspicion::Silence || sabotage!(LeaversDropTheSilent)
     }
 
     /// Whether a follower may be taken in: who leaves does so only where nobody else alive is in sync.
@@ -215,7 +222,7 @@ impl Broker {
             return self.stand_in(now);
         }
         // R35: where too few would be left nobody drops it. A successor needs it once more, to serve.
-        if self.counts() && state.may_shrink() {
+        if self.counts() && state.may_shrink() && !sabotage!(LeavesCounted) {
             return self.say_goodbye(now);
         }
         // R34: it goes by itself only where the primary holds the data, too.
@@ -286,14 +293,16 @@ impl Broker {
             return;
         }
         let moves = |follower: &Follower| follower.is_attached() && follower.progressed() + lag > now;
-        if now < shutdown.learners_until && primary.followers.iter().any(|(_, follower)| moves(follower)) {
+        let waits = now < shutdown.learners_until && !sabotage!(GivesUpBeforeLearners);
+        if waits && primary.followers.iter().any(|(_, follower)| moves(follower)) {
             // What comes of it, a handover or the loss, is to have its full time.
             shutdown.deadline = shutdown.deadline.max(now + SHUTDOWN_DEADLINE);
             return;
         }
         // R35: where commits are frozen nothing was ever committed that could be lost.
         let frozen = self.registry.view().state.as_ref().is_some_and(|(state, _)| state.is_frozen());
-        let settled = frozen || self.replica.commit() == self.replica.log().end();
+        let all = self.replica.commit() == self.replica.log().end();
+        let settled = frozen || all || sabotage!(GivesUpUnsettled);
         if settled && !self.configuration.is_busy() {
             self.stand(now, Change::GiveUp);
         }
@@ -366,15 +375,17 @@ impl Broker {
         let end = self.replica.log().end();
         let Role::Primary(primary) = &self.role else { return };
         let Some(follower) = primary.followers.get(&attempt.target) else { return };
-        let Some(link) = follower.link().filter(|_| follower.matched() == Some(end)) else { return };
-        if self.replica.commit() != end {
-            return;
-        }
+        let ready = follower.matched() == Some(end) && self.replica.commit() == end;
+        let ready = ready || sabotage!(AsksUnreadyTargets);
+        let Some(link) = follower.link().filter(|_| ready) else { return };
         let (history, epoch) = (self.replica.history(), primary.epoch());
         let take_over = TakeOver { sender: self.identity(), history, epoch };
         self.send(link, &Message::TakeOver(take_over));
         if let Some(shutdown) = &mut self.shutdown {
             shutdown.attempt = Some(Attempt { asked: true, ..attempt });
+            if sabotage!(LeavesUnreplaced) {
+                self.stop(Event::Stopped);
+            }
         }
     }
 

@@ -25,7 +25,7 @@ impl Broker {
             self.registry.refresh(&mut self.io.context(now));
             return self.refuse(link, Refusal::LineageChanged { history: self.replica.history() });
         }
-        if hello.epoch > epoch {
+        if hello.epoch > epoch && !sabotage!(HigherEpochsIgnored) {
             return self.resign(now);
         }
         // Only a registered process can ever be taken in: strangers take no memory here.
@@ -70,14 +70,14 @@ impl Broker {
         if ack.history != self.replica.history() || old {
             return self.reject(link, Rejection::WrongHistory);
         }
-        if ack.epoch > epoch {
+        if ack.epoch > epoch && !sabotage!(HigherEpochsIgnored) {
             return self.resign(now);
         }
         let identity = self.identity();
         let Role::Primary(primary) = &mut self.role else { return };
         let member = &ack.sender.member;
         let known = primary.followers.get(member).map(|follower| follower.identity().incarnation);
-        if known != Some(ack.sender.incarnation) && !sabotage!(AcksOfAnyProcess) {
+        if known != Some(ack.sender.incarnation) && !sabotage!(AcksOfAnyStorage) {
             let (node, incarnation) = (member.node.clone(), ack.sender.incarnation);
             return self.io.out.trace(Trace::StaleProcess { node, incarnation });
         }
@@ -94,7 +94,8 @@ impl Broker {
         if nack.history.group_id != mine.group_id || nack.history.lineage < mine.lineage {
             return self.reject(link, Rejection::WrongHistory);
         }
-        if nack.history.lineage > mine.lineage || nack.floor > epoch {
+        let higher = nack.history.lineage > mine.lineage || nack.floor > epoch;
+        if higher && !sabotage!(HigherEpochsIgnored) {
             return self.resign(now);
         }
         let common = self.replica.log().common_end(&nack.log);
@@ -133,11 +134,13 @@ impl Broker {
     pub(super) fn advance_commit(&mut self, now: Instant) {
         let Role::Primary(primary) = &mut self.role else { return };
         // R25: while the tree seems to have gone back, its in-sync set proves nothing.
-        if self.doubt.is_some() {
+        if self.doubt.is_some() && !sabotage!(DoubtersCommit) {
             return;
         }
         let Some((state, _)) = &self.registry.view().state else { return };
-        let me = (&self.me.member, self.replica.durable_end());
+        let durable =
+            sabotage!(CountsItselfUndurable => self.replica.log().end(); self.replica.durable_end());
+        let me = (&self.me.member, durable);
         // A follower that has gone again is not waited for.
         let attached = |member| primary.followers.get(member).is_some_and(Follower::is_attached);
         let joining = primary.joining.as_ref().filter(|it| now < it.until && attached(&it.member));
@@ -227,7 +230,8 @@ impl Broker {
             heard + step_down <= now
         };
         let others = || state.in_sync.iter().filter(|member| **member != self.me.member);
-        let silent = alone && others().any(|member| unheard(&member)) && !sabotage!(NeverSilent);
+        let unheard = others().any(|member| unheard(&member)) || sabotage!(SilentInCompany);
+        let silent = alone && unheard && !sabotage!(NeverSilent);
         if silent != primary.silent {
             primary.silent = silent;
             self.io.out.trace(if silent { Trace::FellSilent } else { Trace::SpokeAgain });
@@ -242,7 +246,8 @@ impl Broker {
             return primary.probes.clear(&mut self.io.out);
         };
         self.probe_silent_members(now, &state);
-        if self.configuration.is_busy() || self.registry.session().is_none() {
+        let busy = self.configuration.is_busy() && !sabotage!(TwoChangesAtOnce);
+        if busy || self.registry.session().is_none() {
             return;
         }
         let lagging = self.lagging_member(now, &state);
@@ -284,7 +289,8 @@ impl Broker {
     /// R13: with a member that has caught up; R35: in the place of its node's former storage, if that is
     /// still in the set.
     fn take_member(&mut self, now: Instant, state: &GroupState) -> Option<(Change, Member, GroupState)> {
-        if !self.may_take_in(state) {
+        let waits = matches!(&self.role, Role::Primary(primary) if !primary.serving);
+        if !self.may_take_in(state) || (waits && sabotage!(JoinersWaitForTheEpoch)) {
             return None;
         }
         let member = self.joining_member(now, state)?;
@@ -308,6 +314,9 @@ impl Broker {
             None => Some(Suspicion::NotLive),
             Some(own) if live.values().any(|live| supersedes(live, own)) => Some(Suspicion::Replaced),
             _ if primary.probes.proves_death(member) => Some(Suspicion::Refused),
+            _ if sabotage!(ShrinksImpatiently) && progressed + self.config.timing.suspicion <= now => {
+                Some(Suspicion::Silence)
+            }
             _ if progressed + self.config.timing.lag <= now => Some(Suspicion::Silence),
             Some(_) => None,
         }
@@ -353,11 +362,11 @@ impl Broker {
         let process = |live: &Live| {
             live.node.id.member == *member && live.node.id.incarnation == follower.identity().incarnation
         };
-        follower.is_attached()
-            && follower.heard() + self.config.timing.heartbeat * 2 > now
+        let heard = follower.is_attached() && follower.heard() + self.config.timing.heartbeat * 2 > now;
+        let live = self.registry.view().live.values().any(process) && self.doubt_about(now, member).is_none();
+        (heard || sabotage!(ExpandsUnheard))
             && !state.in_sync.contains(member)
-            && self.registry.view().live.values().any(process)
-            && self.doubt_about(now, member).is_none()
+            && (live || sabotage!(ExpandsUnlive))
     }
 
     fn probe_silent_members(&mut self, now: Instant, state: &GroupState) {

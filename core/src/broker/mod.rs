@@ -188,6 +188,7 @@ impl Broker {
     /// A broker that knows nothing yet.
     pub fn new(now: Instant, boot: Boot) -> Self {
         let Boot { seed, node, generation, incarnation, address, group, root, config } = boot;
+        let generation = sabotage!(GenerationKept => Generation(1); generation);
         let me = PrimaryId { member: Member { node, generation }, incarnation };
         let paths = Paths::new(root);
         let timing = &config.timing;
@@ -412,7 +413,7 @@ impl Broker {
 
     /// A process that was paused knows nothing of the others' silence: everyone gets a fresh term.
     fn notice_pause(&mut self, now: Instant) {
-        if now.since(self.last_input) > self.config.timing.suspicion {
+        if now.since(self.last_input) > self.config.timing.suspicion && !sabotage!(SleepUnnoticed) {
             match &mut self.role {
                 Role::Backup(backup) => backup.forgive(now),
                 Role::Primary(primary) => primary.forgive(now),

@@ -60,7 +60,9 @@ impl Probes {
 
     /// Whether the member's process is proved dead.
     pub fn proves_death(&self, member: &Member) -> bool {
-        self.probes.get(member).is_some_and(|probe| probe.refusals >= REFUSALS_FOR_PROOF)
+        self.probes
+            .get(member)
+            .is_some_and(|probe| probe.refusals >= sabotage!(OneRefusalProves => 1; REFUSALS_FOR_PROOF))
     }
 
     /// A status of a link, if it is a probe's.

@@ -1,6 +1,7 @@
 //! Publishers at the primary: sessions, batches, acknowledgements (R28, R29).
 
 use super::primary::PendingOpen;
+use super::sessions::{SessionTable, Sessions};
 use super::{Broker, Role};
 use crate::id::{Offset, PublisherId, Sequence};
 use crate::limits::{MAX_SESSIONS, RETRY_SOON};
@@ -26,10 +27,14 @@ impl Broker {
         let session = self.replica.sessions().overlay().get(publisher).copied();
         match session {
             // The same nonce is the same request, come again, or the session that it opened.
-            Some(session) if session.nonce == request.nonce => self.await_commit(now, link, publisher),
+            Some(session) if session.nonce == request.nonce && !sabotage!(OpensAgain) => {
+                self.await_commit(now, link, publisher);
+            }
             // R28: only who names the session that is there continues it. A request that was under way
             // for long never ends a session that began after it.
-            Some(session) if session.incarnation != request.incarnation => {
+            Some(session)
+                if session.incarnation != request.incarnation && !sabotage!(LateRequestsContinue) =>
+            {
                 self.fence(link, publisher, session.incarnation);
             }
             None if request.incarnation > 0 => {
@@ -97,7 +102,8 @@ impl Broker {
         }
         if repeated {
             // A duplicate is acknowledged only as far as it is committed (R10): from the base fold.
-            self.acknowledge_publisher(publisher);
+            let fold = sabotage!(DuplicatesAcknowledged => Sessions::overlay; Sessions::base);
+            self.acknowledge_publisher(publisher, fold);
         }
     }
 
@@ -127,7 +133,9 @@ impl Broker {
 
     /// Which limit forbids another entry, with `more` bytes on top of what the log holds.
     fn limit_reached(&self, more: u64) -> Option<Limit> {
-        if self.replica.log().bytes() + more >= self.config.log_bytes {
+        if sabotage!(NeverBusy) {
+            None
+        } else if self.replica.log().bytes() + more >= self.config.log_bytes {
             Some(Limit::LogBytes)
         } else if self.replica.uncommitted_bytes() + more >= self.config.uncommitted_bytes {
             Some(Limit::UncommittedBytes)
@@ -171,7 +179,8 @@ impl Broker {
         if history != self.replica.history() {
             return Some(Refusal::LineageChanged { history: self.replica.history() });
         }
-        (!primary.serving).then_some(Refusal::Electing { retry_after: RETRY_SOON })
+        let ready = primary.serving || sabotage!(SessionsBeforeEpochStart);
+        (!ready).then_some(Refusal::Electing { retry_after: RETRY_SOON })
     }
 
     fn refuse_busy(
@@ -231,18 +240,17 @@ impl Broker {
         for open in ready {
             self.answer_open(open.link, open.publisher);
         }
+        let fold = sabotage!(AcksUncommitted => Sessions::overlay; Sessions::base);
         for publisher in publishers {
-            self.acknowledge_publisher(publisher);
+            self.acknowledge_publisher(publisher, fold);
         }
     }
 
     /// R10: cumulative, from the fold of the committed prefix.
-    fn acknowledge_publisher(&mut self, publisher: PublisherId) {
+    fn acknowledge_publisher(&mut self, publisher: PublisherId, fold: fn(&Sessions) -> &SessionTable) {
         let Role::Primary(primary) = &self.role else { return };
         let Some(link) = primary.publishers.get(&publisher).copied() else { return };
-        let sessions = self.replica.sessions();
-        let table = sabotage!(AcksUncommitted => sessions.overlay(); sessions.base());
-        let Some(session) = table.get(publisher) else { return };
+        let Some(session) = fold(self.replica.sessions()).get(publisher) else { return };
         let ack = PublishAck {
             history: self.replica.history(),
             epoch: primary.epoch(),

@@ -22,9 +22,12 @@ impl Broker {
             return;
         }
         // R5: part of the floor is the epoch last read from the tree.
-        self.replica.raise_floor(state.epoch);
-        let lead = state.is_led_by(&self.me) && state.epoch > self.resigned;
+        if !sabotage!(FloorForgotten) {
+            self.replica.raise_floor(state.epoch);
+        }
+        let lead = state.is_led_by(&self.me) && (state.epoch > self.resigned || sabotage!(ResumesItsEpoch));
         match &self.role {
+            Role::Primary(_) if !lead && sabotage!(IgnoresItsSuccessor) => {}
             Role::Primary(primary) if lead && primary.epoch() == state.epoch => self.advance_commit(now),
             _ if lead => self.become_primary(now, state.epoch),
             Role::Primary(_) => {
@@ -64,6 +67,7 @@ impl Broker {
     fn halt_if_still_so(&mut self, now: Instant, reason: Halt) -> bool {
         match self.doubt {
             Some(ticket) if ticket <= self.registry.round() => self.halt(reason),
+            _ if sabotage!(NeverHalts) => return true,
             None if sabotage!(HaltsUnproved) => self.halt(reason),
             Some(_) => {}
             None => self.doubt = Some(self.registry.refresh_linearizable(&mut self.io.context(now))),
@@ -80,6 +84,9 @@ impl Broker {
     fn become_primary(&mut self, now: Instant, epoch: Epoch) {
         self.leave_role();
         self.candidacy.won();
+        if sabotage!(WinnersTruncate) {
+            self.replica.truncate(self.replica.commit(), &mut self.io.out);
+        }
         let start = self.replica.log().end();
         self.io.out.trace(Trace::BecamePrimary { epoch, start });
         self.role = Role::Primary(Box::new(Primary::new(now, (epoch, start), &self.config.timing)));
@@ -92,11 +99,15 @@ impl Broker {
         let primary = state.primary.clone().filter(|primary| *primary != self.me);
         let Role::Backup(backup) = &mut self.role else { return };
         if backup.epoch() != state.epoch || backup.primary() != primary.as_ref() {
-            backup.hang_up(&mut self.io.out);
+            if !sabotage!(KeepsOldLinks) {
+                backup.hang_up(&mut self.io.out);
+            }
             let node = primary.as_ref().map(|primary| primary.member.node.clone());
             self.io.out.trace(Trace::BecameBackup { epoch: state.epoch, primary: node });
             self.candidacy.withdraw();
+            let verified = sabotage!(KeepsVerified => backup.verified(); 0);
             **backup = Backup::new(now, (state.epoch, primary), &self.config.timing);
+            backup.verify(verified);
         }
         self.watch_primary();
     }
@@ -179,6 +190,7 @@ impl Broker {
         let round = self.registry.round();
         match self.candidacy.pursue(now, (change, delay), round, &mut self.io.rng) {
             Step::Wait => {}
+            Step::Read if sabotage!(PromotesUnread) => self.stand(now, change),
             Step::Read => {
                 let mut cx = self.io.context(now);
                 // R27b: a live node that a server does not show yet may hold the data. R2 needs no barrier:
@@ -197,7 +209,9 @@ impl Broker {
     fn ambition(&self) -> Option<(Change, Duration)> {
         let Role::Backup(backup) = &self.role else { return None };
         // R2: the candidate's own live node belongs to its current session.
-        self.registry.session().and(self.registry.registered())?;
+        if !sabotage!(PromotesUnregistered) {
+            self.registry.session().and(self.registry.registered())?;
+        }
         let (state, _) = self.registry.view().state.as_ref()?;
         let timing = &self.config.timing;
         // R34: whoever leaves leads no more, unless it may hold what nobody else alive does.
@@ -216,7 +230,8 @@ impl Broker {
             return wanted.then(|| (Change::Promote, timing.heartbeat * 2 * rank));
         }
         let reset = self.config.on_total_loss == OnTotalLoss::Reset && self.all_data_is_lost(state);
-        reset.then(|| (Change::Reset, timing.lag + timing.heartbeat * 2 * self.rank(state)))
+        let patience = sabotage!(ResetsAtOnce => Duration::ZERO; timing.lag);
+        reset.then(|| (Change::Reset, patience + timing.heartbeat * 2 * self.rank(state)))
     }
 
     /// The broker's place among those who might do the same: they take turns.
@@ -248,8 +263,7 @@ impl Broker {
         let me = &self.me.member;
         let live =
             |member: &Member| self.registry.view().live.values().any(|live| live.node.id.member == *member);
-        let held = |member: &Member| live(member) && !sabotage!(GivesUpWhileHeld);
-        state.in_sync.contains(me) && state.in_sync.iter().all(|member| member == me || !held(member))
+        state.in_sync.contains(me) && state.in_sync.iter().all(|member| member == me || !live(member))
     }
 
     /// R1, R2: one conditional write at the version just read.
@@ -272,5 +286,5 @@ pub(super) fn supersedes(later: &Live, than: &Live) -> bool {
     let (later_id, id) = (&later.node.id, &than.node.id);
     later_id.member.node == id.member.node
         && later_id.incarnation != id.incarnation
-        && later.czxid > than.czxid
+        && (later.czxid > than.czxid) != sabotage!(EarlierSupersedes)
 }

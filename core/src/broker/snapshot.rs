@@ -41,7 +41,8 @@ impl Fold {
         let sessions = replica.sessions();
         let sessions = sabotage!(SnapshotFoldsUncommitted => sessions.overlay(); sessions.base());
         let sessions = sessions.iter().map(|(id, session)| (*id, *session));
-        let topics = replica.topics().iter().map(|(topic, head)| (topic.clone(), *head));
+        let topics = replica.topics().iter().filter(|_| !sabotage!(SnapshotWithoutTopics));
+        let topics = topics.map(|(topic, head)| (topic.clone(), *head));
         Self {
             cut: replica.commit(),
             log_start: replica.log().start(),

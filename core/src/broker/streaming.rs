@@ -38,7 +38,7 @@ impl Broker {
             return Err(Refusal::LineageChanged { history });
         }
         // R4: the commit offset means nothing before the epoch's first record is committed.
-        if !primary.serving {
+        if !primary.serving && !sabotage!(StreamsBeforeEpochStart) {
             return Err(Refusal::Electing { retry_after: RETRY_SOON });
         }
         if !primary.delivery.has_room() {
@@ -48,6 +48,7 @@ impl Broker {
         }
         let log = self.replica.log();
         match request.start {
+            Start::Earliest if sabotage!(EarliestIsLatest) => Ok(self.replica.commit()),
             Start::Earliest => Ok(log.start()),
             Start::Latest => Ok(self.replica.commit()),
             Start::At(position) if position.lineage != history.lineage => {

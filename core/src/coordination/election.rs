@@ -251,10 +251,11 @@ impl Election {
             self.discard(&own, cx);
         } else if let Some(surplus) = surplus {
             self.discard(&surplus, cx);
-        } else if let Some(predecessor) = predecessor {
+        } else if let Some(predecessor) = predecessor.filter(|_| !sabotage!(AllCandidatesLead)) {
             self.resign(cx);
             let path = self.path(&predecessor);
-            self.call(Operation::Exists { path, watch: true }, Step::Predecessor, cx);
+            let watch = !sabotage!(PredecessorUnwatched);
+            self.call(Operation::Exists { path, watch }, Step::Predecessor, cx);
         } else if self.leadership.as_ref().is_some_and(still_leads) {
             self.settle(cx);
         } else {

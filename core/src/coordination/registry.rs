@@ -175,7 +175,7 @@ impl Registry {
     pub fn registered(&self) -> Option<Zxid> {
         let own = self.registration.as_ref().filter(|own| own.wanted)?;
         let live = self.view.live.get(&own.name)?;
-        (Some(live.owner) == self.session).then_some(live.czxid)
+        (Some(live.owner) == self.session || sabotage!(AdoptsEphemerals)).then_some(live.czxid)
     }
 
     /// Number of the latest completed round.
@@ -275,7 +275,8 @@ impl Registry {
             SessionState::Connected(session) => {
                 // Watches survive a reconnect of the same session, their events in between do not.
                 let prepared = matches!(self.preparation, Preparation::Done);
-                if self.session != Some(session) || !prepared {
+                let another = self.session != Some(session) && !sabotage!(WatchNotRenewed);
+                if another || !prepared {
                     self.preparation = Preparation::Needed;
                 }
                 self.session = Some(session);
@@ -305,7 +306,7 @@ impl Registry {
                 self.stale.insert(name.to_string());
             }
         }
-        self.wanted = true;
+        self.wanted = !sabotage!(EventsIgnored);
         self.advance(cx);
     }
 
@@ -522,17 +523,21 @@ impl Registry {
         let linearizable = self.completed < self.linearizable;
         let mut round = Round { linearizable, ..Round::default() };
         // R2: what is read after a sync is not a lagging follower's. R19, R25, R27: a sync is not enough.
-        if linearizable && !sabotage!(BarriersAreSyncs) {
-            let barrier = cx.call(Operation::barrier(state.clone()));
-            round.waiting.insert(barrier, Read::Order);
-        } else if !sabotage!(ReadsUnsynced) {
-            let sync = cx.call(Operation::Sync { path: state.clone() });
-            round.waiting.insert(sync, Read::Order);
+        let order = match linearizable && !sabotage!(BarriersAreSyncs) {
+            true => Operation::barrier(state.clone()),
+            false => Operation::Sync { path: state.clone() },
+        };
+        let mut reads = [
+            (order, Read::Order),
+            (Operation::Get { path: state, watch: false }, Read::State),
+            (Operation::Children { path: live, watch: false }, Read::Children),
+        ];
+        if sabotage!(ReadsUnsynced) {
+            reads.rotate_left(1);
         }
-        let get = cx.call(Operation::Get { path: state, watch: false });
-        round.waiting.insert(get, Read::State);
-        let children = cx.call(Operation::Children { path: live, watch: false });
-        round.waiting.insert(children, Read::Children);
+        for (operation, read) in reads {
+            round.waiting.insert(cx.call(operation), read);
+        }
         self.reading = Some(round);
     }
 

@@ -275,7 +275,7 @@ impl Discovery {
         if update == Update::Changed {
             self.answer_waiting(now);
         }
-        if news {
+        if news && !sabotage!(WatchersNotTold) {
             self.tell_watchers(now);
         }
         self.create_group(now);
@@ -365,7 +365,11 @@ impl Discovery {
         };
         // A group whose only member is gone could never begin: the broker must still be there.
         let present = Delete { path: live, version: None };
-        let operations = [fence, MultiOperation::Check(present), MultiOperation::Create(create)].into();
+        let operations = if sabotage!(CreatesUnfenced) {
+            [MultiOperation::Check(present), MultiOperation::Create(create)].into()
+        } else {
+            [fence, MultiOperation::Check(present), MultiOperation::Create(create)].into()
+        };
         let call = context!(self, now).call(Operation::Multi(operations));
         self.creation.in_flight = Some((call, state));
     }

@@ -175,6 +175,9 @@ impl Outbox {
 
     /// The session is over: what is still under way concerns nobody.
     pub(super) fn set_aside<E>(&mut self, acknowledged: Sequence, out: &mut Outputs<E>) {
+        if sabotage!(NothingSetAside) {
+            return;
+        }
         self.pending.clear();
         (self.durable, self.attempt, self.unresolved) = (0, None, false);
         self.request(Change::SetAside { acknowledged }, Mark::Other, out);

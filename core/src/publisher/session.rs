@@ -18,6 +18,7 @@ impl Publisher {
         let saved = self.saved_session(history);
         if let Some(outbox) = &mut self.outbox
             && !outbox.may_attempt(saved, &mut self.shared.out)
+            && !sabotage!(AttemptsUnstored)
         {
             self.session.phase = Phase::Storing;
             return;
@@ -79,6 +80,7 @@ impl Publisher {
             self.window = Window::after(last_sequence);
         }
         match self.window.compare(last_sequence) {
+            _ if sabotage!(AnyLogIsItsOwn) => {}
             Reported::Same | Reported::Forward => {}
             // What was never stored was sent by another process: the outbox is a copy, or an old one.
             Reported::Beyond if begun => return self.end(Error::Fenced { incarnation }),
@@ -106,6 +108,7 @@ impl Publisher {
     /// copy of its outbox may hear the same: only one of them can continue it.
     fn begin_session(&mut self, history: History, incarnation: u64) -> bool {
         let again = self.outbox.as_ref().is_some_and(|outbox| outbox.unresolved);
+        let again = again && !sabotage!(AttemptsUnresolved);
         if again {
             self.session.continues = incarnation;
             self.session.inherited = true;
@@ -136,7 +139,8 @@ impl Publisher {
 
     fn handle_ack(&mut self, ack: &PublishAck) {
         let own = self.is_own(ack.history, ack.publisher);
-        if !own || ack.incarnation != self.session.incarnation {
+        let same = ack.incarnation == self.session.incarnation || sabotage!(AcksOfAnySession);
+        if !own || !same {
             return self.reject(Rejection::WrongHistory);
         }
         self.acknowledge(ack.last_sequence);
@@ -253,7 +257,8 @@ impl Publisher {
                 outbox.set_aside(self.window.first_unacknowledged() - 1, &mut self.shared.out);
             }
             let tickets = self.window.drain();
-            self.complete(tickets, Err(Error::Unknown { lineage }));
+            let unknown = Err(Error::Unknown { lineage });
+            self.complete(tickets, sabotage!(UnknownAcknowledged => Ok(()); unknown));
         }
         self.window = Window::after(0);
         self.answered_gap = None;
@@ -271,6 +276,9 @@ impl Publisher {
         if self.session.incarnation == 0 && !self.session.inherited {
             self.session.continues = incarnation;
             return self.open_session();
+        }
+        if sabotage!(FencedPublishersGoOn) {
+            return self.handle_unknown_session();
         }
         self.end(Error::Fenced { incarnation });
     }

@@ -62,7 +62,7 @@ impl Subscriber {
     }
 
     pub(super) fn handle_head(&mut self, head: &Head) {
-        if !self.head.is_asked(head.token) {
+        if !self.head.is_asked(head.token) && !sabotage!(AnyHeadAnswers) {
             return;
         }
         // A head of another history, or of an earlier reign, proves nothing about this stream.

@@ -20,6 +20,7 @@ impl Subscriber {
         }
         self.stream += 1;
         let start = match (self.at, self.start) {
+            (Some(_), _) if sabotage!(ResumesAtTheEnd) => message::Start::Latest,
             (Some(at), _) => message::Start::At(at.position),
             (None, Start::Latest) => message::Start::Latest,
             (None, Start::Earliest | Start::At(_)) => message::Start::Earliest,
@@ -127,11 +128,11 @@ impl Subscriber {
 
     fn handle_deliver(&mut self, deliver: Deliver) {
         let Phase::Open { expected, .. } = self.phase else { return };
-        if deliver.stream != self.stream {
+        if deliver.stream != self.stream && !sabotage!(AnyStreamHeard) {
             return;
         }
         let fits = Some(deliver.history) == self.history && deliver.epoch >= self.epoch;
-        if !fits || deliver.from != expected {
+        if !fits || (deliver.from != expected && !sabotage!(GapsUnseen)) {
             let reason = if fits { Rejection::Unexpected } else { Rejection::WrongHistory };
             self.reject(reason);
             return self.reopen();
@@ -155,6 +156,7 @@ impl Subscriber {
     fn advance(&mut self, to: Position) {
         if let Some(at) = &mut self.at
             && to.offset >= at.position.offset
+            && !sabotage!(PositionsStick)
         {
             at.position = to;
             self.look_ahead();
@@ -172,7 +174,7 @@ impl Subscriber {
             return self.credit.dropped(bytes);
         }
         // R30: a position inside a batch gets the whole batch.
-        let skip = position.saturating_sub(offset);
+        let skip = sabotage!(WholeBatchesAgain => 0; position.saturating_sub(offset));
         let next = Bookmark { position: Position { epoch, offset: end, ..at.position }, ..at };
         match Records::decode(&batch.header, batch.body) {
             Ok(mut records) => {

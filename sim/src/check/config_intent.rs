@@ -1,8 +1,11 @@
-//! ConfigIntent: the group's state in the tree is created once and changes only in the ways that
-//! [`steadfast_core::group`] builds.
+//! ConfigIntent: the group's state in the tree is created once and changes only in the ways that the rules
+//! allow. What they are is said here once more, independently of the code that makes the changes.
 
 use super::{Check, Fact, Ledger};
+use std::collections::BTreeSet;
 use steadfast_core::group::GroupState;
+use steadfast_core::id::{Epoch, Member};
+use steadfast_core::message::History;
 
 /// The property.
 #[derive(Clone, Debug, Default)]
@@ -10,29 +13,80 @@ pub struct ConfigIntent;
 
 /// Whether `after` is what one of the allowed changes makes of `before`.
 pub(crate) fn is_allowed(before: &GroupState, after: &GroupState) -> bool {
-    let nonce = after.nonce;
-    let dropped = before.in_sync.iter().find(|member| !after.in_sync.contains(member));
-    let taken_in = after.in_sync.iter().find(|member| !before.in_sync.contains(member));
-    let leader = before.primary.as_ref().map(|primary| &primary.member);
-    let promotes = after.primary.as_ref().is_some_and(|candidate| {
-        before.may_lead(&candidate.member) && *after == before.promote(candidate, nonce)
-    });
-    let shrinks = leader.is_some()
-        && before.may_shrink()
-        && dropped.is_some_and(|member| Some(member) != leader && *after == before.shrink(member, nonce));
-    let expands = leader.is_some() && taken_in.is_some_and(|member| *after == before.expand(member, nonce));
-    let replaces = leader.is_some()
-        && taken_in.is_some_and(|member| before.replace(member, nonce).as_ref() == Some(after));
-    // Also a reset (R27b) gives up the data.
-    let gives_up = *after == before.give_up(nonce);
-    gives_up || (keeps_enough(before, after) && (promotes || shrinks || expands || replaces))
+    let numbered = after.config == before.config + 1
+        && after.nonce != before.nonce
+        && after.min_in_sync == before.min_in_sync;
+    let members: BTreeSet<_> = after.in_sync.iter().collect();
+    numbered && members.len() == after.in_sync.len() && (gives_up(before, after) || goes_on(before, after))
+}
+
+/// R24, R27: the data is given up, and what was its last epoch is noted.
+fn gives_up(before: &GroupState, after: &GroupState) -> bool {
+    let History { group_id, lineage } = before.history;
+    after.history == History { group_id, lineage: lineage + 1 }
+        && (after.epoch, after.lost_epoch) == (before.epoch + 1, before.epoch)
+        && after.primary.is_none()
+        && after.in_sync.is_empty()
+}
+
+/// The group goes on with its data, under another primary or with another member.
+fn goes_on(before: &GroupState, after: &GroupState) -> bool {
+    after.history == before.history
+        && after.lost_epoch == before.lost_epoch
+        && keeps_enough(before, after)
+        && (promotes(before, after) || changes_a_member(before, after))
+}
+
+/// R2: a member becomes primary and takes the place of the one before, which stays only where too few would
+/// be left without it (R35).
+fn promotes(before: &GroupState, after: &GroupState) -> bool {
+    let Some(candidate) = after.primary.as_ref().map(|primary| &primary.member) else { return false };
+    let deposed = before.primary.as_ref().map(|primary| &primary.member);
+    let with = |dropped: Option<&Member>| -> BTreeSet<_> {
+        before.in_sync.iter().filter(|member| Some(*member) != dropped).chain([candidate]).cloned().collect()
+    };
+    let mut expected = with(deposed);
+    if expected.len() < before.in_sync.len().min(before.min_in_sync as usize) {
+        expected = with(None);
+    }
+    after.epoch == before.epoch + 1
+        && (before.in_sync.is_empty() || before.in_sync.contains(candidate))
+        && after.in_sync.iter().cloned().collect::<BTreeSet<_>>() == expected
+}
+
+/// R12, R13, R35: the primary drops a member, takes one in, or takes one in for another storage of its node.
+fn changes_a_member(before: &GroupState, after: &GroupState) -> bool {
+    let Some(leader) = &before.primary else { return false };
+    let missing = |from: &GroupState, of: &GroupState| -> Vec<Member> {
+        of.in_sync.iter().filter(|member| !from.in_sync.contains(member)).cloned().collect()
+    };
+    let (dropped, taken) = (missing(after, before), missing(before, after));
+    let allowed = match (dropped.as_slice(), taken.as_slice()) {
+        ([dropped], []) => *dropped != leader.member && before.in_sync.len() > least(before),
+        ([], [_]) => true,
+        ([dropped], [taken]) => dropped.node == taken.node && *dropped != leader.member,
+        _ => false,
+    };
+    let reign = |state: &GroupState| -> (Epoch, _) { (state.epoch, state.primary.clone()) };
+    allowed && reign(before) == reign(after)
+}
+
+const fn least(state: &GroupState) -> usize {
+    if state.min_in_sync == 0 { 1 } else { state.min_in_sync as usize }
 }
 
 /// R35, whatever the changes make of it: a set that has reached the least number never falls below it,
-/// a smaller one never becomes smaller still, and the number is fixed.
+/// a smaller one never becomes smaller still.
 fn keeps_enough(before: &GroupState, after: &GroupState) -> bool {
-    let least = before.in_sync.len().min(before.min_in_sync as usize);
-    after.in_sync.len() >= least && after.min_in_sync == before.min_in_sync
+    after.in_sync.len() >= before.in_sync.len().min(before.min_in_sync as usize)
+}
+
+/// R26: a group begins with the member that registered first, and nobody leads it.
+fn begins(state: &GroupState) -> bool {
+    state.in_sync.len() == 1
+        && state.history.lineage == 1
+        && (state.epoch, state.config, state.lost_epoch) == (0, 0, 0)
+        && state.primary.is_none()
 }
 
 impl Check for ConfigIntent {
@@ -48,13 +102,7 @@ impl Check for ConfigIntent {
         };
         let allowed = match ledger.states().iter().rev().nth(1) {
             Some(before) => is_allowed(before, after),
-            None => match after.in_sync.as_slice() {
-                [first] => {
-                    let (id, size) = (after.history.group_id, after.min_in_sync);
-                    *after == GroupState::bootstrap(id, first.clone(), size, after.nonce)
-                }
-                _ => false,
-            },
+            None => begins(after),
         };
         if allowed { Ok(()) } else { Err(format!("no rule leads to {after:?}")) }
     }
@@ -111,6 +159,24 @@ mod tests {
     fn writing_without_a_new_number_is_rejected() {
         let mut story = elected();
         story.tell(&Fact::State(&state(1, 1, Some("a"), &["a", "b"]))).rejected("no rule");
+    }
+
+    #[test]
+    fn giving_up_without_a_new_lineage_is_rejected() {
+        let lost = state(1, 1, Some("a"), &["a"]).give_up(Nonce(7));
+        let same = GroupState { history: HISTORY, ..lost };
+        elected().tell(&Fact::State(&GroupState { config: 2, ..same })).rejected("no rule");
+    }
+
+    #[test]
+    fn keeping_the_primary_before_where_others_are_enough_is_rejected() {
+        let mut story = elected();
+        story.state(1, Some("a"), &["a", "b"]).state(2, Some("b"), &["a", "b"]).rejected("no rule");
+    }
+
+    #[test]
+    fn a_member_that_is_named_twice_is_rejected() {
+        elected().state(1, Some("a"), &["a", "a"]).rejected("no rule");
     }
 
     #[test]

@@ -159,6 +159,11 @@ impl Committed {
         self.reached.insert((publisher, incarnation), last);
     }
 
+    /// Whoever has a session.
+    pub fn publishers(&self) -> impl Iterator<Item = PublisherId> {
+        self.sessions.keys().copied()
+    }
+
     /// The last sequence number that an incarnation of a publisher's session has come to; 0 when it was
     /// never open.
     pub fn reached(&self, publisher: PublisherId, incarnation: u64) -> Sequence {

@@ -4,42 +4,62 @@
 //! [`Checks::observe`] first lets the [`Ledger`] take a fact in and then shows it to every checker.
 
 pub mod acked_durable;
+pub mod admission_grounds;
 pub mod candidate_complete;
 pub mod commit_monotone;
 pub mod committed_stable;
+pub mod conditional_writes;
 pub mod config_intent;
 pub mod counts_verified;
+pub mod credit_kept;
+pub mod dead_session;
 pub mod enough_copies;
 pub mod exactly_once_in_log;
 pub mod floor_monotone;
 pub mod fresh_head;
+pub mod handover_settled;
+pub mod leads_by_right;
+pub mod leaves_in_order;
 pub mod ledger;
 pub mod live_session;
 pub mod log_matching;
+pub mod loss_grounds;
+pub mod newest_heard;
 pub mod no_flapping;
 pub mod no_phantom;
 pub mod no_premature_visibility;
 pub mod nothing_missing;
 pub mod one_primary_per_epoch;
+pub mod promotion_grounds;
+pub mod proposal;
 pub mod pub_fencing;
+pub mod removal_grounds;
+pub mod retained;
 pub mod route_monotone;
 pub mod session_fold;
+pub mod silence_grounds;
 pub mod silenced;
 pub mod sub_prefix;
 pub mod superset_quorum;
+pub mod takes_from_primary;
 #[cfg(test)]
 mod testing;
+pub mod told_of_changes;
 pub mod trim_safe;
+pub mod within_memory;
 
 use bytes::Bytes;
 pub use ledger::Ledger;
+use proposal::Proposal;
 use std::fmt;
 use std::time::Duration;
+use steadfast_core::broker::retention::Retention;
 use steadfast_core::broker::sessions::SessionTable;
 use steadfast_core::broker::topics::Topics;
+use steadfast_core::coordination::{SessionId, Zxid};
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::group::{GroupState, PrimaryId};
-use steadfast_core::id::{Epoch, Lineage, Member, Offset, PublisherId, Sequence};
+use steadfast_core::id::{Epoch, Lineage, Member, NodeName, Offset, PublisherId, Sequence};
 use steadfast_core::log::Entry;
 use steadfast_core::message::{History, Start};
 
@@ -162,6 +182,14 @@ pub enum Fact<'a> {
         /// Since when the process runs without a break.
         since: u64,
     },
+    /// A primary has stopped talking to clients.
+    FellSilent {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// For how long it has not heard of the other in-sync member that was heard of longest ago, while it
+        /// was running; `None`: there is no other.
+        unheard: Option<Duration>,
+    },
     /// A primary has heard of a publisher, on the link of its session.
     SessionHeard {
         /// Which process.
@@ -182,6 +210,96 @@ pub enum Fact<'a> {
     },
     /// A broker's clock has jumped.
     ClockJumped(&'a PrimaryId),
+    /// A broker asks for a change of the group's state.
+    Proposed(&'a Proposal<'a>),
+    /// A backup took what a frame held.
+    Took {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// Whose frame.
+        from: &'a NodeName,
+        /// The group's state as it knew it.
+        known: &'a GroupState,
+    },
+    /// A primary let a process attach.
+    Attached {
+        /// Which primary.
+        process: &'a PrimaryId,
+        /// Whose process.
+        member: &'a Member,
+        /// The live nodes as the primary knew them, each with the transaction that made it.
+        live: &'a [(PrimaryId, Zxid)],
+    },
+    /// A primary took batches from a publisher.
+    Accepted {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// What its log took before, in bytes, and what of that was not committed.
+        held: (u64, u64),
+    },
+    /// A primary that leaves has begun to hand over.
+    HandoverBegan(&'a PrimaryId),
+    /// It does so no more.
+    HandoverEnded(&'a PrimaryId),
+    /// A primary asked a backup to take over.
+    AskedToTakeOver {
+        /// Which primary.
+        process: &'a PrimaryId,
+        /// Its commit offset and the end of its log.
+        log: (Offset, Offset),
+    },
+    /// A broker that was asked to leave has ended.
+    Left {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// So long after it was asked.
+        after: Duration,
+    },
+    /// A subscriber allows so many body bytes in all on a stream.
+    Granted {
+        /// The connection, and the stream's number on it.
+        stream: (u64, u64),
+        /// So many.
+        limit: u64,
+    },
+    /// A broker sent batches on a stream.
+    Sent {
+        /// The connection, and the stream's number on it.
+        stream: (u64, u64),
+        /// Their bodies, in bytes.
+        bytes: u64,
+        /// The body of the last.
+        last: u64,
+    },
+    /// A replica of discovery has learned of another epoch, or of where the primary is.
+    Learned {
+        /// Which one.
+        replica: ClientId,
+        /// So many clients wait to be told.
+        watchers: usize,
+        /// So many frames it sends.
+        told: usize,
+    },
+    /// A replica of discovery creates the group.
+    CreatesGroup {
+        /// Which one.
+        replica: ClientId,
+        /// Only if nobody has led discovery since.
+        guarded: bool,
+    },
+    /// A replica of discovery leads from now on.
+    LeadsDiscovery {
+        /// Which one.
+        replica: ClientId,
+        /// Its candidate in the election, as it has read.
+        own: Option<&'a str>,
+        /// How many stand before that.
+        before: usize,
+        /// The session that owns it, as it has read.
+        owner: Option<SessionId>,
+        /// Its session.
+        session: Option<SessionId>,
+    },
     /// A backup acknowledged entries.
     Verified {
         /// Which member.
@@ -370,6 +488,31 @@ impl fmt::Display for Violation {
     }
 }
 
+/// What has to be known of a cluster's settings. Times allow for clocks that are wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// A primary falls silent within so long of the end of its reign.
+    pub silence: Duration,
+    /// A session lives for so long at least after its publisher was heard of.
+    pub session: Duration,
+    /// And about so long at most.
+    pub session_term: Duration,
+    /// Nobody suspects a primary for a shorter silence.
+    pub suspicion: Duration,
+    /// Nobody drops a member, or gives data up, that was well so lately.
+    pub lag: Duration,
+    /// No primary falls silent that has heard so lately of everybody.
+    pub step_down: Duration,
+    /// Who was heard so long ago was not heard lately.
+    pub lately: Duration,
+    /// A member that leaves waits for so long to be dropped.
+    pub goodbye: Duration,
+    /// What is kept.
+    pub retention: Retention,
+    /// Memory for the log, and for what is not committed, in bytes.
+    pub memory: (u64, u64),
+}
+
 /// The ledger and all checkers.
 #[derive(Clone, Debug)]
 pub struct Checks {
@@ -402,6 +545,13 @@ impl Default for Checks {
             Box::<enough_copies::EnoughCopies>::default(),
             Box::<no_flapping::NoFlapping>::default(),
             Box::<route_monotone::RouteMonotone>::default(),
+            Box::new(conditional_writes::ConditionalWrites),
+            Box::new(takes_from_primary::TakesFromPrimary),
+            Box::new(newest_heard::NewestHeard),
+            Box::<handover_settled::HandoverSettled>::default(),
+            Box::<credit_kept::CreditKept>::default(),
+            Box::new(leads_by_right::LeadsByRight),
+            Box::new(told_of_changes::ToldOfChanges),
         ];
         Self { ledger: Ledger::default(), checks }
     }
@@ -418,12 +568,23 @@ impl Checks {
         Self { ledger, checks }
     }
 
-    /// The same as by default, and what has to happen in time: a primary falls silent within `silence` of the end of its
-    /// reign, a session lives for `session` at least after its publisher was heard of.
-    pub fn timed(silence: Duration, session: Duration) -> Self {
+    /// The same as by default, and what depends on settings.
+    pub fn under(terms: &Terms) -> Self {
         let mut all = Self::default();
-        all.checks.push(Box::new(silenced::Silenced::within(silence)));
-        all.checks.push(Box::new(live_session::LiveSession::for_at_least(session)));
+        let (log, uncommitted) = terms.memory;
+        all.checks.extend([
+            Box::new(silenced::Silenced::within(terms.silence)) as Box<dyn Check>,
+            Box::new(live_session::LiveSession::for_at_least(terms.session)),
+            Box::new(dead_session::DeadSession::after(terms.session_term)),
+            Box::new(promotion_grounds::PromotionGrounds::after(terms.suspicion)),
+            Box::new(removal_grounds::RemovalGrounds::after(terms.lag)),
+            Box::new(admission_grounds::AdmissionGrounds::within(terms.lately)),
+            Box::new(loss_grounds::LossGrounds::after(terms.lag)),
+            Box::new(silence_grounds::SilenceGrounds::after(terms.step_down)),
+            Box::new(leaves_in_order::LeavesInOrder::after(terms.goodbye)),
+            Box::new(within_memory::WithinMemory::of(log, uncommitted)),
+            Box::new(retained::Retained::of(terms.retention)),
+        ]);
         all
     }
 

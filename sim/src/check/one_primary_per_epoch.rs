@@ -1,8 +1,8 @@
 //! OnePrimaryPerEpoch: epochs in the tree strictly increase with every change of primary, and a process
-//! acts in an epoch only if it is the incarnation that won it.
+//! acts in an epoch only if it is the incarnation that won it, and not again once it has stepped down.
 
 use super::{Check, Fact, Ledger};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use steadfast_core::group::PrimaryId;
 use steadfast_core::id::Epoch;
 use steadfast_core::message::History;
@@ -11,6 +11,8 @@ use steadfast_core::message::History;
 #[derive(Clone, Debug, Default)]
 pub struct OnePrimaryPerEpoch {
     winners: BTreeMap<(History, Epoch), Option<PrimaryId>>,
+    /// The epochs in which somebody has begun to act.
+    acted: BTreeSet<(History, Epoch)>,
 }
 
 impl Check for OnePrimaryPerEpoch {
@@ -34,6 +36,9 @@ impl Check for OnePrimaryPerEpoch {
             }
             Fact::Acts { process, history, epoch } => {
                 match self.winners.get(&(*history, *epoch)).and_then(Option::as_ref) {
+                    Some(winner) if winner == *process && !self.acted.insert((*history, *epoch)) => {
+                        Err(format!("{process:?} acts in epoch {epoch} again"))
+                    }
                     Some(winner) if winner == *process => Ok(()),
                     winner => Err(format!("{process:?} acts in epoch {epoch}, which {winner:?} won")),
                 }
@@ -62,11 +67,18 @@ mod tests {
     #[test]
     fn the_winner_acts_and_a_late_one_still_does() {
         let mut story = elected();
-        acts(&mut story, &process("a"), 1);
         story.state(2, Some("b"), &["b"]);
         acts(&mut story, &process("b"), 2);
         acts(&mut story, &process("a"), 1);
         story.accepted();
+    }
+
+    #[test]
+    fn who_has_stepped_down_does_not_act_again() {
+        let mut story = elected();
+        acts(&mut story, &process("a"), 1);
+        acts(&mut story, &process("a"), 1);
+        story.rejected("in epoch 1 again");
     }
 
     #[test]

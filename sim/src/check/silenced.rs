@@ -1,10 +1,14 @@
 //! Silenced (L8): a primary whose reign is over in the tree, and that cannot learn of it, stops talking to
-//! clients within the step-down time.
+//! clients within the step-down time. One that has fallen silent may speak again when it is in touch with
+//! somebody: it is about to learn of it.
 
 use super::{Check, Fact, Ledger};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use steadfast_core::id::Epoch;
+use steadfast_core::id::{Epoch, Incarnation};
+
+/// Who talks to clients does so much more often.
+const SILENCE: u64 = 1_000_000_000;
 
 /// The property.
 #[derive(Clone, Debug)]
@@ -15,12 +19,14 @@ pub struct Silenced {
     over: BTreeMap<Epoch, u64>,
     /// Epoch of the latest state.
     epoch: Epoch,
+    /// Since when each process has been talking, and when it last said something.
+    talk: BTreeMap<Incarnation, (u64, u64)>,
 }
 
 impl Silenced {
     /// A primary may go on for so long after the end of its reign.
     pub const fn within(patience: Duration) -> Self {
-        Self { patience, over: BTreeMap::new(), epoch: 0 }
+        Self { patience, over: BTreeMap::new(), epoch: 0, talk: BTreeMap::new() }
     }
 }
 
@@ -37,8 +43,11 @@ impl Check for Silenced {
             self.over.entry(over).or_insert(at);
         }
         self.epoch = self.epoch.max(now);
+        let talk = self.talk.entry(process.incarnation).or_insert((at, at));
+        let begun = if at > talk.1 + SILENCE { at } else { talk.0 };
+        *talk = (begun, at);
         // Who sleeps says nothing, and finds out only when it wakes up.
-        let over = self.over.get(&epoch).map(|over| (*over).max(since));
+        let over = self.over.get(&epoch).map(|over| (*over).max(since).max(begun));
         match over.filter(|over| over + (self.patience.as_nanos() as u64) < at) {
             None => Ok(()),
             Some(over) => Err(format!(
@@ -60,6 +69,11 @@ mod tests {
         story.tell(&Fact::Spoke { process: &process("a"), epoch: 1, at: at * SECOND, since: since * SECOND });
     }
 
+    /// Speaks every second up to this one.
+    fn goes_on(story: &mut Story<Silenced>, from: u64, to: u64, since: u64) {
+        (from..=to).for_each(|at| speaks(story, at, since));
+    }
+
     fn deposed() -> Story<Silenced> {
         let mut story = Story::new(Silenced::within(Duration::from_secs(5)));
         story.state(1, Some("a"), &["a", "b"]);
@@ -72,23 +86,33 @@ mod tests {
     #[test]
     fn a_primary_may_talk_in_its_reign_and_for_a_while_after() {
         let mut story = deposed();
-        speaks(&mut story, 7, 0);
+        goes_on(&mut story, 3, 7, 0);
         story.accepted();
     }
 
     #[test]
     fn who_goes_on_for_longer_is_rejected() {
         let mut story = deposed();
-        speaks(&mut story, 8, 0);
+        goes_on(&mut story, 3, 8, 0);
         story.rejected("ended 6000 ms ago");
     }
 
     #[test]
     fn who_has_only_woken_up_has_its_time() {
         let mut story = deposed();
-        speaks(&mut story, 30, 28);
+        goes_on(&mut story, 30, 33, 28);
         story.accepted();
-        speaks(&mut story, 34, 28);
+        goes_on(&mut story, 34, 36, 28);
+        story.rejected("ended 6000 ms ago");
+    }
+
+    #[test]
+    fn who_was_silent_has_its_time() {
+        let mut story = deposed();
+        goes_on(&mut story, 3, 6, 0);
+        goes_on(&mut story, 20, 25, 0);
+        story.accepted();
+        speaks(&mut story, 26, 0);
         story.rejected("ended 6000 ms ago");
     }
 }

@@ -4,14 +4,21 @@ use super::Verdict;
 use serde_json::{Value, json};
 use std::num::NonZero;
 use std::thread;
-use std::time::Instant;
-use steadfast_core::sabotage::Bug;
-use steadfast_sim::sensitivity::{Effort, Finding, examine};
+use std::time::{Duration, Instant};
+use steadfast_core::sabotage::{Bug, plant};
+use steadfast_sim::plan::generate::generate;
+use steadfast_sim::plan::minimise::{minimise, size};
+use steadfast_sim::plan::{Plan, run as runner};
+use steadfast_sim::sensitivity::{Effort, Finding, examine, percentile};
 
-/// Plants one bug after the other and counts the seeds that it takes to notice it.
+/// How long cutting a plan down may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Plants one bug after the other and counts the seeds that it takes to notice it. Of two rules that stand for
+/// each other the bugs are planted together: those are rows of their own, `A+B`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only these, by name; all, if none is given.
+    /// Only these, by name, or `A+B` for both at a time; all, if none is given.
     bugs: Vec<String>,
     /// At most so many seeds for each.
     #[arg(long, default_value_t = 20_000)]
@@ -25,40 +32,104 @@ pub struct Args {
     /// How many at a time; as many as there are cores, if not given.
     #[arg(long)]
     jobs: Option<NonZero<usize>>,
+    /// Also cuts the first plan that showed each bug down, and says how small it became.
+    #[arg(long)]
+    minimise: bool,
+}
+
+/// What became of the first plan that has shown a bug.
+#[derive(Clone, Copy, Debug)]
+struct Least {
+    lines: usize,
+    nodes: usize,
+    time: Duration,
 }
 
 /// Carries it out. A bug that was not noticed is a failure: of the simulator.
 pub fn run(args: &Args, json: bool) -> Result<Verdict, String> {
-    let chosen = match args.bugs.is_empty() {
-        true => Bug::ALL.to_vec(),
-        false => args.bugs.iter().map(|name| named(name)).collect::<Result<_, _>>()?,
+    let chosen: Vec<Vec<Bug>> = match args.bugs.is_empty() {
+        true => {
+            let breaks = Bug::ALL.iter().filter(|bug| !bug.rule().is_empty());
+            breaks.map(|bug| [*bug].into_iter().chain(bug.stands_twice_with()).collect()).collect()
+        }
+        false => args.bugs.iter().map(|names| all_named(names)).collect::<Result<_, _>>()?,
     };
     let jobs = args.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
     let Args { from, seeds, detections, .. } = *args;
-    println!("{:<28} {:<10} {:>8} {:>8} {:>8}  caught by", "bug", "rule", "seeds", "median", "p95");
-    let mut findings = Vec::new();
-    for bug in chosen {
+    println!("{:<44} {:<10} {:>6} {:>7} {:>6}  caught by", "bug", "rule", "seeds", "median", "p95");
+    let mut rows = Vec::new();
+    for bugs in &chosen {
         let begin = Instant::now();
-        let finding = examine(bug, Effort { from, seeds, detections, jobs });
-        println!("{}  ({:.0} s)", row(&finding), begin.elapsed().as_secs_f64());
-        findings.push(finding);
+        let finding = examine(bugs, Effort { from, seeds, detections, jobs });
+        let took = begin.elapsed();
+        let least = finding.first.filter(|_| args.minimise).and_then(|seed| cut_down(bugs, seed));
+        println!("{}  ({:.0} s){}", row(&finding), took.as_secs_f64(), least.map_or_else(String::new, words));
+        rows.push((finding, least));
     }
-    let missed = findings.iter().filter(|finding| finding.trials.is_empty()).count();
-    println!("{} of {} bugs were noticed", findings.len() - missed, findings.len());
+    let missed = rows.iter().filter(|(finding, _)| finding.trials.is_empty()).count();
+    println!("{} of {} bugs were noticed", rows.len() - missed, rows.len());
+    let leasts: Vec<Least> = rows.iter().filter_map(|(_, least)| *least).collect();
+    if let Some(middle) = median(&leasts) {
+        println!("the first plans that showed them, in the median:{}", words(middle));
+    }
     if json {
-        let bugs: Vec<Value> = findings.iter().map(entry).collect();
+        let bugs: Vec<Value> = rows.iter().map(|(finding, least)| entry(finding, *least)).collect();
         println!("{}", json!({ "bugs": bugs }));
     }
     Ok(if missed == 0 { Verdict::Good } else { Verdict::Bad })
+}
+
+/// The bugs with these names.
+fn all_named(names: &str) -> Result<Vec<Bug>, String> {
+    let bugs: Result<Vec<_>, _> = names.split('+').map(named).collect();
+    bugs.and_then(|bugs| match bugs.len() {
+        1 | 2 => Ok(bugs),
+        _ => Err(format!("{names:?} are too many at a time: plant one bug, or two as A+B")),
+    })
+}
+
+/// Cuts the plan of a seed down to what it takes to show the bugs.
+fn cut_down(bugs: &[Bug], seed: u64) -> Option<Least> {
+    plant(bugs.iter().copied());
+    let begin = Instant::now();
+    let plan = generate(seed);
+    let least = runner::run(&plan)
+        .result
+        .err()
+        .map(|failure| minimise(&plan, failure.violation.property, || begin.elapsed() < PATIENCE));
+    plant(None);
+    least.map(|plan| Least { lines: size(&plan).0, nodes: nodes(&plan), time: begin.elapsed() })
+}
+
+/// Everybody who takes part.
+fn nodes(plan: &Plan) -> usize {
+    let servers = plan.knobs.brokers + plan.knobs.discoveries;
+    servers as usize + plan.publishers.len() + plan.subscribers.len()
+}
+
+/// Each figure's median.
+fn median(leasts: &[Least]) -> Option<Least> {
+    let middle = |figure: fn(&Least) -> usize| percentile(&leasts.iter().map(figure).collect::<Vec<_>>(), 50);
+    let time = percentile(&leasts.iter().map(|least| least.time).collect::<Vec<_>>(), 50)?;
+    Some(Least { lines: middle(|least| least.lines)?, nodes: middle(|least| least.nodes)?, time })
+}
+
+fn words(Least { lines, nodes, time }: Least) -> String {
+    format!("  {lines} lines, {nodes} nodes, {:.1} s", time.as_secs_f64())
+}
+
+fn name(finding: &Finding) -> String {
+    let names: Vec<_> = finding.bugs.iter().map(|bug| bug.name()).collect();
+    names.join("+")
 }
 
 fn row(finding: &Finding) -> String {
     let figure = |share| finding.percentile(share).map_or_else(|| "–".to_owned(), |seeds| seeds.to_string());
     let properties = finding.properties.iter().map(|(property, times)| format!("{property} {times}"));
     format!(
-        "{:<28} {:<10} {:>8} {:>8} {:>8}  {}",
-        finding.bug.name(),
-        finding.bug.rule(),
+        "{:<44} {:<10} {:>6} {:>7} {:>6}  {}",
+        name(finding),
+        finding.bugs[0].rule(),
         finding.seeds,
         figure(50),
         figure(95),
@@ -66,17 +137,21 @@ fn row(finding: &Finding) -> String {
     )
 }
 
-fn entry(finding: &Finding) -> Value {
-    json!({
-        "name": finding.bug.name(),
-        "rule": finding.bug.rule(),
+fn entry(finding: &Finding, least: Option<Least>) -> Value {
+    let mut entry = json!({
+        "name": name(finding),
+        "rule": finding.bugs[0].rule(),
         "detected": !finding.trials.is_empty(),
         "property": finding.property(),
         "median": finding.percentile(50),
         "p95": finding.percentile(95),
         "seeds": finding.seeds,
         "first": finding.first,
-    })
+    });
+    if let Some(Least { lines, nodes, time }) = least {
+        entry["minimised"] = json!({"lines": lines, "nodes": nodes, "seconds": time.as_secs_f64()});
+    }
+    entry
 }
 
 /// The bug of this name.

@@ -2,6 +2,7 @@
 
 use super::{ConnectionId, Effects, Ensemble, Happening};
 use crate::random::Purpose;
+use steadfast_core::coordination::{Operation, Set};
 
 /// Whether the ensemble serves anybody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,18 @@ pub(super) enum Outage {
 const SERVERS: u64 = u64::MAX;
 
 impl Ensemble {
+    /// Somebody who is no process here gives a node other data.
+    pub fn overwrite(&mut self, now: u64, path: &str, data: bytes::Bytes) -> Effects {
+        let mut effects = Effects::default();
+        let session = self.server.open(now, ConnectionId::MAX);
+        let set = Operation::Set(Set { path: path.to_owned(), data, version: None });
+        // A node that is not there stays away.
+        let _ = self.server.execute(now, session, &set);
+        self.server.close(now, session);
+        self.spread(now, &mut effects);
+        effects
+    }
+
     /// The leader dies; another one is elected after a while. `None`: there is none.
     pub fn elect(&mut self, now: u64) -> Option<Effects> {
         if self.outage != Outage::None {

@@ -12,7 +12,6 @@ use steadfast_core::link::LinkId;
 use steadfast_core::message::Message;
 use steadfast_core::node::Output;
 use steadfast_core::trace::Trace;
-use steadfast_core::wire;
 
 /// What has to be remembered of brokers for that.
 #[derive(Debug, Default)]
@@ -29,6 +28,7 @@ impl Times {
         &mut self,
         broker: &Broker,
         step: &Step<Event>,
+        said: &[(LinkId, Message)],
         checks: &mut Checks,
     ) -> Result<(), Violation> {
         let (process, at) = (broker.id(), step.at);
@@ -47,25 +47,22 @@ impl Times {
             _ => {}
         }
         let since = self.since.get(&step.process).copied().unwrap_or(0);
+        for (link, message) in said {
+            // What only a primary says, to clients that believe in it.
+            let publisher = match message {
+                Message::SessionOpened(opened) => Some(opened.publisher),
+                Message::Deliver(_) | Message::StreamOpened(_) | Message::PublishAck(_) => None,
+                _ => continue,
+            };
+            self.sessions.extend(publisher.map(|publisher| ((step.process, *link), publisher)));
+            if let Some(epoch) = broker.leads() {
+                checks.observe(&Fact::Spoke { process, epoch, at, since })?;
+            }
+        }
         for output in &step.outputs {
-            match output {
-                Output::Transmit { link, frame } => {
-                    // What only a primary says, to clients that believe in it.
-                    let publisher = match wire::decode(frame.clone()) {
-                        Ok(Message::SessionOpened(opened)) => Some(opened.publisher),
-                        Ok(Message::Deliver(_) | Message::StreamOpened(_) | Message::PublishAck(_)) => None,
-                        _ => continue,
-                    };
-                    self.sessions.extend(publisher.map(|publisher| ((step.process, *link), publisher)));
-                    if let Some(epoch) = broker.leads() {
-                        checks.observe(&Fact::Spoke { process, epoch, at, since })?;
-                    }
-                }
-                Output::Trace(Trace::SessionExpired { publisher, .. }) => {
-                    let publisher = *publisher;
-                    checks.observe(&Fact::SessionExpired { process, publisher, at })?;
-                }
-                _ => {}
+            if let Output::Trace(Trace::SessionExpired { publisher, .. }) = output {
+                let publisher = *publisher;
+                checks.observe(&Fact::SessionExpired { process, publisher, at })?;
             }
         }
         Ok(())

@@ -11,6 +11,7 @@
 //! - [`minimise`] cuts a plan down to what it takes to violate a property.
 
 mod aim;
+mod epilogue;
 pub mod generate;
 pub mod kinds;
 pub mod knobs;

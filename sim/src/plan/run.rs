@@ -5,7 +5,7 @@
 //! in-sync set that was under way. The properties hold in either case; see `verdict.rs`.
 
 use super::kinds::{Amount, Cast, Kind};
-use super::{Action, Event, Plan, Target, panics, verdict};
+use super::{Action, Event, Plan, Target, epilogue, panics, verdict};
 use crate::check::Violation;
 use crate::cluster::{Cluster, Config, Core, Failure};
 use crate::coverage::{Coverage, is_mark, mark};
@@ -54,6 +54,12 @@ pub struct Outcome {
 /// Carries a plan out.
 pub fn run(plan: &Plan) -> Outcome {
     conclude(&mut Run::new(plan))
+}
+
+/// Carries a plan out, up to this time at the most, in nanoseconds: what is to hold in the end is left open
+/// where that comes before it.
+pub fn run_until(plan: &Plan, end: u64) -> Outcome {
+    conclude(&mut Run { end, ..Run::new(plan) })
 }
 
 /// Carries a plan out and keeps its history as text.
@@ -117,6 +123,8 @@ struct Run<'a> {
     marks: Coverage,
     strikes: BTreeMap<Cell, u64>,
     excuse: Option<&'static str>,
+    /// Nothing is of interest after this time.
+    end: u64,
 }
 
 const fn nanos(time: Duration) -> u64 {
@@ -151,11 +159,16 @@ impl<'a> Run<'a> {
         }
         let (waiting, leaving, marks) = (Vec::new(), BTreeSet::new(), Coverage::default());
         let strikes = BTreeMap::new();
-        Self { plan, config, cluster, agenda, waiting, leaving, marks, strikes, excuse: None }
+        let end = u64::MAX;
+        Self { plan, config, cluster, agenda, waiting, leaving, marks, strikes, excuse: None, end }
     }
 
     fn go(&mut self) -> Result<(), Failure> {
-        self.act_until(nanos(self.plan.knobs.duration))?;
+        let duration = nanos(self.plan.knobs.duration);
+        self.act_until(duration.min(self.end))?;
+        if self.end <= duration {
+            return Ok(());
+        }
         self.waiting.clear();
         let core = match self.plan.knobs.core_only {
             true => Core::survivable(&self.cluster),
@@ -178,6 +191,10 @@ impl<'a> Run<'a> {
             result => {
                 result?;
                 let verdict = verdict::judge(&self.cluster, self.plan, &core);
+                let verdict = match core == Core::everybody(&self.cluster) {
+                    true => verdict.and_then(|()| epilogue::judge(&mut self.cluster, self.plan.knobs.seed)),
+                    false => verdict,
+                };
                 verdict.map_err(|violation| self.cluster.failure(violation))
             }
         }

@@ -1,7 +1,7 @@
 //! Schedules that aim at what uniform faults seldom hit: each is a few events that belong together.
 
 use super::generate::{Dice, happens, within};
-use super::kinds::known;
+use super::kinds::{Amount, known};
 use super::{Action, Cue, Event, Plan, Target};
 use crate::random::Span;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 type Schedule = fn(&mut Dice, &mut Plan, Duration);
 
 /// All of them.
-const SCHEDULES: [Schedule; 15] = [
+const SCHEDULES: [Schedule; 20] = [
     crash_after_a_write,
     cut_off_after_a_write,
     restart_faster_than_the_session,
@@ -25,6 +25,11 @@ const SCHEDULES: [Schedule; 15] = [
     crash_in_turns,
     ask_a_deposed_primary,
     die_while_the_other_leaves,
+    words_of_the_dead,
+    late_hello,
+    alone_with_a_client,
+    coordination_outage,
+    asks_again,
 ];
 
 /// Adds one or a few of them.
@@ -39,6 +44,10 @@ pub(super) fn add(dice: &mut Dice, plan: &mut Plan) {
 fn trouble(kind: &str, who: Target, whom: Option<Target>, lasts: Option<Duration>) -> Action {
     let (kind, with) = (known(kind), [who].into_iter().chain(whom).collect());
     Action::Trouble { kind, with, amount: kind.amount, lasts }
+}
+
+fn between(kind: &str, who: Target, whom: Target, amount: Amount, lasts: Option<Duration>) -> Action {
+    Action::Trouble { kind: known(kind), with: vec![who, whom], amount, lasts }
 }
 
 fn strikes(plan: &mut Plan, at: Duration, kind: &str, who: Target, lasts: Option<Duration>) {
@@ -237,4 +246,126 @@ fn die_while_the_other_leaves(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     let kind = dice.of(&["crash", "power-loss", "pause", "isolate"]);
     let after = Duration::from_micros(dice.of(&[100, 1_000, 3_000, 60_000, 300_000]));
     strikes(plan, at + after, kind, Target::Primary, Some(dice.outage()));
+}
+
+/// R8, R28: what a process has sent before it died, or gave its connection up, comes after the words of its
+/// successor, or late enough for two elections.
+fn words_of_the_dead(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let who = match plan.publishers.first_mut().filter(|_| !dice.one_in(3)) {
+        // Only one that has an outbox goes on under its name.
+        Some(publisher) => {
+            publisher.outbox = true;
+            Target::Publisher(publisher.number)
+        }
+        None => Target::Backup,
+    };
+    let lag = dice.between(30, 300);
+    let far = Amount::Time(Duration::from_millis(lag));
+    happens(plan, at, between("lag", who, Target::Primary, far, Some(dice.ms(2_000, 5_000))));
+    let mut at = at + dice.ms(300, 900);
+    for _ in 0..dice.between(1, 3) {
+        let late = Amount::Time(dice.ms(lag, 5 * lag));
+        happens(plan, at, between("delay", who, Target::Primary, late, None));
+        let dies = at + dice.ms(0, lag);
+        match dice.below(3) {
+            0 => happens(plan, dies, between("half-open", who, Target::Primary, Amount::Plain, None)),
+            _ => strikes(plan, dies, "crash", who, Some(dice.ms(0, 40))),
+        }
+        at += dice.ms(600, 1_500);
+    }
+}
+
+/// R32: a process has died when its request to follow arrives, and the next one of its node is there.
+fn late_hello(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let lag = dice.between(150, 800);
+    let far = Amount::Time(Duration::from_millis(lag));
+    happens(plan, at, between("lag", Target::Backup, Target::Primary, far, Some(dice.ms(2_000, 4_000))));
+    let mut at = at + dice.ms(50, 300);
+    for _ in 0..dice.between(1, 3) {
+        happens(plan, at, between("reset", Target::Backup, Target::Primary, Amount::Plain, None));
+        let dies = at + Duration::from_millis(dice.between(lag, 2 * lag));
+        strikes(plan, dies, "crash", Target::Backup, Some(dice.ms(0, 30)));
+        at = dies + dice.ms(800, 1_500);
+    }
+}
+
+/// R19, R20: a primary is cut off from all servers, and a client from all but this primary. It asks how far
+/// the group is, and others go on elsewhere.
+fn alone_with_a_client(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let Some(subscriber) = plan.subscribers.first().map(|subscriber| subscriber.number) else { return };
+    // The sooner it falls silent, the shorter is the run.
+    plan.knobs.session_timeout = dice.ms(800, 1_200);
+    plan.knobs.lag_margin = dice.ms(200, 400);
+    let (at, lasts) = (at.min(dice.ms(500, 3_000)), dice.ms(4_000, 7_000));
+    plan.knobs.duration = plan.knobs.duration.max(at + lasts);
+    for replica in 1..=plan.knobs.discoveries {
+        let cut = |who| between("part", who, Target::Discovery(replica), Amount::Plain, Some(lasts));
+        happens(plan, at, cut(Target::Subscriber(subscriber)));
+        happens(plan, at, cut(Target::Primary));
+    }
+    // What happens at the same time is listed in this order: the primary is one process for all of it.
+    for broker in 1..=plan.knobs.brokers {
+        let other = Target::Broker(broker);
+        happens(plan, at, between("part", Target::Primary, other, Amount::Plain, Some(lasts)));
+    }
+    if dice.one_in(3) {
+        // Where the primary is with that follower, it reads on, and what it reads is old.
+        plan.knobs.sync_limit = plan.knobs.session_timeout * 2;
+        let cut = known("cut-coordination-follower");
+        happens(
+            plan,
+            at,
+            Action::Trouble {
+                kind: cut,
+                with: vec![],
+                amount: Amount::Plain,
+                lasts: Some(dice.ms(600, 2_000)),
+            },
+        );
+    } else {
+        strikes(plan, at, "cut-coordination", Target::Primary, Some(lasts));
+    }
+    let every = dice.ms(20, 150);
+    let count = (lasts.as_millis() / every.as_millis()) as u64;
+    // When a successor may have committed something, and silence has not begun.
+    happens(plan, at + dice.ms(0, 1_200), Action::ReadHeads { subscriber, count, every });
+}
+
+/// R20: the coordination service is away for longer than everything, and the brokers are not.
+fn coordination_outage(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    plan.knobs.session_timeout = dice.ms(800, 1_500);
+    plan.knobs.lag_margin = dice.ms(200, 500);
+    let (at, lasts) = (at.min(dice.ms(500, 3_000)), dice.ms(3_000, 6_000));
+    plan.knobs.duration = plan.knobs.duration.max(at + lasts);
+    let stop = known("stop-coordination");
+    happens(
+        plan,
+        at,
+        Action::Trouble { kind: stop, with: vec![], amount: Amount::Plain, lasts: Some(lasts) },
+    );
+    if dice.one_in(2) {
+        let kind = dice.of(&["crash", "pause", "isolate"]);
+        strikes(plan, at + dice.ms(0, 2_000), kind, Target::Backup, Some(dice.outage()));
+    }
+}
+
+/// R28: a publisher that goes on after its death asks for its session, and has died or given up when the
+/// answer comes; or the earlier request comes last.
+fn asks_again(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let Some(publisher) = plan.publishers.first_mut() else { return };
+    publisher.outbox = true;
+    let who = Target::Publisher(publisher.number);
+    let mut at = at;
+    for _ in 0..dice.between(1, 4) {
+        strikes(plan, at, "crash", who, Some(dice.ms(0, 20)));
+        let lag = dice.between(20, 300);
+        let far = Amount::Time(Duration::from_millis(lag));
+        happens(plan, at, between("lag", who, Target::Primary, far, Some(dice.ms(lag, 4 * lag))));
+        let again = at + dice.ms(lag, 3 * lag);
+        match dice.below(3) {
+            0 => happens(plan, again, between("half-open", who, Target::Primary, Amount::Plain, None)),
+            _ => strikes(plan, again, "crash", who, Some(dice.ms(0, 40))),
+        }
+        at = again + dice.ms(300, 1_000);
+    }
 }

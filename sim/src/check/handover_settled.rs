@@ -1,0 +1,84 @@
+//! HandoverSettled (R34): while a primary hands over it takes no batch and opens no session, and it asks a
+//! backup to take over only when everything in its log is committed.
+
+use super::{Check, Fact, Ledger};
+use std::collections::BTreeSet;
+use steadfast_core::id::Member;
+use steadfast_core::log::EntryKind;
+
+/// The property.
+#[derive(Clone, Debug, Default)]
+pub struct HandoverSettled {
+    /// Who hands over.
+    leaving: BTreeSet<Member>,
+}
+
+impl Check for HandoverSettled {
+    fn name(&self) -> &'static str {
+        "HandoverSettled"
+    }
+
+    fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
+        match *fact {
+            Fact::HandoverBegan(process) => {
+                self.leaving.insert(process.member.clone());
+            }
+            Fact::HandoverEnded(process) => {
+                self.leaving.remove(&process.member);
+            }
+            Fact::StorageLost(member) => {
+                self.leaving.remove(member);
+            }
+            Fact::Appended { member, entry, .. } if self.leaving.contains(member) => {
+                if matches!(entry.kind, EntryKind::Batch(_) | EntryKind::SessionOpen { .. }) {
+                    return Err(format!(
+                        "{member:?} hands over and takes {:?} at {}",
+                        entry.kind, entry.offset
+                    ));
+                }
+            }
+            Fact::AskedToTakeOver { process, log: (commit, end) } if commit < end => {
+                return Err(format!("{process:?} asks for a successor with {commit} of {end} committed"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testing::*;
+
+    fn leaving() -> Story<HandoverSettled> {
+        let mut story = Story::new(HandoverSettled::default());
+        story.append("a", &[start(1), session(1, 1), batch(1, 1, 2)]);
+        story.tell(&Fact::HandoverBegan(&process("a")));
+        story
+    }
+
+    #[test]
+    fn who_hands_over_asks_when_all_is_committed() {
+        leaving().tell(&Fact::AskedToTakeOver { process: &process("a"), log: (4, 4) }).accepted();
+    }
+
+    #[test]
+    fn who_has_given_it_up_takes_batches_again() {
+        let mut story = leaving();
+        story.tell(&Fact::HandoverEnded(&process("a"))).append("a", &[batch(1, 3, 1)]).accepted();
+    }
+
+    #[test]
+    fn a_batch_in_the_middle_of_it_is_rejected() {
+        leaving().append("a", &[batch(1, 3, 1)]).rejected("hands over and takes");
+        leaving().append("a", &[session(1, 4)]).rejected("hands over and takes");
+    }
+
+    #[test]
+    fn asking_too_early_is_rejected() {
+        leaving()
+            .tell(&Fact::AskedToTakeOver { process: &process("a"), log: (3, 4) })
+            .rejected("with 3 of 4 committed");
+    }
+}

@@ -1,0 +1,61 @@
+//! LeadsByRight: a replica of discovery leads whose candidate its own present session owns, and before which
+//! nobody stands, by the list that it has read. What it does as a leader fails once another one has led.
+
+use super::{Check, Fact, Ledger};
+
+/// The property.
+#[derive(Clone, Debug)]
+pub struct LeadsByRight;
+
+impl Check for LeadsByRight {
+    fn name(&self) -> &'static str {
+        "LeadsByRight"
+    }
+
+    fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
+        if let Fact::CreatesGroup { replica, guarded: false } = *fact {
+            return Err(format!("replica {replica} creates the group whoever leads"));
+        }
+        let Fact::LeadsDiscovery { replica, own, before, owner, session } = *fact else { return Ok(()) };
+        match own {
+            None => Err(format!("replica {replica} leads and does not stand")),
+            Some(own) if before > 0 => Err(format!("replica {replica} leads as {own}, behind {before}")),
+            Some(own) if owner.is_none() || owner != session => {
+                Err(format!("replica {replica} leads as {own}, which is {owner:?}'s and not {session:?}'s"))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testing::*;
+
+    fn leads(own: Option<&str>, before: usize, owner: Option<u64>) -> Story<LeadsByRight> {
+        let mut story = Story::new(LeadsByRight);
+        story.tell(&Fact::LeadsDiscovery { replica: 1, own, before, owner, session: Some(5) });
+        story
+    }
+
+    #[test]
+    fn the_first_candidate_leads() {
+        leads(Some("a-n_1"), 0, Some(5)).accepted();
+    }
+
+    #[test]
+    fn a_leader_acts_under_guard() {
+        let mut story = Story::new(LeadsByRight);
+        story.tell(&Fact::CreatesGroup { replica: 1, guarded: true }).accepted();
+        story.tell(&Fact::CreatesGroup { replica: 1, guarded: false }).rejected("whoever leads");
+    }
+
+    #[test]
+    fn nobody_else_does() {
+        leads(None, 0, None).rejected("does not stand");
+        leads(Some("a-n_1"), 1, Some(5)).rejected("behind 1");
+        leads(Some("a-n_1"), 0, Some(4)).rejected("Some(4)'s");
+        leads(Some("a-n_1"), 0, None).rejected("None's");
+    }
+}

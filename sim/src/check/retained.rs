@@ -1,0 +1,100 @@
+//! Retained (R36): when all is calm, no in-sync member keeps more than it is to keep: neither more bytes or
+//! records, nor batches of long ago.
+
+use super::ledger::Replica;
+use super::{Check, Fact, Ledger};
+use std::time::Duration;
+use steadfast_core::broker::retention::Retention;
+use steadfast_core::log::{ENTRY_OVERHEAD, EntryKind};
+
+/// Everything is older when all has been calm.
+const CALM: Duration = Duration::from_secs(3);
+/// Decisions to drop and the like do not call for another one.
+const CONTROL: u64 = 4;
+
+/// The property.
+#[derive(Clone, Debug)]
+pub struct Retained {
+    retention: Retention,
+}
+
+impl Retained {
+    /// So much is kept.
+    pub const fn of(retention: Retention) -> Self {
+        Self { retention }
+    }
+
+    fn judge(&self, replica: &Replica) -> Result<(), String> {
+        let kept = replica.log.from(replica.start);
+        let bytes: u64 = kept.iter().map(|held| held.entry.weight()).sum();
+        // A batch that lies partly within the limit is kept whole.
+        let first = kept.first().map_or(replica.start, |held| held.entry.end());
+        let records = replica.log.end() - first;
+        let batch = kept.iter().any(|held| matches!(held.entry.kind, EntryKind::Batch(_)));
+        let slack = CONTROL * ENTRY_OVERHEAD;
+        match () {
+            () if self.retention.bytes.is_some_and(|most| bytes > most + slack) => {
+                Err(format!("{bytes} bytes"))
+            }
+            () if self.retention.records.is_some_and(|most| records > most + CONTROL) => {
+                Err(format!("{records} records"))
+            }
+            () if batch && self.retention.age.is_some_and(|most| most < CALM) => {
+                Err("batches of long ago".to_owned())
+            }
+            () => Ok(()),
+        }
+    }
+}
+
+impl Check for Retained {
+    fn name(&self) -> &'static str {
+        "Retained"
+    }
+
+    fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
+        let (Fact::Settled, Some(state)) = (fact, ledger.states().last()) else { return Ok(()) };
+        for member in &state.in_sync {
+            let Some(replica) = ledger.replica(member) else { continue };
+            self.judge(replica)
+                .map_err(|what| format!("{member:?} keeps {what}, and is to keep {:?}", self.retention))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testing::*;
+
+    fn settled(retention: Retention, trims: &[u64]) -> Story<Retained> {
+        let mut story = Story::new(Retained::of(retention));
+        let batches = (0..6).map(|number| batch(1, 8 * number + 1, 8));
+        let drafts: Vec<_> = [start(1)].into_iter().chain(batches).collect();
+        story.append("a", &drafts).state(1, Some("a"), &["a"]);
+        for &to in trims {
+            story.tell(&Fact::Trimmed { member: &member("a"), to });
+        }
+        story.tell(&Fact::Settled);
+        story
+    }
+
+    fn keeps(records: Option<u64>, bytes: Option<u64>, age: Option<Duration>) -> Retention {
+        Retention { bytes, records, age }
+    }
+
+    #[test]
+    fn what_is_within_the_limits_is_accepted() {
+        settled(keeps(Some(48), Some(1 << 20), Some(Duration::from_secs(60))), &[]).accepted();
+        settled(keeps(Some(1), None, None), &[41]).accepted();
+        settled(keeps(None, None, Some(Duration::from_secs(1))), &[49]).accepted();
+    }
+
+    #[test]
+    fn what_is_beyond_one_is_rejected() {
+        settled(keeps(Some(8), None, None), &[]).rejected("48 records");
+        settled(keeps(None, Some(1), None), &[]).rejected("bytes");
+        settled(keeps(None, None, Some(Duration::from_secs(1))), &[41]).rejected("of long ago");
+    }
+}

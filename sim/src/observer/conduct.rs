@@ -1,0 +1,279 @@
+//! How processes treat each other: whom a backup takes from, whom a primary lets attach, how a broker leaves,
+//! what is sent to a subscriber, and by what right a replica of discovery leads.
+
+use crate::actor::{Actor, Event};
+use crate::check::{Checks, Fact, Violation};
+use crate::network::{ConnectionId, ProcessId};
+use crate::world::{Cause, Step, World};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use steadfast_core::broker::{self, Broker};
+use steadfast_core::coordination::registry::Live;
+use steadfast_core::coordination::{
+    self, CallId, Create, CreateMode, Delete, MultiOperation, Operation, Reply, Request, SessionId,
+    SessionState,
+};
+use steadfast_core::discovery::Discovery;
+use steadfast_core::id::{Epoch, Member};
+use steadfast_core::link::LinkId;
+use steadfast_core::log::EntryKind;
+use steadfast_core::message::Message;
+use steadfast_core::node::Output;
+use steadfast_core::storage;
+use steadfast_core::time::Instant;
+use steadfast_core::trace::Trace;
+
+/// What has to be remembered for that.
+#[derive(Debug, Default)]
+pub(super) struct Conduct {
+    /// When each broker was asked to leave, in nanoseconds of the world's time; `None`: it has left.
+    asked: BTreeMap<ProcessId, Option<u64>>,
+    /// What each broker's log took before the step, and what of it was not committed.
+    held: BTreeMap<ProcessId, (u64, u64)>,
+    candidates: BTreeMap<ProcessId, Candidate>,
+    /// The epoch and the configuration that each replica of discovery knows.
+    known: BTreeMap<ProcessId, (Epoch, bool)>,
+}
+
+/// A replica of discovery in the election.
+#[derive(Debug, Default)]
+struct Candidate {
+    session: Option<SessionId>,
+    /// How its nodes begin.
+    prefix: Option<String>,
+    calls: BTreeMap<CallId, Asked>,
+    /// Who stands, as last read.
+    names: Vec<String>,
+    /// Whose each of its own nodes was when last looked at.
+    owners: BTreeMap<String, SessionId>,
+}
+
+#[derive(Debug)]
+enum Asked {
+    Children,
+    Exists(String),
+}
+
+impl Conduct {
+    /// Shows a broker's step to the checkers. `from` is the member whose frame it handles, and whether it
+    /// takes what is in it.
+    pub(super) fn broker(
+        &mut self,
+        broker: &Broker,
+        step: &Step<Event>,
+        from: Option<(&Member, bool)>,
+        checks: &mut Checks,
+    ) -> Result<(), Violation> {
+        let process = broker.id();
+        let held = (broker.replica().log().bytes(), broker.replica().uncommitted_bytes());
+        let before = self.held.insert(step.process, held).unwrap_or_default();
+        match step.cause {
+            Cause::Started => drop(self.asked.remove(&step.process)),
+            Cause::Command => drop(self.asked.entry(step.process).or_insert(Some(step.at))),
+            Cause::Received(..) if broker.leads().is_some() && step.outputs.iter().any(is_batch) => {
+                checks.observe(&Fact::Accepted { process, held: before })?;
+            }
+            Cause::Received(..) => {
+                let taken = from.filter(|(_, taken)| *taken && broker.leads().is_none());
+                let known = broker.registry().view().state.as_ref();
+                if let (Some((from, _)), Some((known, _))) = (taken, known) {
+                    checks.observe(&Fact::Took { process, from: &from.node, known })?;
+                }
+            }
+            _ => {}
+        }
+        for output in &step.outputs {
+            if let Output::Trace(trace) = output {
+                traced(broker, trace, checks)?;
+            }
+            // Who has left stays for a moment to tell its clients.
+            let leaves = matches!(
+                output,
+                Output::Trace(Trace::Leaves { .. }) | Output::Event(Event::Broker(broker::Event::Stopped))
+            );
+            if let Some(asked) = self.asked.get_mut(&step.process).filter(|_| leaves).and_then(Option::take) {
+                let after = Duration::from_nanos(step.at - asked);
+                checks.observe(&Fact::Left { process, after })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a replica of discovery tells those who wait for it when it knows better.
+    fn news(
+        &mut self,
+        replica: &Discovery,
+        step: &Step<Event>,
+        checks: &mut Checks,
+    ) -> Result<(), Violation> {
+        let figures = replica.figures(Instant::default());
+        let known = (figures.epoch, figures.primary);
+        let before = self.known.insert(step.process, known).filter(|_| step.cause != Cause::Started);
+        if before.is_none_or(|before| before == known) {
+            return Ok(());
+        }
+        let told = step.outputs.iter().filter(|output| matches!(output, Output::Transmit { .. })).count();
+        checks.observe(&Fact::Learned { replica: step.process.0, watchers: figures.watchers, told })
+    }
+
+    /// Shows what a replica of discovery does in the election, and whom it tells what.
+    pub(super) fn discovery(
+        &mut self,
+        replica: &Discovery,
+        step: &Step<Event>,
+        checks: &mut Checks,
+    ) -> Result<(), Violation> {
+        self.news(replica, step, checks)?;
+        let candidate = self.candidates.entry(step.process).or_default();
+        match &step.cause {
+            Cause::Started => *candidate = Candidate::default(),
+            Cause::Coordination(coordination::Event::Session(state)) => {
+                candidate.session = match state {
+                    SessionState::Connected(session) => Some(*session),
+                    SessionState::Suspended | SessionState::Expired => None,
+                };
+            }
+            Cause::Coordination(coordination::Event::Reply { call, result: Ok(reply) }) => {
+                candidate.told(*call, reply);
+            }
+            _ => {}
+        }
+        for output in &step.outputs {
+            match output {
+                Output::Coordinate(Request::Call { operation: Operation::Multi(operations), .. }) => {
+                    let guarded = matches!(operations.first(), Some(MultiOperation::Check(Delete { path, version }))
+                        if path.ends_with("/disc/epoch") && version.is_some());
+                    checks.observe(&Fact::CreatesGroup { replica: step.process.0, guarded })?;
+                }
+                Output::Coordinate(Request::Call { call, operation }) => candidate.asks(*call, operation),
+                Output::Trace(Trace::DiscoveryLeads { .. }) => {
+                    let own = candidate.own();
+                    checks.observe(&Fact::LeadsDiscovery {
+                        replica: step.process.0,
+                        own,
+                        before: own.map_or(0, |own| candidate.standing_before(own)),
+                        owner: own.and_then(|own| candidate.owners.get(own).copied()),
+                        session: candidate.session,
+                    })?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_batch(output: &Output<Event>) -> bool {
+    let Output::Store(request) = output else { return false };
+    let storage::Operation::Append(entries) = &request.operation else { return false };
+    matches!(entries.first().map(|entry| &entry.kind), Some(EntryKind::Batch(_)))
+}
+
+fn traced(broker: &Broker, trace: &Trace, checks: &mut Checks) -> Result<(), Violation> {
+    let process = broker.id();
+    match trace {
+        Trace::FollowerAttached { member, .. } => {
+            let live = broker.registry().view().live.values();
+            let live: Vec<_> = live.map(|Live { node, czxid, .. }| (node.id.clone(), *czxid)).collect();
+            checks.observe(&Fact::Attached { process, member, live: &live })
+        }
+        Trace::HandoverBegan { .. } => checks.observe(&Fact::HandoverBegan(process)),
+        Trace::HandoverFailed { .. } | Trace::SteppedDown { .. } | Trace::BecameBackup { .. } => {
+            checks.observe(&Fact::HandoverEnded(process))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a broker's frames say to a subscriber, and to whoever is to take over.
+pub(super) fn said(
+    world: &World<Actor>,
+    broker: &Broker,
+    process: ProcessId,
+    said: &[(LinkId, Message)],
+    checks: &mut Checks,
+) -> Result<(), Violation> {
+    for (link, message) in said {
+        let connection = connection(world, process, *link);
+        match (message, connection) {
+            (Message::TakeOver(_), _) => {
+                let log = (broker.replica().commit(), broker.replica().log().end());
+                checks.observe(&Fact::AskedToTakeOver { process: broker.id(), log })?;
+            }
+            (Message::Deliver(deliver), Some(connection)) if !deliver.entries.is_empty() => {
+                let bytes = deliver.entries.iter().map(|entry| entry.body_len() as u64);
+                let last = bytes.clone().next_back().unwrap_or(0);
+                let stream = (connection, deliver.stream);
+                checks.observe(&Fact::Sent { stream, bytes: bytes.sum(), last })?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What a subscriber's frame allows its broker to send.
+pub(super) fn granted(
+    world: &World<Actor>,
+    process: ProcessId,
+    (link, message): (LinkId, &Message),
+    checks: &mut Checks,
+) -> Result<(), Violation> {
+    let (stream, limit) = match message {
+        Message::OpenStream(open) => (open.stream, open.credit),
+        Message::Credit { stream, limit } => (*stream, *limit),
+        _ => return Ok(()),
+    };
+    match connection(world, process, link) {
+        Some(connection) => checks.observe(&Fact::Granted { stream: (connection, stream), limit }),
+        None => Ok(()),
+    }
+}
+
+fn connection(world: &World<Actor>, process: ProcessId, link: LinkId) -> Option<ConnectionId> {
+    world.connection(process, link).map(|(connection, _)| connection)
+}
+
+impl Candidate {
+    fn asks(&mut self, call: CallId, operation: &Operation) {
+        match operation {
+            Operation::Create(Create { path, mode: CreateMode::EphemeralSequential, .. }) => {
+                self.prefix = path.rsplit('/').next().map(str::to_owned);
+            }
+            Operation::Children { path, .. } if path.ends_with("/election") => {
+                self.calls.insert(call, Asked::Children);
+            }
+            Operation::Exists { path, .. } => {
+                let name = path.rsplit('/').next().unwrap_or_default();
+                self.calls.insert(call, Asked::Exists(name.to_owned()));
+            }
+            _ => {}
+        }
+    }
+
+    fn told(&mut self, call: CallId, reply: &Reply) {
+        match (self.calls.remove(&call), reply) {
+            (Some(Asked::Children), Reply::Children(names)) => self.names.clone_from(names),
+            (Some(Asked::Exists(name)), Reply::Stat(stat)) => {
+                self.owners.extend(stat.as_ref().map(|stat| (name, stat.ephemeral_owner)));
+            }
+            _ => {}
+        }
+    }
+
+    /// The first of its own nodes.
+    fn own(&self) -> Option<&str> {
+        let prefix = self.prefix.as_deref()?;
+        let own = self.names.iter().filter(|name| name.starts_with(prefix));
+        own.min_by_key(|name| sequence(name)).map(String::as_str)
+    }
+
+    fn standing_before(&self, own: &str) -> usize {
+        self.names.iter().filter(|name| sequence(name) < sequence(own)).count()
+    }
+}
+
+/// A sequential node's number.
+fn sequence(name: &str) -> Option<i32> {
+    name.rsplit_once("-n_")?.1.parse().ok()
+}

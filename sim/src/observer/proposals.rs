@@ -1,0 +1,318 @@
+//! What brokers want the group's state to be, and what each has seen when it asks for it.
+
+use crate::actor::Event;
+use crate::check::proposal::{Evidence, Proposal};
+use crate::check::{Checks, Fact, Violation};
+use crate::fault::Fault;
+use crate::network::ProcessId;
+use crate::world::{Cause, Step};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use steadfast_core::broker::Broker;
+use steadfast_core::coordination::registry::Live;
+use steadfast_core::coordination::{self, CallId, Operation, Request};
+use steadfast_core::group::GroupState;
+use steadfast_core::id::{Address, Epoch, Member, NodeName, Nonce, Offset};
+use steadfast_core::limits::LEARNER_DEADLINE;
+use steadfast_core::link::{LinkCommand, LinkId, LinkStatus};
+use steadfast_core::node::Output;
+use steadfast_core::trace::{Outcome, Suspicion, Trace};
+use steadfast_core::wire;
+
+/// Who has moved so lately has moved, whatever the lag threshold; in nanoseconds.
+const MOVED: u64 = 300_000_000;
+
+/// What has to be remembered of brokers for that.
+#[derive(Debug)]
+pub(super) struct Proposals {
+    brokers: BTreeMap<ProcessId, Mind>,
+    /// Whom a primary has begun to hand over to, in which epoch.
+    handovers: BTreeMap<NodeName, Epoch>,
+    /// A process that was not running for longer than this has noticed it.
+    nap: u64,
+}
+
+/// What one process has seen. Times are the world's, in nanoseconds.
+#[derive(Debug, Default)]
+struct Mind {
+    paused: Option<u64>,
+    /// When it was asked to leave.
+    leaving: Option<u64>,
+    /// Since when it has been running without a break that it notices.
+    running: u64,
+    /// When it became what it is: primary in its epoch, or backup of its primary.
+    role: u64,
+    /// When a backup last took something from its primary.
+    heard: u64,
+    /// When each follower last moved, or had nothing left to do, and when it was last heard.
+    progressed: BTreeMap<Member, u64>,
+    seen: BTreeMap<Member, u64>,
+    matched: BTreeMap<Member, Offset>,
+    /// Who is attached, on which link.
+    links: BTreeMap<LinkId, Member>,
+    /// Connections under way, and how many were refused in a row.
+    dials: BTreeMap<LinkId, Address>,
+    refused: BTreeMap<Address, u32>,
+    /// The first record of its epoch.
+    start: Offset,
+    /// Since when every in-sync node is another storage, by its view.
+    lost: Option<u64>,
+    /// Syncs under way, and when the latest that is complete began.
+    syncs: BTreeMap<CallId, u64>,
+    synced: Option<u64>,
+    /// Since when it has a reason to stand for the lead.
+    reason: Option<u64>,
+    /// Every write so far, and the one whose fate is open.
+    written: BTreeSet<Nonce>,
+    open: Option<Nonce>,
+}
+
+impl Proposals {
+    /// A process that was not running for longer than `nap` has noticed it.
+    pub(super) const fn new(nap: Duration) -> Self {
+        Self { brokers: BTreeMap::new(), handovers: BTreeMap::new(), nap: nap.as_nanos() as u64 }
+    }
+
+    /// A fault may have put a process to sleep.
+    pub(super) fn strike(&mut self, step: &Step<Event>) {
+        let nap = self.nap;
+        let Some(mind) = self.brokers.get_mut(&step.process) else { return };
+        match step.cause {
+            Cause::Fault(Fault::Pause(_)) => mind.paused = Some(step.at),
+            Cause::Fault(Fault::Resume(_)) => {
+                if mind.paused.take().is_some_and(|paused| step.at > paused + nap) {
+                    mind.running = step.at;
+                }
+            }
+            Cause::Fault(Fault::ClockJump(_, by)) => mind.jump(step.at, by.as_nanos() as u64, nap),
+            _ => {}
+        }
+    }
+
+    /// Shows what a broker wants in this step to the checkers. `from` is the member whose frame it handles,
+    /// and whether it takes what is in it.
+    pub(super) fn observe(
+        &mut self,
+        broker: &Broker,
+        step: &Step<Event>,
+        from: Option<(&Member, bool)>,
+        checks: &mut Checks,
+    ) -> Result<(), Violation> {
+        if step.cause == Cause::Started {
+            let mind = Mind { running: step.at, role: step.at, heard: step.at, ..Mind::default() };
+            self.brokers.insert(step.process, mind);
+        }
+        let Some(mind) = self.brokers.get_mut(&step.process) else { return Ok(()) };
+        mind.hear(broker, step, from);
+        mind.read(broker, step);
+        for output in &step.outputs {
+            match output {
+                Output::Trace(trace) => {
+                    if let (Trace::HandoverBegan { target }, Some(epoch)) = (trace, broker.leads()) {
+                        self.handovers.insert(target.clone(), epoch);
+                    }
+                    mind.note(broker, step.at, trace);
+                    if *trace == Trace::FellSilent {
+                        let unheard = mind.unheard(broker, step.at);
+                        checks.observe(&Fact::FellSilent { process: broker.id(), unheard })?;
+                    }
+                }
+                Output::Link(LinkCommand::Dial { link, address }) => {
+                    mind.dials.insert(*link, address.clone());
+                }
+                Output::Coordinate(Request::Call { call, operation: Operation::Sync { .. } }) => {
+                    mind.syncs.insert(*call, step.at);
+                }
+                Output::Coordinate(Request::Call { operation: Operation::Set(set), .. }) => {
+                    if let Ok(wanted) = wire::decode_group_state(&set.data) {
+                        let asked = self.handovers.get(&broker.id().member.node).copied();
+                        mind.propose(broker, step.at, (&wanted, set.version), asked, checks)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn live(broker: &Broker) -> impl Iterator<Item = &Live> {
+    broker.registry().view().live.values()
+}
+
+impl Mind {
+    /// The clock has jumped ahead. A long jump is noticed as a pause, a short one makes all waiting shorter.
+    fn jump(&mut self, at: u64, by: u64, nap: u64) {
+        let earlier = |moment: &mut u64| *moment = moment.saturating_sub(by);
+        self.lost.iter_mut().for_each(earlier);
+        if by > nap {
+            self.running = at;
+            return;
+        }
+        self.progressed.values_mut().chain(self.seen.values_mut()).for_each(earlier);
+        [&mut self.running, &mut self.role, &mut self.heard].into_iter().for_each(earlier);
+    }
+
+    /// A frame, a link, or an order to leave.
+    fn hear(&mut self, broker: &Broker, step: &Step<Event>, from: Option<(&Member, bool)>) {
+        let at = step.at;
+        match &step.cause {
+            Cause::Command => drop(self.leaving.get_or_insert(at)),
+            Cause::Link(link, status) => {
+                if *status != LinkStatus::Up {
+                    self.links.remove(link);
+                }
+                let dialled = self.dials.remove(link).filter(|_| *status == LinkStatus::Refused);
+                if let Some(address) = dialled {
+                    *self.refused.entry(address).or_default() += 1;
+                }
+            }
+            Cause::Received(link, _) => {
+                let Some((member, taken)) = from else { return };
+                if broker.leads().is_some() {
+                    self.links.insert(*link, member.clone());
+                    self.follow(broker, at, member);
+                } else if taken {
+                    self.heard = at;
+                    self.reason = None;
+                    self.refused.clear();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A primary has heard of a follower.
+    fn follow(&mut self, broker: &Broker, at: u64, member: &Member) {
+        self.seen.insert(member.clone(), at);
+        if let Some(door) = live(broker).find(|live| live.node.id.member == *member) {
+            self.refused.remove(&door.node.address);
+        }
+        let Some((_, matched)) = broker.matched().find(|(other, _)| *other == member) else { return };
+        let before = self.matched.insert(member.clone(), matched);
+        if before.is_none_or(|before| before < matched) {
+            self.progressed.insert(member.clone(), at);
+        }
+    }
+
+    /// What the coordination service says.
+    fn read(&mut self, broker: &Broker, step: &Step<Event>) {
+        let Cause::Coordination(event) = &step.cause else { return };
+        if let coordination::Event::Reply { call, result } = event
+            && let Some(began) = self.syncs.remove(call)
+            && result.is_ok()
+        {
+            self.synced = self.synced.max(Some(began));
+        }
+        let Some((state, _)) = &broker.registry().view().state else { return };
+        let nodes = |member: &Member| live(broker).any(|live| live.node.id.member.node == member.node);
+        let holds = |member: &Member| live(broker).any(|live| live.node.id.member == *member);
+        let lost = state.in_sync.iter().all(|member| nodes(member) && !holds(member));
+        match lost && !state.in_sync.is_empty() {
+            true => drop(self.lost.get_or_insert(step.at)),
+            false => self.lost = None,
+        }
+    }
+
+    fn note(&mut self, broker: &Broker, at: u64, trace: &Trace) {
+        match trace {
+            Trace::BecamePrimary { start, .. } => {
+                (self.role, self.start) = (at, *start);
+                self.progressed.clear();
+                self.matched.clear();
+                self.refused.clear();
+            }
+            Trace::BecameBackup { .. } | Trace::SteppedDown { .. } => {
+                (self.role, self.heard, self.reason) = (at, at, Some(at));
+                self.refused.clear();
+            }
+            // It was asked and heard at the same time.
+            Trace::Suspected { cause: Suspicion::Leaving, .. } => {}
+            Trace::Suspected { .. } if broker.leads().is_none() => drop(self.reason.get_or_insert(at)),
+            Trace::FollowerAttached { member, .. } => {
+                self.progressed.entry(member.clone()).or_insert(at);
+            }
+            Trace::Resolved { outcome, .. } if *outcome != Outcome::Unknown => self.open = None,
+            _ => {}
+        }
+    }
+
+    /// How long ago the member was heard that was heard longest ago.
+    fn unheard(&self, broker: &Broker, at: u64) -> Option<Duration> {
+        let (state, _) = broker.registry().view().state.as_ref()?;
+        let others = state.in_sync.iter().filter(|member| **member != broker.id().member);
+        let heard = |member| self.seen.get(member).copied().unwrap_or(0).max(self.role).max(self.running);
+        others.map(|member| Duration::from_nanos(at - heard(member))).max()
+    }
+
+    /// Whether somebody is attached who is not in sync and has just moved, and may be waited for.
+    fn learner(&self, at: u64, known: &GroupState) -> bool {
+        let lately = |member: &&Member| self.progressed.get(*member).is_some_and(|moved| at < moved + MOVED);
+        let waits = self.leaving.is_none_or(|asked| at < asked + LEARNER_DEADLINE.as_nanos() as u64 / 2);
+        waits && self.links.values().filter(lately).any(|member| !known.in_sync.contains(member))
+    }
+
+    fn propose(
+        &mut self,
+        broker: &Broker,
+        at: u64,
+        (wanted, version): (&GroupState, Option<i32>),
+        asked: Option<Epoch>,
+        checks: &mut Checks,
+    ) -> Result<(), Violation> {
+        let again = !self.written.insert(wanted.nonce);
+        let busy = self.open.is_some_and(|open| open != wanted.nonce);
+        self.open = Some(wanted.nonce);
+        let view = broker.registry().view();
+        let Some((known, read)) = &view.state else { return Ok(()) };
+        let me = broker.id();
+        let session = broker.registry().session();
+        let live: Vec<_> = live(broker).map(|live| (live.node.id.clone(), live.czxid)).collect();
+        let own = view.live.values().find(|live| live.node.id == *me);
+        let mut proposal = Proposal {
+            process: me,
+            wanted,
+            version,
+            again,
+            busy,
+            known: (known, *read),
+            live: &live,
+            registered: own.is_some_and(|own| Some(own.owner) == session),
+            evidence: Evidence::default(),
+        };
+        proposal.evidence = self.evidence(broker, at, &proposal, asked == Some(known.epoch));
+        checks.observe(&Fact::Proposed(&proposal))
+    }
+
+    fn evidence(&self, broker: &Broker, at: u64, proposal: &Proposal<'_>, asked: bool) -> Evidence {
+        let known = proposal.known.0;
+        let since = |moment: u64| Duration::from_nanos(at - moment.max(self.running));
+        let primary = known.primary.as_ref().map(|primary| &primary.member);
+        let subject = proposal.taken_in().or(proposal.dropped()).or(primary);
+        let door = subject.and_then(|subject| live(broker).find(|live| live.node.id.member == *subject));
+        let last = |times: &BTreeMap<Member, u64>| {
+            subject.and_then(|subject| times.get(subject)).copied().unwrap_or(0).max(self.role)
+        };
+        let replica = broker.replica();
+        Evidence {
+            quiet: match broker.leads() {
+                Some(_) => since(last(&self.progressed)),
+                None => since(self.heard),
+            },
+            refusals: door.and_then(|door| self.refused.get(&door.node.address)).copied().unwrap_or(0),
+            leaving: self.leaving.is_some(),
+            learner: self.learner(at, known),
+            asked,
+            read: self.reason.is_none_or(|reason| self.synced >= Some(reason)),
+            // Who sleeps knows of a loss no less.
+            lost_for: self.lost.map_or(Duration::ZERO, |lost| Duration::from_nanos(at - lost)),
+            matched: subject.and_then(|subject| {
+                let mut followers = broker.matched();
+                followers.find(|(member, _)| *member == subject).map(|(_, matched)| matched)
+            }),
+            heard: since(last(&self.seen)),
+            start: self.start,
+            log: (replica.commit(), replica.log().end()),
+        }
+    }
+}
