@@ -541,6 +541,7 @@ fn every_limit_has_its_answer() {
     assert_eq!(tree.apply(A, &exists("/d")), Err(Error::Invalid));
     set_any(&mut tree, "/c");
     assert!(tree.apply(A, &exists("/d")).is_ok(), "the one on /c has fired");
+    assert_eq!(tree.apply(A, &exists("/e")), Err(Error::Invalid), "the others have not");
 
     let mut tree = new_tree();
     assert_eq!(tree.apply(A, &big("/a", MAX_NODE_DATA_LEN + 1)), Err(Error::Invalid));
@@ -549,6 +550,44 @@ fn every_limit_has_its_answer() {
     let multi = |n| Operation::Multi(vec![MultiOperation::Check(delete("/a", None)); n]);
     assert!(tree.apply(A, &multi(MAX_MULTI_OPS)).is_ok());
     assert_eq!(tree.apply(A, &multi(MAX_MULTI_OPS + 1)), Err(Error::Invalid));
+}
+
+/// What failed takes no room, and gives none.
+#[test]
+fn a_failing_multi_changes_nothing_about_the_room_for_data() {
+    let mut tree = limited(Limits { data: 8, ..Limits::default() });
+    let put = |n: usize| Set { data: Bytes::from(vec![b'x'; n]), ..set("/a", None) };
+    make(&mut tree, "/a");
+    tree.apply(A, &Operation::Set(put(3))).unwrap();
+    let multi = Operation::Multi(vec![
+        MultiOperation::Set(put(8)),
+        MultiOperation::Set(put(1)),
+        MultiOperation::Check(delete("/absent", None)),
+    ]);
+    for _ in 0..3 {
+        assert!(matches!(tree.apply(A, &multi), Err(Error::Multi { index: 2, .. })));
+    }
+    let beside = |n: usize| {
+        Operation::Create(Create { data: Bytes::from(vec![b'x'; n]), ..create("/b", CreateMode::Persistent) })
+    };
+    assert_eq!(tree.apply(A, &beside(6)), Err(Error::Invalid));
+    assert!(tree.apply(A, &beside(5)).is_ok());
+}
+
+#[test]
+fn an_error_says_what_it_is() {
+    let multi = Error::Multi { index: 3, error: MultiError::BadVersion };
+    let errors = [
+        (Error::NoNode, "no such node"),
+        (Error::NodeExists, "the node exists"),
+        (Error::BadVersion, "the version is another"),
+        (Error::SessionExpired, "the session has expired"),
+        (Error::Unknown, "the outcome is unknown"),
+        (multi, "operation 3 failed: BadVersion"),
+    ];
+    for (error, text) in errors {
+        assert_eq!(error.to_string(), text);
+    }
 }
 
 #[test]

@@ -77,7 +77,10 @@ fn figures_agree_with_what_is_held() {
         let figures = world.broker.figures(Instant::default());
         let (replica, state) = (world.broker.replica(), world.state());
         let log = replica.log();
-        assert_eq!((figures.log_start, figures.log_end, figures.commit), (log.start(), log.end(), replica.commit()));
+        assert_eq!(
+            (figures.log_start, figures.log_end, figures.commit),
+            (log.start(), log.end(), replica.commit())
+        );
         assert_eq!((figures.log_bytes, figures.log_limit), (log.bytes(), Config::default().log_bytes));
         assert_eq!((figures.epoch, figures.lineage), (state.epoch, state.history.lineage));
         assert_eq!((figures.in_sync, figures.min_in_sync, figures.live), (2, 1, 2));

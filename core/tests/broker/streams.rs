@@ -19,7 +19,11 @@ fn a_link_that_is_lost_ends_its_own_streams() {
     world.receive(CLIENT, &open_session(1));
     world.receive(CLIENT, &publish(1));
     world.run(1_000);
-    assert!(world.sent_to(CLIENT).any(|message| matches!(message, Message::Deliver(it) if !it.entries.is_empty())));
+    assert!(
+        world
+            .sent_to(CLIENT)
+            .any(|message| matches!(message, Message::Deliver(it) if !it.entries.is_empty()))
+    );
     assert_eq!(world.sent_to(OTHER).count(), 0);
 }
 
@@ -35,9 +39,8 @@ fn a_position_of_another_epoch_at_its_offset_is_called_diverged() {
     let offset = world.broker.replica().commit();
     for (epoch, diverged) in [(1, true), (2, false)] {
         world.receive(CLIENT, &open_stream(Start::At(Position { lineage: 1, epoch, offset })));
-        let refused = |message: &Message| {
-            matches!(message, Message::Refusal { reason: Refusal::Diverged { .. }, .. })
-        };
+        let refused =
+            |message: &Message| matches!(message, Message::Refusal { reason: Refusal::Diverged { .. }, .. });
         assert_eq!(world.sent_to(CLIENT).next_back().is_some_and(refused), diverged, "epoch {epoch}");
     }
 }
