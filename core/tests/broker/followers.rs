@@ -84,3 +84,19 @@ fn a_follower_that_repeats_itself_holds_nobody_up() {
     }
     assert!(!world.traces.iter().any(|trace| matches!(trace, Trace::Throttled { .. })));
 }
+
+/// R17: one that takes a frame now and then moves, and is helped.
+#[test]
+fn a_follower_that_moves_slowly_is_helped() {
+    let mut world = World::primary(keeping(Retention { bytes: Some(16 << 20), records: None, age: None }));
+    world.receive(CLIENT, &open_session(1));
+    world.register("b", 2);
+    let mut sequence = 1;
+    (0..24).for_each(|_| assert!(offer(&mut world, &mut sequence)));
+    world.hello(B, "b", 2);
+    for part in 1..=10 {
+        world.receive(B, &snapshot_ack(1, part));
+        world.run(300);
+    }
+    assert!(world.traces.iter().any(|trace| matches!(trace, Trace::Throttled { member: Some(_) })));
+}

@@ -1,6 +1,7 @@
-//! A backup's link to its primary, and frames of another history.
+//! A backup's link to its primary, frames of another history, and its turn to stand.
 
-use super::world::{HISTORY, World, epoch_start, replicate};
+use super::world::{HISTORY, World, epoch_start, member, replicate};
+use steadfast_core::id::Nonce;
 use steadfast_core::link::LinkStatus;
 use steadfast_core::message::{History, Message};
 
@@ -18,7 +19,7 @@ fn a_backup_whose_link_is_lost_dials_again_at_once() {
 #[test]
 fn a_frame_of_another_lineage_makes_whoever_is_behind_ask_the_tree() {
     let (mut world, link) = World::backup(false);
-    world.put_state(&world.state().give_up(steadfast_core::id::Nonce(5)));
+    world.put_state(&world.state().give_up(Nonce(5)));
     assert_eq!(world.broker.replica().history().lineage, 2);
     for (lineage, refused) in [(3, false), (1, true)] {
         let Message::Replicate(mut frame) = replicate(1, (0, 0), 0, vec![epoch_start(0, 1)]) else {
@@ -32,4 +33,18 @@ fn a_frame_of_another_lineage_makes_whoever_is_behind_ask_the_tree() {
         assert_eq!((nack, world.calls > calls), (refused, !refused), "lineage {lineage}");
         assert_eq!(world.broker.replica().log().end(), 0);
     }
+}
+
+/// R2: candidates stand in the order of the in-sync set, each place two heartbeats later.
+#[test]
+fn a_candidate_waits_for_those_before_it_in_the_set() {
+    let (mut world, _) = World::backup(false);
+    world.register("c", 3);
+    let state = world.state().expand(&member("c", 3), Nonce(2)).expand(&member("a", 1), Nonce(3));
+    world.put_state(&state);
+    world.unregister("b", 2);
+    world.run(95);
+    assert_eq!((world.broker.leads(), world.state().epoch), (None, 1), "it is the turn of c");
+    world.run(20);
+    assert_eq!(world.broker.leads(), Some(2));
 }

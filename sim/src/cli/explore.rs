@@ -11,9 +11,10 @@ const PROGRESS: Duration = Duration::from_secs(2);
 /// Explores every history of small scopes: the real brokers, publisher and subscriber, and everything that
 /// can happen next as a choice.
 ///
-/// Without arguments these are the four stated scopes: two brokers in sync, a publisher with two batches, a
-/// subscriber, and one crash or one pause, each with one and with two as the least number of in-sync members.
-/// Every number that is given changes all scopes that are chosen.
+/// Without arguments these are the stated scopes: two brokers in sync, a publisher with two batches, a
+/// subscriber, and one crash or one pause; and two brokers alone that suspect each other twice for no reason;
+/// each with one and with two as the least number of in-sync members. Every number that is given changes all
+/// scopes that are chosen.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only the scope with this trouble.
@@ -83,13 +84,17 @@ pub struct Args {
 enum Name {
     Crash,
     Pause,
+    Doubts,
 }
 
 impl Args {
     /// What is explored, by name.
     fn scopes(&self) -> Vec<(String, Scope)> {
-        let troubles =
-            [(Name::Crash, Trouble::Crash, "one crash"), (Name::Pause, Trouble::Pause, "one pause")];
+        let troubles = [
+            (Name::Crash, Trouble::Crash, "one crash"),
+            (Name::Pause, Trouble::Pause, "one pause"),
+            (Name::Doubts, Trouble::Doubts, "two doubts"),
+        ];
         let mut scopes = Vec::new();
         for (_, trouble, words) in troubles.iter().filter(|it| self.scope.is_none_or(|name| name == it.0)) {
             for min in self.min_in_sync.map_or(vec![1, 2], |min| vec![min]) {

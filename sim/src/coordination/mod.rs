@@ -4,7 +4,7 @@
 //! what they have agreed on.
 //!
 //! What holds of a ZooKeeper ensemble and its client, and the test that shows it. Those of the tree
-//! alone are in `core/tests/coordination_tree.rs`, the others in `sim/tests/coordination.rs` (c),
+//! alone are in `core/tests/coordination_tree/main.rs`, the others in `sim/tests/coordination.rs` (c),
 //! `sim/tests/ensemble.rs` (e) and `sim/tests/processes.rs` (p).
 //!
 //! 1. A sequence number counts the creates under its parent; what fails takes none:

@@ -65,16 +65,15 @@ pub enum Trouble {
     Crash,
     /// One broker stops for a while, longer than any threshold.
     Pause,
+    /// Nothing happens, and yet the brokers suspect each other twice. There are no clients.
+    Doubts,
 }
 
 impl Scope {
     /// Two brokers in sync, a publisher with two batches, a subscriber, and one trouble.
     pub const fn stated(trouble: Trouble, min_in_sync: u32) -> Self {
-        let (crashes, pauses) = match trouble {
-            Trouble::Crash => (1, 0),
-            Trouble::Pause => (0, 1),
-        };
-        Self {
+        let budget = Budget { retries: 4, ..Budget::NONE };
+        let scope = Self {
             brokers: 2,
             min_in_sync,
             records: 2,
@@ -83,7 +82,15 @@ impl Scope {
             channel: 3,
             connections: 2,
             settled: true,
-            budget: Budget { crashes, pauses, retries: 4, ..Budget::NONE },
+            budget,
+        };
+        match trouble {
+            Trouble::Crash => Self { budget: Budget { crashes: 1, ..budget }, ..scope },
+            Trouble::Pause => Self { budget: Budget { pauses: 1, ..budget }, ..scope },
+            Trouble::Doubts => {
+                let budget = Budget { ticks: 2, ..budget };
+                Self { records: 0, subscriber: false, connections: 3, budget, ..scope }
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 use super::canonical::{Digest, canonical};
 use super::client::{self, DISCOVERY};
 use super::state::Id;
-use super::tree::{ROOT, Tree};
+use super::tree::{ANY, ROOT, Tree};
 use crate::actor::{Actor, Command, Event};
 use crate::observer::Snapshot;
 use crate::plan::panics;
@@ -94,6 +94,8 @@ pub struct Process {
     session: SessionId,
     /// The latest conditional write: only its reply still means something to the node.
     write: Option<CallId>,
+    /// Whether there is something that a client has put off for a moment.
+    put_off: bool,
 }
 
 /// What happens to a process.
@@ -245,7 +247,7 @@ impl Process {
     /// A process with this node, which has not started yet.
     pub fn of(node: impl FnOnce(Instant) -> Actor) -> Self {
         let now = Instant::from_nanos(100 * UNIT.as_nanos() as u64);
-        Self { node: node(now), now, links: LinkTable::default(), session: 0, write: None }
+        Self { node: node(now), now, links: LinkTable::default(), session: 0, write: None, put_off: false }
     }
 
     /// Its broker, if it runs one.
@@ -254,8 +256,8 @@ impl Process {
     }
 
     /// Whether there is something that a client has put off for a moment.
-    pub fn has_put_off(&self) -> bool {
-        self.node.poll_timeout().is_some_and(|at| at <= self.now + client::PUT_OFF)
+    pub const fn has_put_off(&self) -> bool {
+        self.put_off
     }
 
     /// Its coordination session.
@@ -317,6 +319,8 @@ impl<'a> Run<'a> {
             self.process.node.handle_input(self.process.now, input);
             self.put_out(stored);
         }
+        let due = self.process.node.poll_timeout();
+        self.process.put_off = due.is_some_and(|at| at <= self.process.now + client::PUT_OFF);
         let tree = (self.tree != *self.before).then_some(self.tree);
         let (effects, seen, consulted) = (self.effects, self.seen, self.consulted);
         Step { after: self.process, effects, seen, consulted, tree }
@@ -463,7 +467,7 @@ impl<'a> Run<'a> {
             Request::CloseSession => self.tree.close(session),
             Request::Call { call, operation: Operation::Set(set) } => {
                 self.process.write = Some(*call);
-                let (data, version) = (set.data.clone(), set.version.expect("R1: never unconditional"));
+                let (data, version) = (set.data.clone(), set.version.unwrap_or(ANY));
                 self.effects.push(Effect::Write { data, version, session });
             }
             Request::Call { call, operation } => {

@@ -5,6 +5,7 @@ use super::canonical::Digest;
 use super::process::{Answer, Effect, Parts, Process, Slot, Status, Stimulus};
 use super::state::{Action, Connection, Id, State, Write};
 use super::tables::Tables;
+use super::tree::ANY;
 use crate::check::Violation;
 use steadfast_core::coordination::Error;
 use steadfast_core::node::Output;
@@ -148,7 +149,8 @@ impl<'a> Stepper<'a> {
         self.settle_clients()?;
         let version = self.tables.tree(self.state.tree).version();
         // Nobody waits for these any more, and none of them can change anything.
-        self.state.writes.retain(|write| write.fresh || (write.answer.is_none() && write.version >= version));
+        let possible = |at: i32| at == ANY || at >= version;
+        self.state.writes.retain(|write| write.fresh || (write.answer.is_none() && possible(write.version)));
         self.state.tidy();
         let between = |it: &&Connection| self.scope.is_broker(it.from.0.into());
         let connections = self.state.connections.iter().filter(between).count();

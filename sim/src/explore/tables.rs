@@ -43,6 +43,8 @@ impl<T> Table<T> {
 /// What a stimulus makes of a process.
 pub struct Outcome {
     stimulus: Stimulus,
+    /// Whether there is anything in it for the checkers.
+    shows: bool,
     /// The process afterwards.
     pub after: Id,
     /// How it came to that.
@@ -143,9 +145,10 @@ impl Tables {
         let outcome = step.map(|step| {
             self.made += 1;
             self.mark(&step);
+            let shows = shows(self.process(process), stimulus, &step);
             let tree = step.tree.clone().map(|tree| self.tree_id(tree));
             let after = self.process_id(step.after.clone());
-            Rc::new(Outcome { stimulus, after, step, tree, number: self.made })
+            Rc::new(Outcome { stimulus, shows, after, step, tree, number: self.made })
         });
         self.outcomes.insert((process, stimulus, consulted.then_some(tree)), outcome.clone());
         outcome
@@ -153,19 +156,14 @@ impl Tables {
 
     /// What the checkers know after they were shown a process' step.
     pub fn judge(&mut self, checks: Id, before: Id, outcome: &Outcome) -> Result<Id, Violation> {
+        if !outcome.shows {
+            return Ok(checks);
+        }
         let (before, after) = (Rc::clone(self.process(before)), Rc::clone(self.process(outcome.after)));
         let (Some(was), Some(is)) = (before.node(), after.node()) else {
             return self.judge_client(checks, outcome);
         };
         let at = observer::Snapshot::of(was);
-        let shows = |seen: &Seen| {
-            let says = |output: &_| matches!(output, Output::Transmit { .. } | Output::Store(_));
-            seen.after != at || seen.outputs.iter().any(says)
-        };
-        let counts = !(was.counted().eq(is.counted()) && was.matched().eq(is.matched()));
-        if !counts && !outcome.step.seen.iter().any(shows) {
-            return Ok(checks);
-        }
         let mut observer = observer::Seen::resume(was.id(), at);
         self.show(checks, Shown::Step(outcome.number), |checks| {
             let mut seen = outcome.step.seen.iter();
@@ -236,4 +234,18 @@ impl Tables {
     pub const fn marks(&self) -> &BTreeSet<String> {
         &self.marks
     }
+}
+
+/// Whether there is anything in a step for the checkers: a node said or stored something, or what shows of a
+/// broker is another now.
+fn shows(before: &Process, stimulus: Stimulus, step: &Step) -> bool {
+    let (Some(was), Some(is)) = (before.node(), step.after.node()) else {
+        let told = |output: &_| matches!(output, Output::Event(_));
+        return matches!(stimulus, Stimulus::Publish(_))
+            || step.seen.iter().flat_map(|seen| &seen.outputs).any(told);
+    };
+    let at = observer::Snapshot::of(was);
+    let says = |output: &_| matches!(output, Output::Transmit { .. } | Output::Store(_));
+    let changes = |seen: &Seen| seen.after != at || seen.outputs.iter().any(says);
+    !(was.counted().eq(is.counted()) && was.matched().eq(is.matched())) || step.seen.iter().any(changes)
 }

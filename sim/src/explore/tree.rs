@@ -11,6 +11,9 @@ use steadfast_core::id::Epoch;
 use steadfast_core::message::History;
 use steadfast_core::wire;
 
+/// Whatever version there is.
+pub const ANY: i32 = -1;
+
 /// Where the group stands.
 pub const ROOT: &str = "/explore";
 
@@ -92,7 +95,7 @@ impl Tree {
         if !self.has_session(session) {
             return Err(Error::SessionExpired);
         }
-        if self.version != version {
+        if version != ANY && self.version != version {
             return Err(Error::BadVersion);
         }
         self.state = data.clone();

@@ -2,6 +2,8 @@
 //! numbers, the order of errors, watches that meet, multi, watching again) the expectation is what a
 //! real 3.8.0 server did.
 
+mod limits;
+
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use steadfast_core::coordination::tree::{Limits, Tree, WatchBook, check};
@@ -9,7 +11,7 @@ use steadfast_core::coordination::{
     Create, CreateMode, Delete, Error, MultiError, MultiOperation, Operation, Reply, SessionId, Set, Stat,
     WatchKind,
 };
-use steadfast_core::limits::{MAX_CHILDREN, MAX_MULTI_OPS, MAX_NODE_DATA_LEN, MAX_PATH_LEN};
+use steadfast_core::limits::MAX_PATH_LEN;
 use steadfast_core::rng::Rng;
 
 const A: SessionId = 1;
@@ -516,57 +518,19 @@ fn a_clone_goes_its_own_way_and_equal_inputs_give_equal_trees() {
 }
 
 #[test]
-fn every_limit_has_its_answer() {
-    let mut tree = limited(Limits { nodes: 3, data: 8, sessions: 3, watches: 3 });
-    assert!(!tree.open_session(A), "in use");
-    assert!(tree.open_session(3));
-    assert!(!tree.open_session(4), "one too many");
-
-    let data = |n: usize| Bytes::from(vec![b'x'; n]);
-    let big =
-        |path: &str, n| Operation::Create(Create { data: data(n), ..create(path, CreateMode::Persistent) });
-    let put = |n| Operation::Set(Set { data: data(n), ..set("/a", None) });
-    assert_eq!(tree.apply(A, &big("/a", 9)), Err(Error::Invalid));
-    assert!(tree.apply(A, &big("/a", 8)).is_ok());
-    assert_eq!(tree.apply(A, &put(9)), Err(Error::Invalid));
-    assert!(tree.apply(A, &put(7)).is_ok());
-    make(&mut tree, "/b");
-    assert_eq!(tree.apply(A, &big("/c", 0)), Err(Error::Invalid), "too many nodes");
-    delete_any(&mut tree, "/b");
-    make(&mut tree, "/c");
-
-    assert!(tree.apply(A, &watch("/a", false)).is_ok());
-    assert_eq!(tree.apply(A, &watch("/c", false)), Err(Error::Invalid));
-    assert!(tree.apply(A, &get("/c")).is_ok());
-    assert_eq!(tree.apply(A, &exists("/d")), Err(Error::Invalid));
-    set_any(&mut tree, "/c");
-    assert!(tree.apply(A, &exists("/d")).is_ok(), "the one on /c has fired");
-
-    let mut tree = new_tree();
-    assert_eq!(tree.apply(A, &big("/a", MAX_NODE_DATA_LEN + 1)), Err(Error::Invalid));
-    assert!(tree.apply(A, &big("/a", MAX_NODE_DATA_LEN)).is_ok());
-    assert_eq!(tree.apply(A, &put(MAX_NODE_DATA_LEN + 1)), Err(Error::Invalid));
-    let multi = |n| Operation::Multi(vec![MultiOperation::Check(delete("/a", None)); n]);
-    assert!(tree.apply(A, &multi(MAX_MULTI_OPS)).is_ok());
-    assert_eq!(tree.apply(A, &multi(MAX_MULTI_OPS + 1)), Err(Error::Invalid));
-}
-
-#[test]
-fn a_list_of_children_has_a_bound_in_number_and_in_bytes() {
-    let mut tree = new_tree();
-    make(&mut tree, "/p");
-    for _ in 0..MAX_CHILDREN {
-        make_as(&mut tree, A, "/p/", CreateMode::PersistentSequential);
+fn an_error_says_what_it_is() {
+    let multi = Error::Multi { index: 3, error: MultiError::BadVersion };
+    let errors = [
+        (Error::NoNode, "no such node"),
+        (Error::NodeExists, "the node exists"),
+        (Error::BadVersion, "the version is another"),
+        (Error::SessionExpired, "the session has expired"),
+        (Error::Unknown, "the outcome is unknown"),
+        (multi, "operation 3 failed: BadVersion"),
+    ];
+    for (error, text) in errors {
+        assert_eq!(error.to_string(), text);
     }
-    let more = Operation::Create(create("/p/", CreateMode::PersistentSequential));
-    assert_eq!(tree.apply(A, &more), Err(Error::Invalid));
-
-    let name = "n".repeat(1_000);
-    let more = Operation::Create(create(&format!("/q/{name}"), CreateMode::PersistentSequential));
-    make(&mut tree, "/q");
-    let made = (0..MAX_CHILDREN).take_while(|_| tree.apply(A, &more).is_ok()).count();
-    assert_eq!(tree.apply(A, &more), Err(Error::Invalid));
-    assert_eq!(made, (192 << 10) / 1_014);
 }
 
 #[test]
