@@ -68,8 +68,6 @@ bugs! {
     ServesBeforeEpochStart "R4",
     /// Streams are opened before the first record of the epoch is committed.
     StreamsBeforeEpochStart "R4",
-    /// The head is read before the first record of the epoch is committed.
-    HeadsBeforeEpochStart "R4",
     /// Sessions are opened before the first record of the epoch is committed.
     SessionsBeforeEpochStart "R4",
     /// A new primary drops what it does not know to be committed.
@@ -80,8 +78,6 @@ bugs! {
     FloorForgotten "R5",
     /// A backup appends wherever its log reaches, whatever stands there.
     PreviousEpochUnchecked "R5" and LengthsDecide,
-    /// A backup takes entries of another history.
-    OtherHistoriesAccepted "R5",
     /// Harmless: a backup stays connected with a primary that it follows no more.
     KeepsOldLinks "",
     /// A backup drops what it does not know to be committed before it attaches.
@@ -116,8 +112,6 @@ bugs! {
     OpensUncommitted "R10",
     /// Subscribers are sent what is appended.
     DeliversUncommitted "R10",
-    /// A primary goes on when a backup tells it of a higher epoch.
-    HigherEpochsIgnored "R11",
     /// A primary goes on when the tree names another one.
     IgnoresItsSuccessor "R11",
     /// A member does not count any more once its removal is proposed.
@@ -156,12 +150,8 @@ bugs! {
     SnapshotFoldsUncommitted "R16",
     /// After a snapshot ordinary replication does not go on by itself.
     SnapshotsNeverEnd "R16" and LostPartsUnnoticed,
-    /// A snapshot that was installed counts for nothing.
-    SnapshotUnverified "R16",
     /// Harmless: a backup does not notice that parts of a snapshot were lost.
     LostPartsUnnoticed "",
-    /// A member in sync takes a snapshot in place of its log.
-    MembersTakeSnapshots "R16",
     /// The head is answered without a proof that the primary still is one.
     HeadsWithoutProof "R19",
     /// The head is proved by a read that began before the question.

@@ -9,7 +9,7 @@ use std::time::Duration;
 type Schedule = fn(&mut Dice, &mut Plan, Duration);
 
 /// All of them.
-const SCHEDULES: [Schedule; 20] = [
+const SCHEDULES: [Schedule; 21] = [
     crash_after_a_write,
     cut_off_after_a_write,
     restart_faster_than_the_session,
@@ -26,6 +26,7 @@ const SCHEDULES: [Schedule; 20] = [
     ask_a_deposed_primary,
     die_while_the_other_leaves,
     words_of_the_dead,
+    acknowledgements_past_two_elections,
     late_hello,
     alone_with_a_client,
     coordination_outage,
@@ -273,6 +274,24 @@ fn words_of_the_dead(dice: &mut Dice, plan: &mut Plan, at: Duration) {
         }
         at += dice.ms(600, 1_500);
     }
+}
+
+/// R8: a backup's acknowledgements come so late that its primary was deposed meanwhile, and leads again. Whoever
+/// is deposed stays in the set of two, so that the lead can change fast.
+fn acknowledgements_past_two_elections(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    (plan.knobs.brokers, plan.knobs.min_in_sync) = (2, 2);
+    plan.knobs.suspicion = dice.ms(220, 300);
+    let far = Amount::Time(dice.ms(100, 250));
+    for (who, whom) in [(Target::Primary, Target::Backup), (Target::Backup, Target::Primary)] {
+        happens(plan, at, between("lag", who, whom, far, Some(dice.ms(5_000, 7_000))));
+    }
+    let at = at + dice.ms(500, 900);
+    let late = Amount::Time(dice.ms(1_700, 3_200));
+    happens(plan, at, between("delay", Target::Backup, Target::Primary, late, None));
+    happens(plan, at, between("half-open", Target::Backup, Target::Primary, Amount::Plain, None));
+    let first = at + dice.ms(10, 60);
+    strikes(plan, first, "pause", Target::Primary, Some(dice.ms(500, 700)));
+    strikes(plan, first + dice.ms(900, 1_300), "pause", Target::Primary, Some(dice.ms(500, 800)));
 }
 
 /// R32: a process has died when its request to follow arrives, and the next one of its node is there.
