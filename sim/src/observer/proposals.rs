@@ -10,11 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use steadfast_core::broker::Broker;
 use steadfast_core::coordination::registry::Live;
-use steadfast_core::coordination::{self, CallId, Operation, Request};
+use steadfast_core::coordination::{self, CallId, MultiOperation, Operation, Request};
 use steadfast_core::group::GroupState;
 use steadfast_core::id::{Address, Epoch, Member, NodeName, Nonce, Offset};
 use steadfast_core::limits::LEARNER_DEADLINE;
 use steadfast_core::link::{LinkCommand, LinkId, LinkStatus};
+use steadfast_core::message::Message;
 use steadfast_core::node::Output;
 use steadfast_core::trace::{Outcome, Suspicion, Trace};
 use steadfast_core::wire;
@@ -46,7 +47,7 @@ struct Mind {
     heard: u64,
     /// When each follower last moved, or had nothing left to do, and when it was last heard.
     progressed: BTreeMap<Member, u64>,
-    seen: BTreeMap<Member, u64>,
+    seen: BTreeMap<NodeName, u64>,
     matched: BTreeMap<Member, Offset>,
     /// Who is attached, on which link.
     links: BTreeMap<LinkId, Member>,
@@ -120,7 +121,7 @@ impl Proposals {
                 Output::Link(LinkCommand::Dial { link, address }) => {
                     mind.dials.insert(*link, address.clone());
                 }
-                Output::Coordinate(Request::Call { call, operation: Operation::Sync { .. } }) => {
+                Output::Coordinate(Request::Call { call, operation }) if begins_a_round(operation) => {
                     mind.syncs.insert(*call, step.at);
                 }
                 Output::Coordinate(Request::Call { operation: Operation::Set(set), .. }) => {
@@ -133,6 +134,25 @@ impl Proposals {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether what came on this link was refused: it is no sign of a follower's life.
+fn refuses(step: &Step<Event>, link: LinkId) -> bool {
+    step.outputs.iter().any(|output| match output {
+        Output::Transmit { link: to, frame } if *to == link => {
+            matches!(wire::decode(frame.clone()), Ok(Message::Refusal { .. }))
+        }
+        _ => false,
+    })
+}
+
+/// A sync, or a barrier.
+fn begins_a_round(operation: &Operation) -> bool {
+    match operation {
+        Operation::Sync { .. } => true,
+        Operation::Multi(all) => matches!(all[..], [MultiOperation::Check(_)]),
+        _ => false,
     }
 }
 
@@ -170,6 +190,9 @@ impl Mind {
             Cause::Received(link, _) => {
                 let Some((member, taken)) = from else { return };
                 if broker.leads().is_some() {
+                    if refuses(step, *link) {
+                        return;
+                    }
                     self.links.insert(*link, member.clone());
                     self.follow(broker, at, member);
                 } else if taken {
@@ -184,7 +207,8 @@ impl Mind {
 
     /// A primary has heard of a follower.
     fn follow(&mut self, broker: &Broker, at: u64, member: &Member) {
-        self.seen.insert(member.clone(), at);
+        // A frame may come from the process before: its last words.
+        self.seen.insert(member.node.clone(), at);
         if let Some(door) = live(broker).find(|live| live.node.id.member == *member) {
             self.refused.remove(&door.node.address);
         }
@@ -241,7 +265,9 @@ impl Mind {
     fn unheard(&self, broker: &Broker, at: u64) -> Option<Duration> {
         let (state, _) = broker.registry().view().state.as_ref()?;
         let others = state.in_sync.iter().filter(|member| **member != broker.id().member);
-        let heard = |member| self.seen.get(member).copied().unwrap_or(0).max(self.role).max(self.running);
+        let heard = |member: &Member| {
+            self.seen.get(&member.node).copied().unwrap_or(0).max(self.role).max(self.running)
+        };
         others.map(|member| Duration::from_nanos(at - heard(member))).max()
     }
 
@@ -310,7 +336,9 @@ impl Mind {
                 let mut followers = broker.matched();
                 followers.find(|(member, _)| *member == subject).map(|(_, matched)| matched)
             }),
-            heard: since(last(&self.seen)),
+            heard: since(
+                subject.and_then(|subject| self.seen.get(&subject.node)).copied().unwrap_or(0).max(self.role),
+            ),
             start: self.start,
             log: (replica.commit(), replica.log().end()),
         }
