@@ -128,6 +128,11 @@ impl Tree {
                 });
                 Ok(Reply::Multi(replies.collect::<Result<_, _>>()?))
             }
+            Operation::Delete(delete) => {
+                let before = self.live.len();
+                self.live.retain(|live| live.path != delete.path);
+                if self.live.len() < before { Ok(Reply::Done) } else { Err(Error::NoNode) }
+            }
             Operation::Sync { .. } | Operation::Watch { .. } => Ok(Reply::Done),
             other => unreachable!("brokers do not ask for {other:?}"),
         }
