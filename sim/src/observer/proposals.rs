@@ -47,7 +47,7 @@ struct Mind {
     heard: u64,
     /// When each follower last moved, or had nothing left to do, and when it was last heard.
     progressed: BTreeMap<Member, u64>,
-    seen: BTreeMap<NodeName, u64>,
+    seen: BTreeMap<Member, u64>,
     matched: BTreeMap<Member, Offset>,
     /// Who is attached, on which link.
     links: BTreeMap<LinkId, Member>,
@@ -207,8 +207,7 @@ impl Mind {
 
     /// A primary has heard of a follower.
     fn follow(&mut self, broker: &Broker, at: u64, member: &Member) {
-        // A frame may come from the process before: its last words.
-        self.seen.insert(member.node.clone(), at);
+        self.seen.insert(member.clone(), at);
         if let Some(door) = live(broker).find(|live| live.node.id.member == *member) {
             self.refused.remove(&door.node.address);
         }
@@ -265,9 +264,7 @@ impl Mind {
     fn unheard(&self, broker: &Broker, at: u64) -> Option<Duration> {
         let (state, _) = broker.registry().view().state.as_ref()?;
         let others = state.in_sync.iter().filter(|member| **member != broker.id().member);
-        let heard = |member: &Member| {
-            self.seen.get(&member.node).copied().unwrap_or(0).max(self.role).max(self.running)
-        };
+        let heard = |member| self.seen.get(member).copied().unwrap_or(0).max(self.role).max(self.running);
         others.map(|member| Duration::from_nanos(at - heard(member))).max()
     }
 
@@ -319,6 +316,9 @@ impl Mind {
         let last = |times: &BTreeMap<Member, u64>| {
             subject.and_then(|subject| times.get(subject)).copied().unwrap_or(0).max(self.role)
         };
+        // A frame may be the last words of the process before the sender's present one.
+        let node = subject.map(|subject| &subject.node);
+        let of_node = self.seen.iter().filter(|(member, _)| Some(&member.node) == node).map(|(_, at)| *at);
         let replica = broker.replica();
         Evidence {
             quiet: match broker.leads() {
@@ -336,9 +336,7 @@ impl Mind {
                 let mut followers = broker.matched();
                 followers.find(|(member, _)| *member == subject).map(|(_, matched)| matched)
             }),
-            heard: since(
-                subject.and_then(|subject| self.seen.get(&subject.node)).copied().unwrap_or(0).max(self.role),
-            ),
+            heard: since(of_node.max().unwrap_or(0).max(self.role)),
             start: self.start,
             log: (replica.commit(), replica.log().end()),
         }
