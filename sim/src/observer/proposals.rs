@@ -41,6 +41,8 @@ struct Mind {
     leaving: Option<u64>,
     /// Since when it has been running without a break that it notices.
     running: u64,
+    /// Since when it has been running without any break: it may have noticed a shorter one too.
+    awake: u64,
     /// When it became what it is: primary in its epoch, or backup of its primary.
     role: u64,
     /// When a backup last took something from its primary.
@@ -81,6 +83,7 @@ impl Proposals {
         match step.cause {
             Cause::Fault(Fault::Pause(_)) => mind.paused = Some(step.at),
             Cause::Fault(Fault::Resume(_)) => {
+                mind.awake = step.at;
                 if mind.paused.take().is_some_and(|paused| step.at > paused + nap) {
                     mind.running = step.at;
                 }
@@ -165,6 +168,7 @@ impl Mind {
     fn jump(&mut self, at: u64, by: u64, nap: u64) {
         let earlier = |moment: &mut u64| *moment = moment.saturating_sub(by);
         self.lost.iter_mut().for_each(earlier);
+        self.awake = at;
         if by > nap {
             self.running = at;
             return;
@@ -336,7 +340,7 @@ impl Mind {
                 let mut followers = broker.matched();
                 followers.find(|(member, _)| *member == subject).map(|(_, matched)| matched)
             }),
-            heard: since(of_node.max().unwrap_or(0).max(self.role)),
+            heard: since(of_node.max().unwrap_or(0).max(self.role).max(self.awake)),
             start: self.start,
             log: (replica.commit(), replica.log().end()),
         }
