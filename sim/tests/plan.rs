@@ -153,7 +153,7 @@ fn generated_plans_are_written_and_read_as_they_are() {
 /// What concerns nobody who takes part, or comes too late, changes nothing in a run.
 #[test]
 fn lines_without_effect_change_no_draw() {
-    let plan = generate(3);
+    let plan = generate(9);
     let before = run::run(&plan);
     let mut more = plan.clone();
     let idle = "@1s crash b5\n@1s pause s30\n@2s publish p16 a 9 every 1ms\n@3s on Nothing crash b1\n\
