@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 use proptest::sample::subsequence;
+use proptest::test_runner::FileFailurePersistence;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -134,7 +135,13 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 60,
+        max_shrink_iters: 400,
+        // Beside the sources, where proptest looks for it by default, no test of this folder has a place.
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("regressions/proptest.txt"))),
+        ..ProptestConfig::default()
+    })]
     #[test]
     fn generated_plans_with_lines_left_out_hold_every_property(plan in part_of_a_generated_plan()) {
         let failure = run::run(&plan).result.err().map(|failure| failure.to_string());
