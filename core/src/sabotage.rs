@@ -192,8 +192,6 @@ bugs! {
     WipeKeepsSessions "R27",
     /// A subscriber is not told that the data was given up.
     LineageUnreported "R27",
-    /// A client goes back to an earlier lineage.
-    EarlierLineagesBelieved "R27",
     /// Batches are appended that do not continue their session.
     GapsAccepted "R28",
     /// Batches that were appended before are appended again.
@@ -208,24 +206,14 @@ bugs! {
     LateRequestsContinue "R28",
     /// A publisher takes what a primary expects next for an acknowledgement of what is below.
     GapsAcknowledge "R28",
-    /// A publisher takes acknowledgements of another session for its own.
-    AcksOfAnySession "R28",
     /// A publisher sends only its last record again.
     ResendsTheLast "R28",
-    /// A publisher does not send again what is not acknowledged for long.
-    NeverOverdue "R28",
-    /// A publisher goes on with a log that lacks what was acknowledged.
-    AnyLogIsItsOwn "R28",
-    /// A publisher that is fenced begins another session.
-    FencedPublishersGoOn "R28",
     /// The outbox drops batches when they are sent.
     OutboxForgetsUnacknowledged "R28",
     /// Batches are sent before the outbox has stored them.
     SendsUnstored "R28",
     /// A session is asked for before the outbox has stored the request.
     AttemptsUnstored "R28",
-    /// A request that was found unanswered in the outbox is not asked for again.
-    AttemptsUnresolved "R28",
     /// The session of a publisher that says nothing but is there expires.
     LivePublishersExpire "R29",
     /// No session expires.
@@ -248,10 +236,6 @@ bugs! {
     WholeBatchesAgain "R30",
     /// A subscriber's position stays where nothing matched.
     PositionsStick "R30",
-    /// A subscriber takes frames that do not continue its stream.
-    GapsUnseen "R30",
-    /// A subscriber takes frames of a stream that it has given up.
-    AnyStreamHeard "R30",
     /// A subscriber takes the answer to an earlier question for that to the latest.
     AnyHeadAnswers "R19",
     /// A subscriber never gives back what was consumed.
@@ -268,8 +252,6 @@ bugs! {
     AcceptsWhileLeaving "R34",
     /// A backup is asked to take over that lacks something.
     AsksUnreadyTargets "R34",
-    /// A backup takes over from whoever has asked it in an earlier epoch.
-    TakesOverAtAnyTime "R34",
     /// A primary leaves as soon as it has asked another one to take over.
     LeavesUnreplaced "R34",
     /// Commits go on while there are too few members in sync.
@@ -282,8 +264,6 @@ bugs! {
     JoinersWaitForTheEpoch "R35",
     /// Entries are dropped when the decision is appended.
     TrimsUncommitted "R36",
-    /// What is not committed may be dropped.
-    TrimsAheadOfCommit "R36",
     /// Nothing is ever dropped.
     NeverTrims "R36",
     /// Batches are taken whatever the memory.
@@ -310,8 +290,6 @@ bugs! {
     EventsIgnored "Section 4",
     /// Clients are not told of changes.
     WatchersNotTold "Section 4",
-    /// A client stays with its primary whatever discovery says.
-    NeverRerouted "Section 4",
 }
 
 /// From now on every node of this process has these bugs, and no others.

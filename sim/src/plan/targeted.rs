@@ -9,7 +9,7 @@ use std::time::Duration;
 type Schedule = fn(&mut Dice, &mut Plan, Duration);
 
 /// All of them.
-const SCHEDULES: [Schedule; 21] = [
+const SCHEDULES: [Schedule; 24] = [
     crash_after_a_write,
     cut_off_after_a_write,
     restart_faster_than_the_session,
@@ -31,6 +31,9 @@ const SCHEDULES: [Schedule; 21] = [
     alone_with_a_client,
     coordination_outage,
     asks_again,
+    gives_its_session_up,
+    loss_beside_a_witness,
+    leaves_while_copied,
 ];
 
 /// Adds one or a few of them.
@@ -374,6 +377,8 @@ fn asks_again(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     let Some(publisher) = plan.publishers.first_mut() else { return };
     publisher.outbox = true;
     let who = Target::Publisher(publisher.number);
+    // What it asks its storage for is not done at once.
+    plan.knobs.storage = Span::new(Duration::ZERO, dice.ms(1, 25));
     let mut at = at;
     for _ in 0..dice.between(1, 4) {
         strikes(plan, at, "crash", who, Some(dice.ms(0, 20)));
@@ -387,4 +392,39 @@ fn asks_again(dice: &mut Dice, plan: &mut Plan, at: Duration) {
         }
         at = again + dice.ms(300, 1_000);
     }
+}
+
+/// Scenario 8: a process hears nothing of the coordination service and gives its session up, which lives on for
+/// a while, and so do its nodes.
+fn gives_its_session_up(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let session = dice.between(800, 1_500);
+    plan.knobs.session_timeout = Duration::from_millis(session);
+    for _ in 0..dice.between(1, 3) {
+        let discovery = dice.between(1, u64::from(plan.knobs.discoveries)) as u32;
+        let who = dice.of(&[Target::Discovery(discovery), Target::Primary, Target::Backup]);
+        let lasts = Duration::from_millis(dice.between(13 * session / 10, 25 * session / 10));
+        strikes(plan, at + dice.ms(0, 2_000), "cut-from-coordination", who, Some(lasts));
+    }
+}
+
+/// R27: the data is lost while somebody sleeps who had a part of it, and sessions in it.
+fn loss_beside_a_witness(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    (plan.knobs.brokers, plan.knobs.min_in_sync, plan.knobs.unsparing) = (2, 1, true);
+    plan.knobs.session_timeout = dice.ms(800, 1_200);
+    plan.knobs.lag_margin = dice.ms(200, 400);
+    let (at, lasts) = (at.min(dice.ms(800, 3_000)), dice.ms(4_000, 6_000));
+    plan.knobs.duration = plan.knobs.duration.max(at + lasts);
+    strikes(plan, at, "pause", Target::Backup, Some(lasts));
+    // By then only the primary is in sync.
+    strikes(plan, at + dice.ms(1_500, 2_500), "crash", Target::Primary, Some(dice.ms(1, 300)));
+}
+
+/// R27a: the last one in sync is told to leave while another one copies what it holds.
+fn leaves_while_copied(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    (plan.knobs.brokers, plan.knobs.min_in_sync, plan.knobs.unsparing) = (2, 1, true);
+    plan.knobs.payload = dice.between(4, 16) as usize * 1_024;
+    plan.knobs.latency = Span::new(Duration::from_millis(1), dice.ms(5, 25));
+    strikes(plan, at, "crash", Target::Backup, Some(dice.ms(1, 200)));
+    let action = Action::Shutdown { who: Target::It, back: Some(dice.ms(1, 2_000)) };
+    when(plan, at, ("FollowerAttached", soon(dice)), action);
 }
