@@ -118,14 +118,12 @@ impl Tree {
             Operation::Multi(operations) => {
                 let replies = operations.iter().map(|operation| match operation {
                     MultiOperation::Create(create) => self.create(session, create),
-                    MultiOperation::Delete(delete) => {
-                        self.live.retain(|live| live.path != delete.path);
-                        Ok(Reply::Done)
-                    }
+                    MultiOperation::Delete(delete) => Ok(self.delete(&delete.path)),
                     other => unreachable!("brokers do not ask for {other:?}"),
                 });
                 Ok(Reply::Multi(replies.collect::<Result<_, _>>()?))
             }
+            Operation::Delete(delete) => Ok(self.delete(&delete.path)),
             Operation::Sync { .. } | Operation::Watch { .. } => Ok(Reply::Done),
             other => unreachable!("brokers do not ask for {other:?}"),
         }
@@ -139,6 +137,11 @@ impl Tree {
         let live = self.live.iter().find(|live| live.path == path).ok_or(Error::NoNode)?;
         let stat = Stat { czxid: live.czxid, ephemeral_owner: live.owner, ..Stat::default() };
         Ok(Reply::Data { data: live.data.clone(), stat })
+    }
+
+    fn delete(&mut self, path: &str) -> Reply {
+        self.live.retain(|live| live.path != path);
+        Reply::Done
     }
 
     fn create(&mut self, session: SessionId, create: &Create) -> Result<Reply, Error> {
