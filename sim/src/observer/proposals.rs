@@ -124,6 +124,7 @@ impl Proposals {
                 Output::Link(LinkCommand::Dial { link, address }) => {
                     mind.dials.insert(*link, address.clone());
                 }
+                Output::Link(LinkCommand::Close { link }) => drop(mind.links.remove(link)),
                 Output::Coordinate(Request::Call { call, operation }) if begins_a_round(operation) => {
                     mind.syncs.insert(*call, step.at);
                 }
@@ -192,7 +193,13 @@ impl Mind {
                 }
             }
             Cause::Received(link, _) => {
-                let Some((member, taken)) = from else { return };
+                let Some((member, taken)) = from else {
+                    // The last words of a process that has died since.
+                    if let Some(member) = self.links.get(link) {
+                        self.seen.insert(member.clone(), at);
+                    }
+                    return;
+                };
                 if broker.leads().is_some() {
                     if refuses(step, *link) {
                         return;
