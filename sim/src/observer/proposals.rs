@@ -204,7 +204,11 @@ impl Mind {
                     if refuses(step, *link) {
                         return;
                     }
-                    self.links.insert(*link, member.clone());
+                    if !self.links.contains_key(link) {
+                        // Whoever dials anew has left the link before, also where this end has not noticed.
+                        self.links.retain(|_, other| other != member);
+                        self.links.insert(*link, member.clone());
+                    }
                     self.follow(broker, at, member);
                 } else if taken {
                     self.heard = at;
