@@ -68,8 +68,6 @@ bugs! {
     ServesBeforeEpochStart "R4",
     /// Streams are opened before the first record of the epoch is committed.
     StreamsBeforeEpochStart "R4",
-    /// The head is read before the first record of the epoch is committed.
-    HeadsBeforeEpochStart "R4",
     /// Sessions are opened before the first record of the epoch is committed.
     SessionsBeforeEpochStart "R4",
     /// A new primary drops what it does not know to be committed.
@@ -80,8 +78,6 @@ bugs! {
     FloorForgotten "R5",
     /// A backup appends wherever its log reaches, whatever stands there.
     PreviousEpochUnchecked "R5" and LengthsDecide,
-    /// A backup takes entries of another history.
-    OtherHistoriesAccepted "R5",
     /// Harmless: a backup stays connected with a primary that it follows no more.
     KeepsOldLinks "",
     /// A backup drops what it does not know to be committed before it attaches.
@@ -116,8 +112,6 @@ bugs! {
     OpensUncommitted "R10",
     /// Subscribers are sent what is appended.
     DeliversUncommitted "R10",
-    /// A primary goes on when a backup tells it of a higher epoch.
-    HigherEpochsIgnored "R11",
     /// A primary goes on when the tree names another one.
     IgnoresItsSuccessor "R11",
     /// A member does not count any more once its removal is proposed.
@@ -156,12 +150,8 @@ bugs! {
     SnapshotFoldsUncommitted "R16",
     /// After a snapshot ordinary replication does not go on by itself.
     SnapshotsNeverEnd "R16" and LostPartsUnnoticed,
-    /// A snapshot that was installed counts for nothing.
-    SnapshotUnverified "R16",
     /// Harmless: a backup does not notice that parts of a snapshot were lost.
     LostPartsUnnoticed "",
-    /// A member in sync takes a snapshot in place of its log.
-    MembersTakeSnapshots "R16",
     /// The head is answered without a proof that the primary still is one.
     HeadsWithoutProof "R19",
     /// The head is proved by a read that began before the question.
@@ -200,8 +190,6 @@ bugs! {
     WipeKeepsSessions "R27",
     /// A subscriber is not told that the data was given up.
     LineageUnreported "R27",
-    /// A client goes back to an earlier lineage.
-    EarlierLineagesBelieved "R27",
     /// Batches are appended that do not continue their session.
     GapsAccepted "R28",
     /// Batches that were appended before are appended again.
@@ -216,24 +204,14 @@ bugs! {
     LateRequestsContinue "R28",
     /// A publisher takes what a primary expects next for an acknowledgement of what is below.
     GapsAcknowledge "R28",
-    /// A publisher takes acknowledgements of another session for its own.
-    AcksOfAnySession "R28",
     /// A publisher sends only its last record again.
     ResendsTheLast "R28",
-    /// A publisher does not send again what is not acknowledged for long.
-    NeverOverdue "R28",
-    /// A publisher goes on with a log that lacks what was acknowledged.
-    AnyLogIsItsOwn "R28",
-    /// A publisher that is fenced begins another session.
-    FencedPublishersGoOn "R28",
     /// The outbox drops batches when they are sent.
     OutboxForgetsUnacknowledged "R28",
     /// Batches are sent before the outbox has stored them.
     SendsUnstored "R28",
     /// A session is asked for before the outbox has stored the request.
     AttemptsUnstored "R28",
-    /// A request that was found unanswered in the outbox is not asked for again.
-    AttemptsUnresolved "R28",
     /// The session of a publisher that says nothing but is there expires.
     LivePublishersExpire "R29",
     /// No session expires.
@@ -256,10 +234,6 @@ bugs! {
     WholeBatchesAgain "R30",
     /// A subscriber's position stays where nothing matched.
     PositionsStick "R30",
-    /// A subscriber takes frames that do not continue its stream.
-    GapsUnseen "R30",
-    /// A subscriber takes frames of a stream that it has given up.
-    AnyStreamHeard "R30",
     /// A subscriber takes the answer to an earlier question for that to the latest.
     AnyHeadAnswers "R19",
     /// A subscriber never gives back what was consumed.
@@ -270,14 +244,10 @@ bugs! {
     EarlierSupersedes "R32",
     /// One refused connection proves a death.
     OneRefusalProves "R32",
-    /// A refused connection proves a death though frames came after it.
-    RefusalsStand "R32",
     /// A primary that hands over goes on taking batches.
     AcceptsWhileLeaving "R34",
     /// A backup is asked to take over that lacks something.
     AsksUnreadyTargets "R34",
-    /// A backup takes over from whoever has asked it in an earlier epoch.
-    TakesOverAtAnyTime "R34",
     /// A primary leaves as soon as it has asked another one to take over.
     LeavesUnreplaced "R34",
     /// Commits go on while there are too few members in sync.
@@ -290,8 +260,6 @@ bugs! {
     JoinersWaitForTheEpoch "R35",
     /// Entries are dropped when the decision is appended.
     TrimsUncommitted "R36",
-    /// What is not committed may be dropped.
-    TrimsAheadOfCommit "R36",
     /// Nothing is ever dropped.
     NeverTrims "R36",
     /// Batches are taken whatever the memory.
@@ -318,8 +286,6 @@ bugs! {
     EventsIgnored "Section 4",
     /// Clients are not told of changes.
     WatchersNotTold "Section 4",
-    /// A client stays with its primary whatever discovery says.
-    NeverRerouted "Section 4",
 }
 
 /// From now on every node of this process has these bugs, and no others.

@@ -72,9 +72,7 @@ impl Broker {
                 self.replica.install(snapshot, &mut self.io.out);
                 // R7, R16: the snapshot is the primary's committed log, so the backup acknowledges
                 // it, once it is durable, and all that follows.
-                if !sabotage!(SnapshotUnverified) {
-                    backup.verify(end);
-                }
+                backup.verify(end);
                 self.note_age(now, from);
             }
             Some(Err(reason)) => self.abandon_snapshot(now, link, reason),
@@ -85,8 +83,7 @@ impl Broker {
     /// Whether this part comes next. A first part begins a snapshot, whatever there was of another.
     fn stages(&mut self, now: Instant, link: LinkId, part: &SnapshotPart) -> bool {
         let state = self.registry.view().state.as_ref();
-        let in_sync = state.is_some_and(|(state, _)| state.in_sync.contains(&self.me.member));
-        if in_sync && !sabotage!(MembersTakeSnapshots) {
+        if state.is_some_and(|(state, _)| state.in_sync.contains(&self.me.member)) {
             // An in-sync member holds everything committed: the primary, or this view, is not of today.
             self.registry.refresh(&mut self.io.context(now));
             self.send_nack(link);

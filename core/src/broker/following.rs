@@ -45,7 +45,7 @@ impl Broker {
     pub(super) fn hear_primary(&mut self, now: Instant, link: LinkId, of: (History, Epoch)) -> bool {
         let (history, epoch) = of;
         let read = self.replica.history() != History::default();
-        if !read || (history != self.replica.history() && !sabotage!(OtherHistoriesAccepted)) {
+        if !read || history != self.replica.history() {
             self.handle_other_history(now, link, history);
         } else if epoch < self.replica.floor() && !sabotage!(LowerEpochsAccepted) {
             self.send_nack(link);

@@ -101,7 +101,7 @@ impl Broker {
         let TakeOver { sender, history, epoch } = take_over;
         let named = |state: &GroupState| {
             let primary = state.primary.as_ref();
-            (state.epoch == epoch || sabotage!(TakesOverAtAnyTime))
+            state.epoch == epoch
                 && state.history == history
                 && primary.is_some_and(|primary| {
                     primary.member == sender.member && primary.incarnation == sender.incarnation
@@ -113,8 +113,7 @@ impl Broker {
             return self.reject(link, Rejection::Unexpected);
         };
         let node = sender.member.node;
-        let current = backup.epoch() == epoch || sabotage!(TakesOverAtAnyTime);
-        if !(fits && named && current) {
+        if !(fits && named && backup.epoch() == epoch) {
             return self.io.out.trace(Trace::TakeOverIgnored { node, epoch });
         }
         backup.hear(now, link);

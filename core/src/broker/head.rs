@@ -91,7 +91,7 @@ impl Broker {
             return Err(Refusal::NotPrimary { primary: None, epoch: 0 });
         }
         // R4: the commit offset means nothing before the epoch's first record is committed.
-        if !primary.serving && !sabotage!(HeadsBeforeEpochStart) {
+        if !primary.serving {
             return Err(Refusal::Electing { retry_after });
         }
         if primary.head_reads.waiting.len() >= MAX_HEAD_READS {

@@ -25,7 +25,7 @@ impl Broker {
             self.registry.refresh(&mut self.io.context(now));
             return self.refuse(link, Refusal::LineageChanged { history: self.replica.history() });
         }
-        if hello.epoch > epoch && !sabotage!(HigherEpochsIgnored) {
+        if hello.epoch > epoch {
             return self.resign(now);
         }
         // Only a registered process can ever be taken in: strangers take no memory here.
@@ -69,7 +69,7 @@ impl Broker {
         if ack.history != self.replica.history() || old {
             return self.reject(link, Rejection::WrongHistory);
         }
-        if ack.epoch > epoch && !sabotage!(HigherEpochsIgnored) {
+        if ack.epoch > epoch {
             return self.resign(now);
         }
         let identity = self.identity();
@@ -93,8 +93,7 @@ impl Broker {
         if nack.history.group_id != mine.group_id || nack.history.lineage < mine.lineage {
             return self.reject(link, Rejection::WrongHistory);
         }
-        let higher = nack.history.lineage > mine.lineage || nack.floor > epoch;
-        if higher && !sabotage!(HigherEpochsIgnored) {
+        if nack.history.lineage > mine.lineage || nack.floor > epoch {
             return self.resign(now);
         }
         let common = self.replica.log().common_end(&nack.log);

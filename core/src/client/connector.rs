@@ -120,7 +120,7 @@ impl Connector {
     pub fn believes<E>(&mut self, own: History, other: History, cx: &mut Context<'_, E>) -> bool {
         if own.group_id == other.group_id {
             self.routes.raise(other);
-            return other.lineage > own.lineage || sabotage!(EarlierLineagesBelieved);
+            return other.lineage > own.lineage;
         }
         let confirmed = self.routes.confirms(other);
         match confirmed {
@@ -343,7 +343,6 @@ impl Connector {
                 *current = target;
                 None
             }
-            State::Up { .. } if sabotage!(NeverRerouted) => None,
             State::Up { target: current, .. } if !target.is_above(current.group_id, current.epoch) => None,
             State::Up { link, .. } => {
                 let (link, cause) = (*link, Detachment::Rerouted);

@@ -80,7 +80,6 @@ impl Publisher {
             self.window = Window::after(last_sequence);
         }
         match self.window.compare(last_sequence) {
-            _ if sabotage!(AnyLogIsItsOwn) => {}
             Reported::Same | Reported::Forward => {}
             // What was never stored was sent by another process: the outbox is a copy, or an old one.
             Reported::Beyond if begun => return self.end(Error::Fenced { incarnation }),
@@ -108,7 +107,6 @@ impl Publisher {
     /// copy of its outbox may hear the same: only one of them can continue it.
     fn begin_session(&mut self, history: History, incarnation: u64) -> bool {
         let again = self.outbox.as_ref().is_some_and(|outbox| outbox.unresolved);
-        let again = again && !sabotage!(AttemptsUnresolved);
         if again {
             self.session.continues = incarnation;
             self.session.inherited = true;
@@ -139,8 +137,7 @@ impl Publisher {
 
     fn handle_ack(&mut self, ack: &PublishAck) {
         let own = self.is_own(ack.history, ack.publisher);
-        let same = ack.incarnation == self.session.incarnation || sabotage!(AcksOfAnySession);
-        if !own || !same {
+        if !own || ack.incarnation != self.session.incarnation {
             return self.reject(Rejection::WrongHistory);
         }
         self.acknowledge(ack.last_sequence);
@@ -276,9 +273,6 @@ impl Publisher {
         if self.session.incarnation == 0 && !self.session.inherited {
             self.session.continues = incarnation;
             return self.open_session();
-        }
-        if sabotage!(FencedPublishersGoOn) {
-            return self.handle_unknown_session();
         }
         self.end(Error::Fenced { incarnation });
     }

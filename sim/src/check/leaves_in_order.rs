@@ -1,5 +1,6 @@
 //! LeavesInOrder (R12, R34): a broker that was asked to leave does not end while the tree names it as primary,
-//! nor as a member that could be dropped, unless it has waited for that as long as it is to wait.
+//! nor while it knows itself as a member that could be dropped, unless it has waited for that as long as it is to
+//! wait.
 
 use super::{Check, Fact, Ledger};
 use std::collections::BTreeSet;
@@ -37,14 +38,17 @@ impl Check for LeavesInOrder {
         if let Fact::ClockJumped(process) = fact {
             self.jumped.insert(process.incarnation);
         }
-        let Fact::Left { process, after } = *fact else { return Ok(()) };
+        let Fact::Left { process, after, known } = *fact else { return Ok(()) };
         if self.jumped.contains(&process.incarnation) {
             return Ok(());
         }
         let Some(state) = ledger.states().last() else { return Ok(()) };
         let leads = state.primary.as_ref() == Some(process) && after < nearly(SHUTDOWN_DEADLINE);
-        let spare = state.in_sync.len() > state.min_in_sync.max(1) as usize;
-        let counts = spare && state.in_sync.contains(&process.member) && after < nearly(self.goodbye);
+        // Whether anybody could drop it is for it to judge by what it knows.
+        let counts = known.is_some_and(|known| {
+            let spare = known.in_sync.len() > known.min_in_sync.max(1) as usize;
+            spare && known.in_sync.contains(&process.member) && after < nearly(self.goodbye)
+        });
         match (leads, counts) {
             (true, _) => Err(format!("{process:?} leaves after {after:?} and is primary")),
             (_, true) => Err(format!("{process:?} leaves after {after:?} and is in sync")),
@@ -61,7 +65,8 @@ mod tests {
     fn leaves(name: &str, primary: &str, in_sync: &[&str], after: u64) -> Story<LeavesInOrder> {
         let mut story = Story::new(LeavesInOrder::after(Duration::from_secs(1)));
         story.state(1, Some(primary), in_sync);
-        story.tell(&Fact::Left { process: &process(name), after: Duration::from_millis(after) });
+        let (after, known) = (Duration::from_millis(after), state(1, 0, Some(primary), in_sync));
+        story.tell(&Fact::Left { process: &process(name), after, known: Some(&known) });
         story
     }
 
@@ -81,7 +86,7 @@ mod tests {
     fn after_a_jump_of_the_clock_nothing_is_known() {
         let mut story = Story::new(LeavesInOrder::after(Duration::from_secs(1)));
         story.state(1, Some("a"), &["a"]).tell(&Fact::ClockJumped(&process("a")));
-        story.tell(&Fact::Left { process: &process("a"), after: Duration::ZERO }).accepted();
+        story.tell(&Fact::Left { process: &process("a"), after: Duration::ZERO, known: None }).accepted();
     }
 
     #[test]

@@ -254,6 +254,8 @@ pub enum Fact<'a> {
         process: &'a PrimaryId,
         /// So long after it was asked.
         after: Duration,
+        /// The group's state as it knew it.
+        known: Option<&'a GroupState>,
     },
     /// A subscriber allows so many body bytes in all on a stream.
     Granted {

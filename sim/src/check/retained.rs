@@ -27,10 +27,9 @@ impl Retained {
     fn judge(&self, replica: &Replica) -> Result<(), String> {
         let kept = replica.log.from(replica.start);
         let bytes: u64 = kept.iter().map(|held| held.entry.weight()).sum();
-        // A batch that lies partly within the limit is kept whole.
-        let first = kept.first().map_or(replica.start, |held| held.entry.end());
-        let records = replica.log.end() - first;
-        let batch = kept.iter().any(|held| matches!(held.entry.kind, EntryKind::Batch(_)));
+        // A batch that lies partly within the limit is kept whole, and what stands before it for its sake.
+        let batch = kept.iter().find(|held| matches!(held.entry.kind, EntryKind::Batch(_)));
+        let records = batch.map_or(0, |first| replica.log.end() - first.entry.end());
         let slack = CONTROL * ENTRY_OVERHEAD;
         match () {
             () if self.retention.bytes.is_some_and(|most| bytes > most + slack) => {
@@ -39,7 +38,7 @@ impl Retained {
             () if self.retention.records.is_some_and(|most| records > most + CONTROL) => {
                 Err(format!("{records} records"))
             }
-            () if batch && self.retention.age.is_some_and(|most| most < CALM) => {
+            () if batch.is_some() && self.retention.age.is_some_and(|most| most < CALM) => {
                 Err("batches of long ago".to_owned())
             }
             () => Ok(()),
@@ -93,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_is_beyond_one_is_rejected() {
-        settled(keeps(Some(8), None, None), &[]).rejected("48 records");
+        settled(keeps(Some(8), None, None), &[]).rejected("40 records");
         settled(keeps(None, Some(1), None), &[]).rejected("bytes");
         settled(keeps(None, None, Some(Duration::from_secs(1))), &[41]).rejected("of long ago");
     }

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use steadfast_core::sabotage::{Bug, plant};
 use steadfast_sim::plan::generate::generate;
-use steadfast_sim::plan::minimise::{minimise, size};
-use steadfast_sim::plan::{Plan, run as runner};
+use steadfast_sim::plan::minimise::{minimise, nodes, size};
+use steadfast_sim::plan::run as runner;
 use steadfast_sim::sensitivity::{Effort, Finding, examine, percentile};
 
 /// How long cutting a plan down may take.
@@ -107,12 +107,6 @@ fn cut_down(bugs: &[Bug], seed: u64) -> Option<Least> {
         .map(|failure| minimise(&plan, failure.violation.property, || begin.elapsed() < PATIENCE));
     plant(None);
     least.map(|plan| Least { lines: size(&plan).0, nodes: nodes(&plan), time: begin.elapsed() })
-}
-
-/// Everybody who takes part.
-fn nodes(plan: &Plan) -> usize {
-    let servers = plan.knobs.brokers + plan.knobs.discoveries;
-    servers as usize + plan.publishers.len() + plan.subscribers.len()
 }
 
 /// Each figure's median.

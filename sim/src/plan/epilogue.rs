@@ -18,6 +18,8 @@ use steadfast_core::time::Instant;
 
 /// Within this time every broker has read the tree twice.
 const NOTICED: Duration = Duration::from_secs(5);
+/// So often the tree is old for a moment.
+const BLINKS: u32 = 4;
 /// Records that each publisher publishes while the tree is not what it was.
 const RECORDS: u64 = 40;
 
@@ -32,7 +34,7 @@ pub(super) fn judge(cluster: &mut Cluster, seed: u64) -> Result<(), Violation> {
     one_leads(cluster)?;
     positions_are_told(cluster)?;
     let Some(old) = outdated(cluster).filter(|_| seed.is_multiple_of(RESTORED)) else { return Ok(()) };
-    nobody_halts_in_doubt(cluster, &old)?;
+    (0..BLINKS).try_for_each(|_| nobody_halts_in_doubt(cluster, &old))?;
     halt_on_old_tree(cluster, &old)
 }
 
@@ -91,7 +93,7 @@ fn nobody_halts_in_doubt(cluster: &mut Cluster, old: &GroupState) -> Result<(), 
         }
         if !doubt.is_empty() && !restored {
             cluster.restore(&state);
-            (until, restored) = (cluster.world().now() + nanos(NOTICED) / 4, true);
+            (until, restored) = (cluster.world().now() + nanos(NOTICED) / 10, true);
         }
         before = doubt;
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 type Schedule = fn(&mut Dice, &mut Plan, Duration);
 
 /// All of them.
-const SCHEDULES: [Schedule; 18] = [
+const SCHEDULES: [Schedule; 22] = [
     crash_after_a_write,
     cut_off_after_a_write,
     restart_faster_than_the_session,
@@ -24,10 +24,14 @@ const SCHEDULES: [Schedule; 18] = [
     everybody_leaves,
     crash_in_turns,
     words_of_the_dead,
+    acknowledgements_past_two_elections,
     late_hello,
     alone_with_a_client,
     coordination_outage,
     asks_again,
+    gives_its_session_up,
+    loss_beside_a_witness,
+    leaves_while_copied,
 ];
 
 /// Adds one or a few of them.
@@ -255,6 +259,31 @@ fn words_of_the_dead(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     }
 }
 
+/// R8: a backup's acknowledgements come so late that its primary was deposed meanwhile, leads again, and has just
+/// let the backup attach. Whoever is deposed stays in the set of two, so that the lead can change fast.
+fn acknowledgements_past_two_elections(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    (plan.knobs.brokers, plan.knobs.min_in_sync) = (2, 2);
+    let (at, suspicion) = (at.min(dice.ms(500, 2_000)), dice.between(600, 800));
+    plan.knobs.suspicion = Duration::from_millis(suspicion);
+    // An answer is far, and nearer than suspicion.
+    let far = Amount::Time(dice.ms(60, 110));
+    for (who, whom) in [(Target::Primary, Target::Backup), (Target::Backup, Target::Primary)] {
+        happens(plan, at, between("lag", who, whom, far, Some(dice.ms(8_000, 9_000))));
+    }
+    let elections = at + dice.ms(2_300, 2_500);
+    for round in 0..3 {
+        // The backup has given each of these connections up; its primary has not heard of it.
+        let begins = at + dice.ms(500, 600) + Duration::from_millis(600) * round;
+        let late = Amount::Time(elections + dice.ms(2_900, 3_700) - begins);
+        happens(plan, begins, between("delay", Target::Backup, Target::Primary, late, None));
+        happens(plan, begins, between("half-open", Target::Backup, Target::Primary, Amount::Plain, None));
+    }
+    let asleep = Some(Duration::from_millis(suspicion + 250));
+    strikes(plan, elections, "pause", Target::Primary, asleep);
+    strikes(plan, elections + dice.ms(1_900, 2_100), "pause", Target::Primary, asleep);
+    plan.knobs.duration = plan.knobs.duration.max(elections + Duration::from_secs(4));
+}
+
 /// R32: a process has died when its request to follow arrives, and the next one of its node is there.
 fn late_hello(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     let lag = dice.between(150, 800);
@@ -263,7 +292,8 @@ fn late_hello(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     let mut at = at + dice.ms(50, 300);
     for _ in 0..dice.between(1, 3) {
         happens(plan, at, between("reset", Target::Backup, Target::Primary, Amount::Plain, None));
-        let dies = at + Duration::from_millis(dice.between(lag, 2 * lag));
+        // The connection takes a while to come, and so does what is said on it first.
+        let dies = at + Duration::from_millis(dice.between(lag + 30, 2 * lag));
         strikes(plan, dies, "crash", Target::Backup, Some(dice.ms(0, 30)));
         at = dies + dice.ms(800, 1_500);
     }
@@ -335,9 +365,18 @@ fn asks_again(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     let Some(publisher) = plan.publishers.first_mut() else { return };
     publisher.outbox = true;
     let who = Target::Publisher(publisher.number);
+    // What it asks its storage for is not done at once.
+    plan.knobs.storage = Span::new(Duration::ZERO, dice.ms(1, 25));
     let mut at = at;
     for _ in 0..dice.between(1, 4) {
         strikes(plan, at, "crash", who, Some(dice.ms(0, 20)));
+        if dice.one_in(2) {
+            // The next who attaches is most likely this one.
+            let cue = ("Attached", soon(dice));
+            when(plan, at, cue, trouble("crash", Target::It, None, Some(dice.ms(0, 40))));
+            at += dice.ms(300, 1_000);
+            continue;
+        }
         let lag = dice.between(20, 300);
         let far = Amount::Time(Duration::from_millis(lag));
         happens(plan, at, between("lag", who, Target::Primary, far, Some(dice.ms(lag, 4 * lag))));
@@ -348,4 +387,39 @@ fn asks_again(dice: &mut Dice, plan: &mut Plan, at: Duration) {
         }
         at = again + dice.ms(300, 1_000);
     }
+}
+
+/// Scenario 8: a process hears nothing of the coordination service and gives its session up, which lives on for
+/// a while, and so do its nodes.
+fn gives_its_session_up(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let session = dice.between(800, 1_500);
+    plan.knobs.session_timeout = Duration::from_millis(session);
+    for _ in 0..dice.between(1, 3) {
+        let discovery = dice.between(1, u64::from(plan.knobs.discoveries)) as u32;
+        let who = dice.of(&[Target::Discovery(discovery), Target::Primary, Target::Backup]);
+        let lasts = Duration::from_millis(dice.between(13 * session / 10, 25 * session / 10));
+        strikes(plan, at + dice.ms(0, 2_000), "cut-from-coordination", who, Some(lasts));
+    }
+}
+
+/// R27: the data is lost while somebody sleeps who had a part of it, and sessions in it.
+fn loss_beside_a_witness(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    (plan.knobs.brokers, plan.knobs.min_in_sync, plan.knobs.unsparing) = (2, 1, true);
+    plan.knobs.session_timeout = dice.ms(800, 1_200);
+    plan.knobs.lag_margin = dice.ms(200, 400);
+    let (at, lasts) = (at.min(dice.ms(800, 3_000)), dice.ms(4_000, 6_000));
+    plan.knobs.duration = plan.knobs.duration.max(at + lasts);
+    strikes(plan, at, "pause", Target::Backup, Some(lasts));
+    // By then only the primary is in sync.
+    strikes(plan, at + dice.ms(1_500, 2_500), "crash", Target::Primary, Some(dice.ms(1, 300)));
+}
+
+/// R27a: the last one in sync is told to leave while another one copies what it holds.
+fn leaves_while_copied(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    (plan.knobs.brokers, plan.knobs.min_in_sync, plan.knobs.unsparing) = (2, 1, true);
+    plan.knobs.payload = dice.between(4, 16) as usize * 1_024;
+    plan.knobs.latency = Span::new(Duration::from_millis(1), dice.ms(5, 25));
+    strikes(plan, at, "crash", Target::Backup, Some(dice.ms(1, 200)));
+    let action = Action::Shutdown { who: Target::It, back: Some(dice.ms(1, 2_000)) };
+    when(plan, at, ("FollowerAttached", soon(dice)), action);
 }
