@@ -121,8 +121,8 @@ impl GroupState {
         };
         let smaller = without(deposed);
         let enough = smaller.len() >= self.in_sync.len().min(self.min_in_sync as usize);
-        let enough = (enough && !sabotage!(KeepsTheDeposed)) || sabotage!(PromotesBelowMinimum);
-        let in_sync = if enough { smaller } else { without(None) };
+        let drops = sabotage!(KeepsTheDeposed => false; enough) || sabotage!(PromotesBelowMinimum);
+        let in_sync = if drops { smaller } else { without(None) };
         let epoch = sabotage!(EpochNotRaised => self.epoch.max(1); self.epoch + 1);
         Self { epoch, primary: Some(candidate.clone()), in_sync, ..self.next(nonce) }
     }

@@ -246,8 +246,6 @@ bugs! {
     EarlierSupersedes "R32",
     /// One refused connection proves a death.
     OneRefusalProves "R32",
-    /// A refused connection proves a death though frames came after it.
-    RefusalsStand "R32",
     /// A primary that hands over goes on taking batches.
     AcceptsWhileLeaving "R34",
     /// A backup is asked to take over that lacks something.

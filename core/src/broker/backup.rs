@@ -123,9 +123,7 @@ impl Backup {
     pub fn hear(&mut self, now: Instant, link: LinkId) {
         self.source = Some(link);
         self.heard = now;
-        if !sabotage!(RefusalsStand) {
-            self.refusals = 0;
-        }
+        self.refusals = 0;
         self.backoff.reset();
         self.clear(&[Suspicion::Silence, Suspicion::Refused]);
     }

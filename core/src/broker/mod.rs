@@ -188,8 +188,8 @@ impl Broker {
     /// A broker that knows nothing yet.
     pub fn new(now: Instant, boot: Boot) -> Self {
         let Boot { seed, node, generation, incarnation, address, group, root, config } = boot;
-        let generation = sabotage!(GenerationKept => Generation(1); generation);
-        let me = PrimaryId { member: Member { node, generation }, incarnation };
+        let member = Member { node, generation: Generation(sabotage!(GenerationKept => 1; generation.0)) };
+        let me = PrimaryId { member, incarnation };
         let paths = Paths::new(root);
         let timing = &config.timing;
         let backoff = Backoff::new(timing.backoff, timing.backoff_cap);

@@ -286,5 +286,5 @@ pub(super) fn supersedes(later: &Live, than: &Live) -> bool {
     let (later_id, id) = (&later.node.id, &than.node.id);
     later_id.member.node == id.member.node
         && later_id.incarnation != id.incarnation
-        && (later.czxid > than.czxid) != sabotage!(EarlierSupersedes)
+        && sabotage!(EarlierSupersedes => later.czxid < than.czxid; later.czxid > than.czxid)
 }

@@ -279,22 +279,29 @@ fn words_of_the_dead(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     }
 }
 
-/// R8: a backup's acknowledgements come so late that its primary was deposed meanwhile, and leads again. Whoever
-/// is deposed stays in the set of two, so that the lead can change fast.
+/// R8: a backup's acknowledgements come so late that its primary was deposed meanwhile, leads again, and has just
+/// let the backup attach. Whoever is deposed stays in the set of two, so that the lead can change fast.
 fn acknowledgements_past_two_elections(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     (plan.knobs.brokers, plan.knobs.min_in_sync) = (2, 2);
-    plan.knobs.suspicion = dice.ms(220, 300);
-    let far = Amount::Time(dice.ms(100, 250));
+    let (at, suspicion) = (at.min(dice.ms(500, 2_000)), dice.between(600, 800));
+    plan.knobs.suspicion = Duration::from_millis(suspicion);
+    // An answer is far, and nearer than suspicion.
+    let far = Amount::Time(dice.ms(60, 110));
     for (who, whom) in [(Target::Primary, Target::Backup), (Target::Backup, Target::Primary)] {
-        happens(plan, at, between("lag", who, whom, far, Some(dice.ms(5_000, 7_000))));
+        happens(plan, at, between("lag", who, whom, far, Some(dice.ms(8_000, 9_000))));
     }
-    let at = at + dice.ms(500, 900);
-    let late = Amount::Time(dice.ms(1_700, 3_200));
-    happens(plan, at, between("delay", Target::Backup, Target::Primary, late, None));
-    happens(plan, at, between("half-open", Target::Backup, Target::Primary, Amount::Plain, None));
-    let first = at + dice.ms(10, 60);
-    strikes(plan, first, "pause", Target::Primary, Some(dice.ms(500, 700)));
-    strikes(plan, first + dice.ms(900, 1_300), "pause", Target::Primary, Some(dice.ms(500, 800)));
+    let elections = at + dice.ms(2_300, 2_500);
+    for round in 0..3 {
+        // The backup has given each of these connections up; its primary has not heard of it.
+        let begins = at + dice.ms(500, 600) + Duration::from_millis(600) * round;
+        let late = Amount::Time(elections + dice.ms(2_900, 3_700) - begins);
+        happens(plan, begins, between("delay", Target::Backup, Target::Primary, late, None));
+        happens(plan, begins, between("half-open", Target::Backup, Target::Primary, Amount::Plain, None));
+    }
+    let asleep = Some(Duration::from_millis(suspicion + 250));
+    strikes(plan, elections, "pause", Target::Primary, asleep);
+    strikes(plan, elections + dice.ms(1_900, 2_100), "pause", Target::Primary, asleep);
+    plan.knobs.duration = plan.knobs.duration.max(elections + Duration::from_secs(4));
 }
 
 /// R32: a process has died when its request to follow arrives, and the next one of its node is there.
@@ -305,7 +312,8 @@ fn late_hello(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     let mut at = at + dice.ms(50, 300);
     for _ in 0..dice.between(1, 3) {
         happens(plan, at, between("reset", Target::Backup, Target::Primary, Amount::Plain, None));
-        let dies = at + Duration::from_millis(dice.between(lag, 2 * lag));
+        // The connection takes a while to come, and so does what is said on it first.
+        let dies = at + Duration::from_millis(dice.between(lag + 30, 2 * lag));
         strikes(plan, dies, "crash", Target::Backup, Some(dice.ms(0, 30)));
         at = dies + dice.ms(800, 1_500);
     }
@@ -382,6 +390,13 @@ fn asks_again(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     let mut at = at;
     for _ in 0..dice.between(1, 4) {
         strikes(plan, at, "crash", who, Some(dice.ms(0, 20)));
+        if dice.one_in(2) {
+            // The next who attaches is most likely this one.
+            let cue = ("Attached", soon(dice));
+            when(plan, at, cue, trouble("crash", Target::It, None, Some(dice.ms(0, 40))));
+            at += dice.ms(300, 1_000);
+            continue;
+        }
         let lag = dice.between(20, 300);
         let far = Amount::Time(Duration::from_millis(lag));
         happens(plan, at, between("lag", who, Target::Primary, far, Some(dice.ms(lag, 4 * lag))));
