@@ -18,7 +18,7 @@ impl Topic {
     /// When it is empty, too long, has an empty word, a wildcard, white space or a control character.
     pub fn new(topic: &str) -> Result<Self, InvalidText> {
         check_words(topic)?;
-        match topic.split('.').any(|word| word == "*" || word == ">") {
+        match topic.bytes().any(|byte| matches!(byte, b'*' | b'>')) {
             true => Err(InvalidText::Wildcard),
             false => Ok(Self(topic.into())),
         }
@@ -95,17 +95,22 @@ impl fmt::Debug for Filter {
 
 fn check_words(text: &str) -> Result<(), InvalidText> {
     check_length(text, MAX_TOPIC_LEN)?;
-    if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
+    let forbidden = |c: &char| c.is_whitespace() || c.is_control();
+    // Every batch comes through here: most texts are ASCII, and looked at byte by byte.
+    if !text.bytes().all(|byte| byte.is_ascii_graphic())
+        && let Some(c) = text.chars().find(forbidden)
+    {
         return Err(InvalidText::BadCharacter(c));
     }
-    if text.split('.').any(str::is_empty) {
+    let words = || text.as_bytes().split(|byte| *byte == b'.');
+    if words().any(<[u8]>::is_empty) {
         return Err(InvalidText::EmptyToken);
     }
     // A wildcard inside a longer word would look like a pattern and match nothing.
-    if text.split('.').any(|word| word.len() > 1 && word.contains(['*', '>'])) {
+    if words().any(|word| word.len() > 1 && word.iter().any(|byte| matches!(byte, b'*' | b'>'))) {
         return Err(InvalidText::Wildcard);
     }
-    match text.split('.').count() > MAX_TOPIC_TOKENS {
+    match words().count() > MAX_TOPIC_TOKENS {
         true => Err(InvalidText::TooManyTokens(MAX_TOPIC_TOKENS)),
         false => Ok(()),
     }

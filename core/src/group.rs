@@ -46,7 +46,7 @@ pub struct LiveNode {
 }
 
 /// Why a group's state may change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Change {
     /// A member becomes primary (R2), or any broker where nobody holds data (R26, R27).
     Promote,

@@ -194,7 +194,7 @@ pub struct BrokerIdentity {
 }
 
 /// Where a node's process can be reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// The node.
     pub node: NodeName,

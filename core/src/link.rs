@@ -46,7 +46,7 @@ impl fmt::Debug for LinkId {
 /// What a driver says of a link. A dialled link gets exactly one of `Up`, `Refused` or `Lost` first,
 /// and at most one `Lost` after `Up`; nothing comes after `Refused`, `Lost` or the node's own `Close`.
 /// An accepted link begins with its first frame and ends with at most one `Lost`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LinkStatus {
     /// The dialled link can carry frames.
     Up,
@@ -57,7 +57,7 @@ pub enum LinkStatus {
 }
 
 /// What a node asks of its driver.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum LinkCommand {
     /// Try once to connect. The node decides whether to try again.
     Dial {
@@ -74,7 +74,7 @@ pub enum LinkCommand {
 }
 
 /// A ZeroMQ multipart message: an encoded envelope and the bodies that belong to it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Frame {
     /// Part 1 is the envelope, parts 2..n are bodies.
     pub parts: Vec<Bytes>,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use steadfast_proto::limits::MAX_EPOCH_TABLE;
 
 /// How a batch's body is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Codec {
     /// Not at all.
     None,

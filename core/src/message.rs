@@ -239,7 +239,7 @@ pub struct TakeOver {
 }
 
 /// How a broker that was asked to leave does so.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Departure {
     /// It has begun.
     Begun,

@@ -12,7 +12,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// One state transition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Trace {
     /// A frame was dropped.
     Rejected {
@@ -256,7 +256,7 @@ pub enum Trace {
 }
 
 /// Why a frame was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rejection {
     /// Not a frame of this protocol, or truncated.
     Malformed,
@@ -273,7 +273,7 @@ pub enum Rejection {
 }
 
 /// Why a process is suspected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Suspicion {
     /// Nothing was heard for too long.
     Silence,
@@ -288,7 +288,7 @@ pub enum Suspicion {
 }
 
 /// What became of a proposed change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
     /// It holds.
     Applied,
@@ -299,7 +299,7 @@ pub enum Outcome {
 }
 
 /// Why a broker halted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Halt {
     /// The tree's epoch or lineage is below the log's: an old tree was restored (R25).
     TreeWentBack,
@@ -310,7 +310,7 @@ pub enum Halt {
 }
 
 /// A limit of a primary or of the coordination service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Limit {
     /// The log is full.
     LogBytes,
@@ -327,7 +327,7 @@ pub enum Limit {
 }
 
 /// Why a client left a primary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Detachment {
     /// The link was lost or refused.
     Lost,

@@ -6,6 +6,7 @@ mod faults;
 
 use crate::pipe::Pipe;
 use crate::random::{Draws, Purpose, Span};
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -117,9 +118,9 @@ pub enum Arrival {
 #[derive(Debug, Default)]
 pub struct Effects {
     /// With the time at which they happen.
-    pub later: Vec<(u64, Happening)>,
+    pub later: SmallVec<[(u64, Happening); 2]>,
     /// With their receiver.
-    pub arrivals: Vec<(ProcessId, Arrival)>,
+    pub arrivals: SmallVec<[(ProcessId, Arrival); 1]>,
 }
 
 #[derive(Debug)]

@@ -1,45 +1,23 @@
 //! Virtual time: what is to happen, ordered by time and, at the same time, by the order of scheduling.
 
+use slab::Slab;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// Events to come.
 #[derive(Debug)]
 pub struct Queue<T> {
-    heap: BinaryHeap<Reverse<Slot<T>>>,
+    /// When each is due, its number in the order of scheduling, and its place among the events: they stay
+    /// where they are while the order is kept.
+    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    events: Slab<T>,
     scheduled: u64,
     now: u64,
 }
 
-#[derive(Debug)]
-struct Slot<T> {
-    key: (u64, u64),
-    event: T,
-}
-
-impl<T> PartialEq for Slot<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
-    }
-}
-
-impl<T> Eq for Slot<T> {}
-
-impl<T> PartialOrd for Slot<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> Ord for Slot<T> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key.cmp(&other.key)
-    }
-}
-
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new(), scheduled: 0, now: 0 }
+        Self { heap: BinaryHeap::new(), events: Slab::new(), scheduled: 0, now: 0 }
     }
 }
 
@@ -52,19 +30,20 @@ impl<T> Queue<T> {
     /// Adds an event. What lies in the past happens now.
     pub fn push(&mut self, at: u64, event: T) {
         self.scheduled += 1;
-        self.heap.push(Reverse(Slot { key: (at.max(self.now), self.scheduled), event }));
+        let place = self.events.insert(event);
+        self.heap.push(Reverse((at.max(self.now), self.scheduled, place)));
     }
 
     /// When the next event is due.
     pub fn next_at(&self) -> Option<u64> {
-        self.heap.peek().map(|Reverse(slot)| slot.key.0)
+        self.heap.peek().map(|Reverse((at, ..))| *at)
     }
 
     /// Takes the next event and moves time to it.
     pub fn pop(&mut self) -> Option<T> {
-        let Reverse(slot) = self.heap.pop()?;
-        self.now = slot.key.0;
-        Some(slot.event)
+        let Reverse((at, _, place)) = self.heap.pop()?;
+        self.now = at;
+        Some(self.events.remove(place))
     }
 
     /// Lets time pass to `at`, where nothing is due before.

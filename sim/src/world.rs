@@ -144,6 +144,7 @@ impl Digest for Cause {
             Self::Received(link, from) => (3_u8, link, from).hash(hash),
             Self::Link(link, status) => (4_u8, link, *status as u8).hash(hash),
             Self::Stored(ticket) => (5_u8, ticket).hash(hash),
+            Self::Coordination(event) => (6_u8, event).hash(hash),
             rare => hash.debug(rare),
         }
     }
@@ -373,7 +374,9 @@ where
                 }
                 Output::Event(event) => event.digest(&mut self.fingerprint),
                 Output::Store(request) => self.fingerprint.word(request.ticket),
-                other => self.fingerprint.debug(other),
+                Output::Link(command) => command.hash(&mut self.fingerprint),
+                Output::Coordinate(request) => request.hash(&mut self.fingerprint),
+                Output::Trace(trace) => trace.hash(&mut self.fingerprint),
             }
         }
     }
@@ -499,7 +502,7 @@ where
         }
         let input = process.inbox.pop_front()?;
         let cause = cause(&input, id, &mut self.network);
-        if cause == Cause::Timeout {
+        if matches!(cause, Cause::Timeout) {
             process.note_timeout(now);
         }
         let node = process.node.as_mut()?;

@@ -2,7 +2,7 @@
 //! in-sync members and with two. The stated scopes, which are larger: `cargo run --release -p steadfast-sim --
 //! explore`.
 
-use steadfast_sim::check::{Check, Fact, Ledger};
+use steadfast_sim::check::{Check, Fact, Kind, Ledger};
 use steadfast_sim::explore::{Action, Budget, Explorer, Limit, Report, Scope};
 
 /// Two brokers in sync and a publisher with one record.
@@ -110,6 +110,10 @@ struct NothingAfterEpochOne;
 impl Check for NothingAfterEpochOne {
     fn name(&self) -> &'static str {
         "NothingAfterEpochOne"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Committed]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

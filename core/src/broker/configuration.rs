@@ -121,7 +121,7 @@ impl Configuration {
         let proposal = self.proposal.as_ref()?;
         let (state, version) = view.state.as_ref().filter(|(_, version)| *version > proposal.version)?;
         let resolution = match state.nonce == proposal.state.nonce {
-            true => Resolution::Applied(state.clone(), *version),
+            true => Resolution::Applied((**state).clone(), *version),
             false => Resolution::Superseded,
         };
         Some(self.resolve(resolution, cx))

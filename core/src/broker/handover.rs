@@ -232,8 +232,8 @@ impl Broker {
             return;
         }
         let led = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.led);
-        let departure = match state.primary {
-            Some(primary) if led => Departure::HandedOver { successor: primary.member.node },
+        let departure = match &state.primary {
+            Some(primary) if led => Departure::HandedOver { successor: primary.member.node.clone() },
             None if led && state.lost_epoch == self.resigned => Departure::GaveUp,
             _ => Departure::Left,
         };

@@ -387,7 +387,7 @@ impl Broker {
     fn handle_resolution(&mut self, now: Instant, resolution: Resolution) {
         match resolution {
             Resolution::Applied(state, version) => {
-                if self.registry.view().state.as_ref().is_none_or(|(known, _)| *known != state) {
+                if self.registry.view().state.as_ref().is_none_or(|(known, _)| **known != state) {
                     self.io.out.trace(group_changed(&state));
                 }
                 self.registry.adopt(state, version);

@@ -284,7 +284,8 @@ impl Broker {
 /// R32: of two processes of one node the one registered later lives.
 pub(super) fn supersedes(later: &Live, than: &Live) -> bool {
     let (later_id, id) = (&later.node.id, &than.node.id);
-    later_id.member.node == id.member.node
+    // The names last: they take longest to compare.
+    sabotage!(EarlierSupersedes => later.czxid < than.czxid; later.czxid > than.czxid)
         && later_id.incarnation != id.incarnation
-        && sabotage!(EarlierSupersedes => later.czxid < than.czxid; later.czxid > than.czxid)
+        && later_id.member.node == id.member.node
 }

@@ -25,7 +25,7 @@ impl Broker {
             group: self.group,
             connected: self.registry.session().is_some(),
             leaving: self.shutdown.is_some(),
-            state: self.registry.view().state.as_ref().map(|(state, _)| state.clone()),
+            state: self.registry.view().state.as_ref().map(|(state, _)| (**state).clone()),
             log: LogStatus {
                 history: replica.history(),
                 start: replica.log().start(),

@@ -26,7 +26,7 @@ pub type Zxid = i64;
 pub type SessionId = u64;
 
 /// What a node asks of its coordination port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
     /// Begin a new session. Given at the start and after each [`SessionState::Expired`].
     OpenSession,
@@ -42,7 +42,7 @@ pub enum Request {
 }
 
 /// One operation. Paths are absolute.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Make a node; its parent must exist.
     Create(Create),
@@ -100,7 +100,7 @@ impl Operation {
 }
 
 /// Makes a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Create {
     /// Where. A sequential node gets ten digits appended.
     pub path: String,
@@ -111,7 +111,7 @@ pub struct Create {
 }
 
 /// Kinds of node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CreateMode {
     /// Stays.
     Persistent,
@@ -124,7 +124,7 @@ pub enum CreateMode {
 }
 
 /// Replaces a node's data.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Set {
     /// Which node.
     pub path: String,
@@ -135,7 +135,7 @@ pub struct Set {
 }
 
 /// Removes a node, or (in a multi) checks its version.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Delete {
     /// Which node.
     pub path: String,
@@ -144,7 +144,7 @@ pub struct Delete {
 }
 
 /// One operation of a multi.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum MultiOperation {
     /// Make a node.
     Create(Create),
@@ -157,7 +157,7 @@ pub enum MultiOperation {
 }
 
 /// What the coordination service says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Event {
     /// The session's state has changed.
     Session(SessionState),
@@ -181,7 +181,7 @@ pub enum Event {
 }
 
 /// State of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SessionState {
     /// Connected, for the first time or again.
     Connected(SessionId),
@@ -192,7 +192,7 @@ pub enum SessionState {
 }
 
 /// What an operation returned.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Reply {
     /// A create: the path, with its sequence number.
     Created {
@@ -221,7 +221,7 @@ pub enum Reply {
 }
 
 /// Why an operation failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Error {
     /// There is no such node (or, for a create, no parent).
     NoNode,
@@ -249,7 +249,7 @@ pub enum Error {
 }
 
 /// Why one operation of a multi failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MultiError {
     /// There is no such node.
     NoNode,
@@ -264,7 +264,7 @@ pub enum MultiError {
 }
 
 /// What is known of a node besides its data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stat {
     /// Transaction that created it.
     pub czxid: Zxid,
@@ -285,7 +285,7 @@ pub struct Stat {
 }
 
 /// What a watch saw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum WatchKind {
     /// The node was created.
     Created,
@@ -350,7 +350,7 @@ impl<E> Context<'_, E> {
 }
 
 /// Where a cluster's nodes stand in the tree.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Paths {
     root: String,
 }

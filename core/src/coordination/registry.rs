@@ -30,6 +30,7 @@ use crate::wire;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -41,7 +42,8 @@ const READ_WINDOW: usize = 64;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupView {
     /// The group's state and the version of its node; `None` while the group does not exist.
-    pub state: Option<(GroupState, i32)>,
+    /// Cheap to clone.
+    pub state: Option<(Arc<GroupState>, i32)>,
     /// The live nodes by their names. At most [`MAX_CHILDREN`]: the first ones by name, and this
     /// process's own.
     pub live: BTreeMap<String, Live>,
@@ -210,7 +212,7 @@ impl Registry {
                 return;
             }
         }
-        self.view.state = Some((state, version));
+        self.view.state = Some((Arc::new(state), version));
         if let Some(round) = &mut self.reading {
             round.overtaken = true;
         }
@@ -390,7 +392,7 @@ impl Registry {
     fn on_state<E>(&mut self, data: &Bytes, stat: &Stat, cx: &mut Context<'_, E>) {
         let Some(round) = &mut self.reading else { return };
         match wire::decode_group_state(data) {
-            Ok(state) => round.seen.state = Some((state, stat.version)),
+            Ok(state) => round.seen.state = Some((state.into(), stat.version)),
             Err(reason) => {
                 cx.out.trace(Trace::BadNode { path: self.paths.state(self.group), reason });
             }

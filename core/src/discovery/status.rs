@@ -30,7 +30,7 @@ impl Discovery {
     fn group_status(&self) -> Option<GroupStatus> {
         (self.registry.round() > 0).then(|| {
             let view = self.registry.view();
-            let state = view.state.as_ref().map(|(state, _)| state.clone());
+            let state = view.state.as_ref().map(|(state, _)| (**state).clone());
             let (brokers, omitted) = status::cut(view.live.values().map(located));
             GroupStatus { group: GROUP, state, brokers, omitted }
         })

@@ -71,7 +71,7 @@ fn parents_come_before_the_watch_and_the_watch_before_the_first_read() {
 fn the_view_follows_the_tree() {
     let mut world = observer();
     let registry = &world.clients[0].subject.component;
-    assert_eq!(registry.view().state, Some((state(0), 0)));
+    assert_eq!(registry.view().state, Some((state(0).into(), 0)));
     assert_eq!(registry.view().live[&live_name(&live("a", 1))].node, live("a", 1));
     assert_eq!(registry.registered(), None);
 
@@ -80,7 +80,7 @@ fn the_view_follows_the_tree() {
     world.others_delete(&live_path(&live("a", 1)));
     world.settle();
     let view = world.clients[0].subject.component.view();
-    assert_eq!(view.state, Some((state(1), 1)));
+    assert_eq!(view.state, Some((state(1).into(), 1)));
     assert_eq!(view.live.keys().collect::<Vec<_>>(), [&live_name(&live("b", 2))]);
     let changes = |trace: &&Trace| matches!(trace, Trace::GroupChanged { .. });
     assert_eq!(world.clients[0].traces.iter().filter(changes).count(), 2);
@@ -150,7 +150,7 @@ fn a_round_from_before_an_adoption_does_not_take_it_back() {
     assert_eq!(view_config(&world), Some(1));
     world.settle();
     assert!(world.clients[0].subject.component.round() > begun, "another round makes sure");
-    assert_eq!(world.clients[0].subject.component.view().state, Some((state(1), 1)));
+    assert_eq!(world.clients[0].subject.component.view().state, Some((state(1).into(), 1)));
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn only_a_linearizable_round_takes_the_view_back() {
     world.run_until(0, is_barrier);
     assert_eq!(view_config(&world), Some(1), "a round without a barrier has shown the older one");
     world.settle();
-    assert_eq!(world.clients[0].subject.component.view().state, Some((state(0), 0)));
+    assert_eq!(world.clients[0].subject.component.view().state, Some((state(0).into(), 0)));
     world.others_delete(&paths().state(0));
     world.settle();
     assert_eq!(view_config(&world), None, "a barrier needs no node");

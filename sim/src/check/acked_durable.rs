@@ -1,7 +1,7 @@
 //! AckedDurable: what a publisher was told is committed is committed, and there exactly once.
 //! (That every in-sync member holds what is committed is CandidateComplete's to say.)
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use steadfast_core::id::{Offset, PublisherId};
@@ -40,6 +40,10 @@ impl AckedDurable {
 impl Check for AckedDurable {
     fn name(&self) -> &'static str {
         "AckedDurable"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::AckSent, Kind::Acknowledged, Kind::Committed]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -2,7 +2,7 @@
 //! more than the epoch's first record and everything that is committed.
 
 use super::proposal::Proposal;
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::time::Duration;
 use steadfast_core::id::Member;
 
@@ -35,6 +35,10 @@ impl AdmissionGrounds {
 impl Check for AdmissionGrounds {
     fn name(&self) -> &'static str {
         "AdmissionGrounds"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Proposed]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! CandidateComplete: every in-sync member whose storage exists holds every record that was ever
 //! committed and not trimmed, durably, and is without others only as a committed decision says.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 
 /// The property.
 #[derive(Clone, Debug)]
@@ -10,6 +10,10 @@ pub struct CandidateComplete;
 impl Check for CandidateComplete {
     fn name(&self) -> &'static str {
         "CandidateComplete"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Committed, Kind::Installed, Kind::State, Kind::Trimmed, Kind::Truncated, Kind::Wiped]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

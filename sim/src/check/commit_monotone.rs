@@ -1,7 +1,7 @@
 //! AppliedCommitMonotone: a process's commit offset never goes back within a history, and the
 //! histories that it holds never do.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
 use steadfast_core::id::{Incarnation, Offset};
 use steadfast_core::message::History;
@@ -15,6 +15,10 @@ pub struct CommitMonotone {
 impl Check for CommitMonotone {
     fn name(&self) -> &'static str {
         "AppliedCommitMonotone"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Committed]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

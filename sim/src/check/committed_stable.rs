@@ -1,6 +1,6 @@
 //! CommittedStable: a record that was seen committed at an offset of a lineage never changes.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 
 /// The property.
 #[derive(Clone, Debug)]
@@ -9,6 +9,10 @@ pub struct CommittedStable;
 impl Check for CommittedStable {
     fn name(&self) -> &'static str {
         "CommittedStable"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Committed]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

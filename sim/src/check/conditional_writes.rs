@@ -2,7 +2,7 @@
 //! over that, and has one change under way at a time.
 
 use super::proposal::Proposal;
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 
 /// The property.
 #[derive(Clone, Debug)]
@@ -23,6 +23,10 @@ fn judge(proposal: &Proposal<'_>) -> Result<(), &'static str> {
 impl Check for ConditionalWrites {
     fn name(&self) -> &'static str {
         "ConditionalWrites"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Proposed]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

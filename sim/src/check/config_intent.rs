@@ -1,7 +1,7 @@
 //! ConfigIntent: the group's state in the tree is created once and changes only in the ways that the rules
 //! allow. What they are is said here once more, independently of the code that makes the changes.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeSet;
 use steadfast_core::group::GroupState;
 use steadfast_core::id::{Epoch, Member};
@@ -92,6 +92,10 @@ fn begins(state: &GroupState) -> bool {
 impl Check for ConfigIntent {
     fn name(&self) -> &'static str {
         "ConfigIntent"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::State, Kind::StateDeleted]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

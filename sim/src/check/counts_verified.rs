@@ -1,7 +1,7 @@
 //! CountsVerified: what a primary counts for a member is what that member has verified in this epoch and
 //! said so, never more, and never what it said in another epoch.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
 use steadfast_core::id::{Epoch, Member, Offset};
 
@@ -15,6 +15,10 @@ pub struct CountsVerified {
 impl Check for CountsVerified {
     fn name(&self) -> &'static str {
         "CountsVerified"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Matched, Kind::Verified]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

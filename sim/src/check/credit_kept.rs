@@ -1,6 +1,6 @@
 //! CreditKept (R30): a broker sends on a stream while credit is left, and oversteps it by one batch at most.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
 
 /// The property.
@@ -13,6 +13,10 @@ pub struct CreditKept {
 impl Check for CreditKept {
     fn name(&self) -> &'static str {
         "CreditKept"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Granted, Kind::Sent]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

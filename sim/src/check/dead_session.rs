@@ -1,7 +1,7 @@
 //! DeadSession (R29): when all is calm, the session is over of every publisher that the primary has not heard
 //! of for much longer than a session's term.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use steadfast_core::id::{Epoch, PublisherId};
@@ -44,6 +44,10 @@ impl DeadSession {
 impl Check for DeadSession {
     fn name(&self) -> &'static str {
         "DeadSession"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::SessionHeard, Kind::Settled, Kind::Spoke]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

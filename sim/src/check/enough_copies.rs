@@ -2,7 +2,7 @@
 //! for. (That the set does not fall below that number again is ConfigIntent's to say, that every
 //! member holds what is committed CandidateComplete's.)
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeSet;
 use steadfast_core::message::History;
 
@@ -16,6 +16,10 @@ pub struct EnoughCopies {
 impl Check for EnoughCopies {
     fn name(&self) -> &'static str {
         "EnoughCopies"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Committed, Kind::State]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -2,7 +2,7 @@
 //! there once, until its session expires; and PubFencing: no record of an incarnation after the session of a
 //! later one, and no session has the number of an earlier one.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
 use steadfast_core::id::{Offset, PublisherId, Sequence};
 use steadfast_core::log::EntryKind;
@@ -68,6 +68,10 @@ impl ExactlyOnceInLog {
 impl Check for ExactlyOnceInLog {
     fn name(&self) -> &'static str {
         "ExactlyOnceInLog"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Committed]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! FloorMonotone: a member never acknowledges in a lower epoch than before, across crashes, and never
 //! more than it holds durably.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
 use steadfast_core::id::{Epoch, Member};
 use steadfast_core::message::History;
@@ -15,6 +15,10 @@ pub struct FloorMonotone {
 impl Check for FloorMonotone {
     fn name(&self) -> &'static str {
         "FloorMonotone"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Verified]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

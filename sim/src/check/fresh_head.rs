@@ -1,7 +1,7 @@
 //! FreshHead (R19): the head that a client is told lies at or above everything that was committed
 //! when it asked.
 
-use super::{Check, ClientId, Fact, Ledger};
+use super::{Check, ClientId, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
 use steadfast_core::id::Offset;
 use steadfast_core::message::History;
@@ -16,6 +16,10 @@ pub struct FreshHead {
 impl Check for FreshHead {
     fn name(&self) -> &'static str {
         "FreshHead"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::ClientStarted, Kind::HeadAsked, Kind::HeadTold]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! HandoverSettled (R34): while a primary hands over it takes no batch and opens no session, and it asks a
 //! backup to take over only when everything in its log is committed.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeSet;
 use steadfast_core::id::Member;
 use steadfast_core::log::EntryKind;
@@ -16,6 +16,10 @@ pub struct HandoverSettled {
 impl Check for HandoverSettled {
     fn name(&self) -> &'static str {
         "HandoverSettled"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Appended, Kind::AskedToTakeOver, Kind::HandoverBegan, Kind::HandoverEnded, Kind::StorageLost]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

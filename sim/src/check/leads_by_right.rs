@@ -1,7 +1,7 @@
 //! LeadsByRight: a replica of discovery leads whose candidate its own present session owns, and before which
 //! nobody stands, by the list that it has read. What it does as a leader fails once another one has led.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 
 /// The property.
 #[derive(Clone, Debug)]
@@ -10,6 +10,10 @@ pub struct LeadsByRight;
 impl Check for LeadsByRight {
     fn name(&self) -> &'static str {
         "LeadsByRight"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::CreatesGroup, Kind::LeadsDiscovery]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -2,7 +2,7 @@
 //! nor while it knows itself as a member that could be dropped, unless it has waited for that as long as it is to
 //! wait.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use steadfast_core::id::Incarnation;
@@ -32,6 +32,10 @@ impl LeavesInOrder {
 impl Check for LeavesInOrder {
     fn name(&self) -> &'static str {
         "LeavesInOrder"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::ClockJumped, Kind::Left]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

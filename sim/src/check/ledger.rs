@@ -17,6 +17,8 @@ use steadfast_core::message::History;
 pub struct Held {
     /// The entry.
     pub entry: Arc<Entry>,
+    /// Where it ends.
+    end: Offset,
     /// Hash of all entries up to and including this one.
     pub chain: u64,
 }
@@ -37,7 +39,12 @@ impl Prefix {
 
     /// The next offset.
     pub fn end(&self) -> Offset {
-        self.entries.last().map_or(self.base.0, |held| held.entry.end())
+        self.tip().0
+    }
+
+    /// Where it ends, and its hash.
+    fn tip(&self) -> (Offset, u64) {
+        self.entries.last().map_or(self.base, |held| (held.end, held.chain))
     }
 
     /// Its entries.
@@ -47,10 +54,11 @@ impl Prefix {
 
     /// Hash of the prefix that ends at `end`; `None` where no entry ends there.
     pub fn chain_at(&self, end: Offset) -> Option<u64> {
-        if end == self.base.0 {
-            return Some(self.base.1);
+        // Nearly always it is asked for the end.
+        if let Some((_, chain)) = [self.tip(), self.base].into_iter().find(|(at, _)| *at == end) {
+            return Some(chain);
         }
-        let index = self.entries.binary_search_by_key(&end, |held| held.entry.end()).ok()?;
+        let index = self.entries.binary_search_by_key(&end, |held| held.end).ok()?;
         Some(self.entries[index].chain)
     }
 
@@ -61,19 +69,19 @@ impl Prefix {
 
     /// The entry that holds `offset`.
     pub fn get(&self, offset: Offset) -> Option<&Entry> {
-        let index = self.entries.partition_point(|held| held.entry.end() <= offset);
+        let index = self.entries.partition_point(|held| held.end <= offset);
         self.entries.get(index).map(|held| &*held.entry)
     }
 
     fn push(&mut self, entry: Arc<Entry>) {
         let mut hash = Fingerprint::default();
-        hash.word(self.entries.last().map_or(self.base.1, |held| held.chain));
+        hash.word(self.tip().1);
         digest(&mut hash, &entry);
-        self.entries.push(Held { entry, chain: hash.value() });
+        self.entries.push(Held { end: entry.end(), entry, chain: hash.value() });
     }
 
     fn truncate(&mut self, to: Offset) {
-        let keep = self.entries.partition_point(|held| held.entry.end() <= to);
+        let keep = self.entries.partition_point(|held| held.end <= to);
         self.entries.truncate(keep);
     }
 }
@@ -95,7 +103,7 @@ fn digest(hash: &mut Fingerprint, entry: &Entry) {
             } = &batch.header;
             (topic, publisher, incarnation, first_sequence).hash(hash);
             (count, raw_length, checksum).hash(hash);
-            hash.debug(codec);
+            codec.hash(hash);
             hash.bytes(&batch.body);
         }
         other => hash.debug(other),
@@ -318,7 +326,7 @@ impl Ledger {
         let committed = self.committed.entry(history).or_default();
         let end = committed.log.end();
         if commit > end && replica.log.chain_at(end) == committed.log.chain_at(end) {
-            for held in replica.log.from(end).iter().take_while(|held| held.entry.end() <= commit) {
+            for held in replica.log.from(end).iter().take_while(|held| held.end <= commit) {
                 committed.push(Arc::clone(&held.entry));
             }
         }

@@ -1,7 +1,7 @@
 //! LiveSession (R29): the session of a publisher that a primary has heard of within the term does not
 //! expire.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use steadfast_core::id::{Incarnation, PublisherId};
@@ -25,6 +25,10 @@ impl LiveSession {
 impl Check for LiveSession {
     fn name(&self) -> &'static str {
         "LiveSession"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::ClockJumped, Kind::SessionExpired, Kind::SessionHeard]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! LogMatching: the same offset and epoch on two replicas of a lineage mean the same prefix.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
 use steadfast_core::id::{Epoch, Offset};
 use steadfast_core::message::History;
@@ -14,6 +14,10 @@ pub struct LogMatching {
 impl Check for LogMatching {
     fn name(&self) -> &'static str {
         "LogMatching"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Appended]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -3,7 +3,7 @@
 //! either case nobody else that holds it is live.
 
 use super::proposal::Proposal;
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::time::Duration;
 
 /// The property.
@@ -38,6 +38,10 @@ impl LossGrounds {
 impl Check for LossGrounds {
     fn name(&self) -> &'static str {
         "LossGrounds"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Proposed]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! NewestHeard (R32): a primary lets no process attach that a later one of the same node has followed, by the
 //! live nodes that it knows.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 
 /// The property.
 #[derive(Clone, Debug)]
@@ -10,6 +10,10 @@ pub struct NewestHeard;
 impl Check for NewestHeard {
     fn name(&self) -> &'static str {
         "NewestHeard"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Attached]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! NoFlapping: a member that was dropped is not taken in, dropped and taken in again while it
 //! acknowledges nothing. (Once may happen: an acknowledgement can be under way when a member is dropped.)
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
 use steadfast_core::id::Member;
 
@@ -18,6 +18,10 @@ pub struct NoFlapping {
 impl Check for NoFlapping {
     fn name(&self) -> &'static str {
         "NoFlapping"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::State, Kind::Verified]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! NoPhantom: whatever is committed was published: by this publisher, on this topic, as it is.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use steadfast_core::filter::Topic;
@@ -44,6 +44,10 @@ impl NoPhantom {
 impl Check for NoPhantom {
     fn name(&self) -> &'static str {
         "NoPhantom"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Committed, Kind::Published]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

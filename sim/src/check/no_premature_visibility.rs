@@ -1,7 +1,7 @@
 //! NoPrematureVisibility: nothing is shown to a subscriber or acknowledged to a publisher at or above
 //! the commit offset of an epoch whose first record is committed.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
 use steadfast_core::group::PrimaryId;
 use steadfast_core::id::{Epoch, Generation, Incarnation, NodeName, Offset};
@@ -39,6 +39,10 @@ fn key(process: &PrimaryId) -> (NodeName, Generation, Incarnation) {
 impl Check for NoPrematureVisibility {
     fn name(&self) -> &'static str {
         "NoPrematureVisibility"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::AckSent, Kind::Committed, Kind::Shown]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -2,7 +2,7 @@
 //! every lossless subscriber whose filters match, or lies before the place where it began, or is covered
 //! by exactly one word of its loss.
 
-use super::{Check, ClientId, Fact, Ledger};
+use super::{Check, ClientId, Fact, Kind, Ledger};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use steadfast_core::filter::{Filter, Topic};
@@ -150,6 +150,20 @@ impl NothingMissing {
 impl Check for NothingMissing {
     fn name(&self) -> &'static str {
         "NothingMissing"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[
+            Kind::Acknowledged,
+            Kind::Began,
+            Kind::Committed,
+            Kind::Delivered,
+            Kind::LineageChanged,
+            Kind::Missed,
+            Kind::Settled,
+            Kind::Subscribed,
+            Kind::Unsubscribed,
+        ]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! OnePrimaryPerEpoch: epochs in the tree strictly increase with every change of primary, and a process
 //! acts in an epoch only if it is the incarnation that won it, and not again once it has stepped down.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::{BTreeMap, BTreeSet};
 use steadfast_core::group::PrimaryId;
 use steadfast_core::id::Epoch;
@@ -18,6 +18,10 @@ pub struct OnePrimaryPerEpoch {
 impl Check for OnePrimaryPerEpoch {
     fn name(&self) -> &'static str {
         "OnePrimaryPerEpoch"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Acts, Kind::State]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

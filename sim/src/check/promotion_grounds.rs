@@ -2,7 +2,7 @@
 //! or with a reason to suspect the primary, and after a read that began since.
 
 use super::proposal::Proposal;
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::time::Duration;
 
 /// Refused connections that prove a death.
@@ -48,6 +48,10 @@ impl PromotionGrounds {
 impl Check for PromotionGrounds {
     fn name(&self) -> &'static str {
         "PromotionGrounds"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Proposed]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

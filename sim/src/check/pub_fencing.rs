@@ -1,7 +1,7 @@
 //! PubFencing: once a publisher's session has been continued by another one, no log takes a record of
 //! the earlier session any more.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
 use steadfast_core::id::{Member, Offset, PublisherId};
 use steadfast_core::log::{Entry, EntryKind};
@@ -46,6 +46,10 @@ impl PubFencing {
 impl Check for PubFencing {
     fn name(&self) -> &'static str {
         "PubFencing"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Appended, Kind::Installed, Kind::StorageLost, Kind::Truncated, Kind::Wiped]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -3,7 +3,7 @@
 //! that leaves: that may be its own fault.
 
 use super::proposal::Proposal;
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::time::Duration;
 use steadfast_core::id::Member;
 
@@ -37,6 +37,10 @@ impl RemovalGrounds {
 impl Check for RemovalGrounds {
     fn name(&self) -> &'static str {
         "RemovalGrounds"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Proposed]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -2,7 +2,7 @@
 //! records, nor batches of long ago.
 
 use super::ledger::Replica;
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::time::Duration;
 use steadfast_core::broker::retention::Retention;
 use steadfast_core::log::{ENTRY_OVERHEAD, EntryKind};
@@ -49,6 +49,10 @@ impl Retained {
 impl Check for Retained {
     fn name(&self) -> &'static str {
         "Retained"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Settled]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! RouteMonotone: a client's process never replaces a route by one of a lower lineage or epoch.
 
-use super::{Check, ClientId, Fact, Ledger};
+use super::{Check, ClientId, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
 use steadfast_core::id::{Epoch, Lineage};
 
@@ -13,6 +13,10 @@ pub struct RouteMonotone {
 impl Check for RouteMonotone {
     fn name(&self) -> &'static str {
         "RouteMonotone"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::ClientStarted, Kind::Routed]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

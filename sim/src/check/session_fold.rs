@@ -2,7 +2,7 @@
 //! trimmed, cut or installed: the sessions of the committed prefix and of the whole log, and the heads of
 //! topics.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
 use steadfast_core::broker::sessions::SessionTable;
 use steadfast_core::broker::topics::Topics;
@@ -72,12 +72,16 @@ impl Check for SessionFold {
         "SessionFold"
     }
 
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Folded]
+    }
+
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
         let Fact::Folded { member, history, commit, base, overlay, topics } = fact else { return Ok(()) };
         let fold = self.folds.entry(((*member).clone(), *history)).or_default();
         let committed = ledger.committed(*history).log.from(fold.upto).iter();
         committed.take_while(|held| held.entry.end() <= *commit).for_each(|held| fold.apply(&held.entry));
-        let mut whole = fold.clone();
+        let mut whole = Fold { upto: fold.upto, sessions: fold.sessions.clone(), topics: BTreeMap::new() };
         if let Some(replica) = ledger.replica(member).filter(|replica| replica.history == *history) {
             replica.log.from(*commit).iter().for_each(|held| whole.apply(&held.entry));
         }

@@ -1,7 +1,7 @@
 //! SilenceGrounds (R20): a primary falls silent only when it has not heard for the step-down time of some
 //! other in-sync member; one that is alone in its set never does.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::time::Duration;
 
 /// The property.
@@ -20,6 +20,10 @@ impl SilenceGrounds {
 impl Check for SilenceGrounds {
     fn name(&self) -> &'static str {
         "SilenceGrounds"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::FellSilent]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -2,7 +2,7 @@
 //! clients within the step-down time. One that has fallen silent may speak again when it is in touch with
 //! somebody: it is about to learn of it.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use steadfast_core::id::{Epoch, Incarnation};
@@ -33,6 +33,10 @@ impl Silenced {
 impl Check for Silenced {
     fn name(&self) -> &'static str {
         "Silenced"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Spoke]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -2,7 +2,7 @@
 //! order, without gap or repetition; or the gap was reported, once, and a committed decision had trimmed
 //! what was missing.
 
-use super::{Check, ClientId, Fact, Ledger};
+use super::{Check, ClientId, Fact, Kind, Ledger};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use steadfast_core::filter::Filter;
@@ -139,6 +139,10 @@ fn same_records(ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
 impl Check for SubPrefix {
     fn name(&self) -> &'static str {
         "SubPrefix"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Began, Kind::Delivered, Kind::LineageChanged, Kind::Missed, Kind::Subscribed]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

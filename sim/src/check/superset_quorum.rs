@@ -1,7 +1,7 @@
 //! SupersetQuorum: the members that the true primary's commits wait for include, at every moment, all
 //! that the tree holds to be in sync: whatever is under way, no commit lacks a possible successor.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use std::collections::{BTreeMap, BTreeSet};
 use steadfast_core::group::PrimaryId;
 use steadfast_core::id::{Epoch, Incarnation, Member};
@@ -35,6 +35,10 @@ impl SupersetQuorum {
 impl Check for SupersetQuorum {
     fn name(&self) -> &'static str {
         "SupersetQuorum"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Counts, Kind::State, Kind::StorageLost]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! TakesFromPrimary (R5): a backup takes entries only from the primary that the tree has named to it.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 
 /// The property.
 #[derive(Clone, Debug)]
@@ -9,6 +9,10 @@ pub struct TakesFromPrimary;
 impl Check for TakesFromPrimary {
     fn name(&self) -> &'static str {
         "TakesFromPrimary"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Took]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

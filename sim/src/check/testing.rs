@@ -86,7 +86,7 @@ impl<C: Check> Story<C> {
     pub fn tell(&mut self, fact: &Fact<'_>) -> &mut Self {
         if self.verdict.is_ok() {
             self.ledger.take(fact).expect("a story that the ledger can follow");
-            self.verdict = self.check.check(&self.ledger, fact);
+            self.judge(fact);
         }
         self
     }
@@ -94,7 +94,14 @@ impl<C: Check> Story<C> {
     /// A fact that the checker judges by itself, whatever the ledger would make of it.
     pub fn judge(&mut self, fact: &Fact<'_>) -> &mut Self {
         if self.verdict.is_ok() {
+            let before = format!("{:?}", self.check);
             self.verdict = self.check.check(&self.ledger, fact);
+            let after = format!("{:?}", self.check);
+            let unmoved = self.verdict.is_ok() && before == after;
+            assert!(
+                unmoved || self.check.hears().contains(&fact.into()),
+                "it does not say that it hears {fact:?}"
+            );
         }
         self
     }

@@ -1,7 +1,7 @@
 //! ToldOfChanges (section 4): a replica of discovery that learns of another epoch, or of where the primary is, tells
 //! everybody who waits for that.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 
 /// The property.
 #[derive(Clone, Debug)]
@@ -10,6 +10,10 @@ pub struct ToldOfChanges;
 impl Check for ToldOfChanges {
     fn name(&self) -> &'static str {
         "ToldOfChanges"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Learned]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

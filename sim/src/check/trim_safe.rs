@@ -1,7 +1,7 @@
 //! TrimSafe: where a log starts is a committed decision. Every replica that has applied the same prefix
 //! starts at the same offset, and nobody drops what nobody has decided to drop.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 use steadfast_core::id::{Member, Offset};
 use steadfast_core::log::EntryKind;
 use steadfast_core::message::History;
@@ -13,7 +13,7 @@ pub struct TrimSafe;
 fn decided(ledger: &Ledger, member: &Member, to: Offset) -> Result<(), String> {
     let log = ledger.replica(member).map(|replica| replica.log.entries());
     let decides = |kind: &EntryKind| matches!(kind, EntryKind::Trim { to: decided } if *decided == to);
-    match log.is_some_and(|log| log.iter().any(|held| decides(&held.entry.kind))) {
+    match log.is_some_and(|log| log.iter().rev().any(|held| decides(&held.entry.kind))) {
         true => Ok(()),
         false => Err(format!("{member:?} drops everything below {to}, which no entry of its log decides")),
     }
@@ -31,6 +31,10 @@ fn agrees(ledger: &Ledger, member: &Member, history: History, commit: Offset) ->
 impl Check for TrimSafe {
     fn name(&self) -> &'static str {
         "TrimSafe"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Committed, Kind::Trimmed]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! WithinMemory (R36): a primary takes no batch while its log is full, or too much of it waits for in-sync
 //! members.
 
-use super::{Check, Fact, Ledger};
+use super::{Check, Fact, Kind, Ledger};
 
 /// The property.
 #[derive(Clone, Debug)]
@@ -20,6 +20,10 @@ impl WithinMemory {
 impl Check for WithinMemory {
     fn name(&self) -> &'static str {
         "WithinMemory"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Accepted]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

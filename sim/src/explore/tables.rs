@@ -167,7 +167,9 @@ impl Tables {
         let mut observer = observer::Seen::resume(was.id(), at);
         self.show(checks, Shown::Step(outcome.number), |checks| {
             let mut seen = outcome.step.seen.iter();
-            seen.try_for_each(|seen| observer.observe(seen.after, seen.stored, &seen.outputs, checks))?;
+            seen.try_for_each(|seen| {
+                observer.observe(seen.after, seen.stored, &seen.outputs, checks).map(drop)
+            })?;
             observer.fold(is, checks)?;
             observer.count(is, checks)
         })

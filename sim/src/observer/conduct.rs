@@ -93,7 +93,7 @@ impl Conduct {
             );
             if let Some(asked) = self.asked.get_mut(&step.process).filter(|_| leaves).and_then(Option::take) {
                 let after = Duration::from_nanos(step.at - asked);
-                let known = broker.registry().view().state.as_ref().map(|(state, _)| state);
+                let known = broker.registry().view().state.as_ref().map(|(state, _)| &**state);
                 checks.observe(&Fact::Left { process, after, known })?;
             }
         }

@@ -99,7 +99,7 @@ impl Proposals {
         &mut self,
         broker: &Broker,
         step: &Step<Event>,
-        from: Option<(&Member, bool)>,
+        (from, said): (Sender<'_>, &[(LinkId, Message)]),
         checks: &mut Checks,
     ) -> Result<(), Violation> {
         if step.cause == Cause::Started {
@@ -107,7 +107,7 @@ impl Proposals {
             self.brokers.insert(step.process, mind);
         }
         let Some(mind) = self.brokers.get_mut(&step.process) else { return Ok(()) };
-        mind.hear(broker, step, from);
+        mind.hear(broker, step, from, said);
         mind.read(broker, step);
         for output in &step.outputs {
             match output {
@@ -141,14 +141,12 @@ impl Proposals {
     }
 }
 
+/// The member whose frame a broker handles, and whether it takes what is in it.
+type Sender<'a> = Option<(&'a Member, bool)>;
+
 /// Whether what came on this link was refused: it is no sign of a follower's life.
-fn refuses(step: &Step<Event>, link: LinkId) -> bool {
-    step.outputs.iter().any(|output| match output {
-        Output::Transmit { link: to, frame } if *to == link => {
-            matches!(wire::decode(frame.clone()), Ok(Message::Refusal { .. }))
-        }
-        _ => false,
-    })
+fn refuses(said: &[(LinkId, Message)], link: LinkId) -> bool {
+    said.iter().any(|(to, message)| *to == link && matches!(message, Message::Refusal { .. }))
 }
 
 /// A sync, or a barrier.
@@ -179,7 +177,7 @@ impl Mind {
     }
 
     /// A frame, a link, or an order to leave.
-    fn hear(&mut self, broker: &Broker, step: &Step<Event>, from: Option<(&Member, bool)>) {
+    fn hear(&mut self, broker: &Broker, step: &Step<Event>, from: Sender<'_>, said: &[(LinkId, Message)]) {
         let at = step.at;
         match &step.cause {
             Cause::Command => drop(self.leaving.get_or_insert(at)),
@@ -201,7 +199,7 @@ impl Mind {
                     return;
                 };
                 if broker.leads().is_some() {
-                    if refuses(step, *link) {
+                    if refuses(said, *link) {
                         return;
                     }
                     if !self.links.contains_key(link) {

@@ -1,7 +1,7 @@
 //! AckedCommitted: what a broker tells a publisher is committed is committed, as far as the broker's own
 //! log goes. (A plan's AckedDurable also looks into the records, which a recording does not have all.)
 
-use crate::check::{Check, Fact, Ledger};
+use crate::check::{Check, Fact, Kind, Ledger};
 
 /// The property.
 #[derive(Clone, Debug)]
@@ -10,6 +10,10 @@ pub(super) struct AckedCommitted;
 impl Check for AckedCommitted {
     fn name(&self) -> &'static str {
         "AckedCommitted"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::AckSent]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {

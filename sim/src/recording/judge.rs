@@ -18,6 +18,7 @@ use crate::check::trim_safe::TrimSafe;
 use crate::check::{Check, Checks, Fact, Ledger, Violation};
 use crate::observer::{Seen, Snapshot};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use steadfast_core::broker::{Broker, Command, Event};
 use steadfast_core::coordination::{Operation, Request};
 use steadfast_core::group::GroupState;
@@ -42,9 +43,9 @@ pub(super) struct Judge {
     /// Whether bodies may be missing: those that the broker had before the recording began.
     blank: bool,
     /// The group's state, by version, as the broker has seen it.
-    versions: BTreeMap<i32, GroupState>,
+    versions: BTreeMap<i32, Arc<GroupState>>,
     /// The latest of them.
-    latest: Option<GroupState>,
+    latest: Option<Arc<GroupState>>,
 }
 
 /// Properties for which the broker's present log is enough.
@@ -155,7 +156,7 @@ impl Judge {
         match self.blank {
             true => self.seen.observe(now, stored, &legible(outputs), &mut self.own)?,
             false => self.seen.observe(now, stored, outputs, &mut self.own)?,
-        }
+        };
         if broker.replica().sessions().overlay().len() <= MOST_SESSIONS {
             self.seen.fold(broker, &mut self.own)?;
         }
@@ -169,7 +170,7 @@ impl Judge {
         let versions = std::mem::take(&mut self.versions);
         *self = Self::new(broker, false);
         self.versions.extend(versions);
-        self.seen.observe(Snapshot::of(broker), None, &said, &mut self.own)
+        self.seen.observe(Snapshot::of(broker), None, &said, &mut self.own).map(drop)
     }
 
     /// The state as the broker has read it. It may have been another one in between, and what is read may
@@ -180,8 +181,8 @@ impl Judge {
         if self.latest.as_ref().is_some_and(|latest| place(state) <= place(latest)) {
             return Ok(());
         }
-        self.latest = Some(state.clone());
-        self.versions.insert(*version, state.clone());
+        self.latest = Some(Arc::clone(state));
+        self.versions.insert(*version, Arc::clone(state));
         if self.versions.len() > VERSIONS {
             self.versions.pop_first();
         }

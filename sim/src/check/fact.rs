@@ -1,0 +1,396 @@
+//! What can be seen of a cluster.
+
+use super::proposal::Proposal;
+use bytes::Bytes;
+use std::time::Duration;
+use steadfast_core::broker::sessions::SessionTable;
+use steadfast_core::broker::topics::Topics;
+use steadfast_core::coordination::{SessionId, Zxid};
+use steadfast_core::filter::{Filter, Topic};
+use steadfast_core::group::{GroupState, PrimaryId};
+use steadfast_core::id::{Epoch, Lineage, Member, NodeName, Offset, PublisherId, Sequence};
+use steadfast_core::log::Entry;
+use steadfast_core::message::{History, Start};
+use strum::{EnumCount, EnumDiscriminants};
+
+/// Number of a client in its run.
+pub type ClientId = u32;
+
+/// Something that was seen.
+#[derive(Clone, Copy, Debug, EnumDiscriminants)]
+#[strum_discriminants(name(Kind), derive(EnumCount), doc = "Which sort of fact it is.")]
+pub enum Fact<'a> {
+    /// The group's state in the coordination tree has changed.
+    State(&'a GroupState),
+    /// The group's state was deleted from the tree.
+    StateDeleted,
+    /// A member's storage is gone.
+    StorageLost(&'a Member),
+    /// A broker appended an entry.
+    Appended {
+        /// Whose log.
+        member: &'a Member,
+        /// Of which history.
+        history: History,
+        /// What.
+        entry: &'a Entry,
+    },
+    /// A broker cut its log.
+    Truncated {
+        /// Whose log.
+        member: &'a Member,
+        /// The end now.
+        to: Offset,
+    },
+    /// A broker dropped the front of its log.
+    Trimmed {
+        /// Whose log.
+        member: &'a Member,
+        /// The start now.
+        to: Offset,
+    },
+    /// A snapshot took the place of a broker's log.
+    Installed {
+        /// Whose log.
+        member: &'a Member,
+        /// Of which history.
+        history: History,
+        /// Where the log starts.
+        start: Offset,
+        /// What it holds; the first may lie below the start.
+        entries: &'a [Entry],
+    },
+    /// What a broker has folded from its log.
+    Folded {
+        /// Whose log.
+        member: &'a Member,
+        /// Of which history.
+        history: History,
+        /// The commit offset.
+        commit: Offset,
+        /// The fold of the committed prefix.
+        base: &'a SessionTable,
+        /// The fold of the whole log.
+        overlay: &'a SessionTable,
+        /// The heads of topics of the committed prefix.
+        topics: &'a Topics,
+    },
+    /// A broker dropped its log.
+    Wiped(&'a Member),
+    /// Storage completed everything below this offset.
+    Durable {
+        /// Whose log.
+        member: &'a Member,
+        /// The end of what is durable.
+        end: Offset,
+    },
+    /// A broker takes everything below this offset for committed.
+    Committed {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// Of which history.
+        history: History,
+        /// The commit offset.
+        commit: Offset,
+    },
+    /// A process acts as primary.
+    Acts {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// Of which history.
+        history: History,
+        /// In which epoch.
+        epoch: Epoch,
+    },
+    /// A primary's commits wait for these members from now on.
+    Counts {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// In which epoch.
+        epoch: Epoch,
+        /// Whom.
+        members: &'a [Member],
+    },
+    /// A primary counts so much for a member from now on.
+    Matched {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// In which epoch.
+        epoch: Epoch,
+        /// For whom.
+        member: &'a Member,
+        /// Up to where.
+        matched: Offset,
+    },
+    /// A primary said something to a client that believes in it.
+    Spoke {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// In which epoch.
+        epoch: Epoch,
+        /// When, in nanoseconds of the world's time.
+        at: u64,
+        /// Since when the process runs without a break.
+        since: u64,
+    },
+    /// A primary has stopped talking to clients.
+    FellSilent {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// For how long it has not heard of the other in-sync member that was heard of longest ago, while it
+        /// was running; `None`: there is no other.
+        unheard: Option<Duration>,
+    },
+    /// A primary has heard of a publisher, on the link of its session.
+    SessionHeard {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// Of whom.
+        publisher: PublisherId,
+        /// When, in nanoseconds of the world's time.
+        at: u64,
+    },
+    /// A primary has decided that a session expires.
+    SessionExpired {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// Whose session.
+        publisher: PublisherId,
+        /// When, in nanoseconds of the world's time.
+        at: u64,
+    },
+    /// A broker's clock has jumped.
+    ClockJumped(&'a PrimaryId),
+    /// A broker asks for a change of the group's state.
+    Proposed(&'a Proposal<'a>),
+    /// A backup took what a frame held.
+    Took {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// Whose frame.
+        from: &'a NodeName,
+        /// The group's state as it knew it.
+        known: &'a GroupState,
+    },
+    /// A primary let a process attach.
+    Attached {
+        /// Which primary.
+        process: &'a PrimaryId,
+        /// Whose process.
+        member: &'a Member,
+        /// The live nodes as the primary knew them, each with the transaction that made it.
+        live: &'a [(PrimaryId, Zxid)],
+    },
+    /// A primary took batches from a publisher.
+    Accepted {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// What its log took before, in bytes, and what of that was not committed.
+        held: (u64, u64),
+    },
+    /// A primary that leaves has begun to hand over.
+    HandoverBegan(&'a PrimaryId),
+    /// It does so no more.
+    HandoverEnded(&'a PrimaryId),
+    /// A primary asked a backup to take over.
+    AskedToTakeOver {
+        /// Which primary.
+        process: &'a PrimaryId,
+        /// Its commit offset and the end of its log.
+        log: (Offset, Offset),
+    },
+    /// A broker that was asked to leave has ended.
+    Left {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// So long after it was asked.
+        after: Duration,
+        /// The group's state as it knew it.
+        known: Option<&'a GroupState>,
+    },
+    /// A subscriber allows so many body bytes in all on a stream.
+    Granted {
+        /// The connection, and the stream's number on it.
+        stream: (u64, u64),
+        /// So many.
+        limit: u64,
+    },
+    /// A broker sent batches on a stream.
+    Sent {
+        /// The connection, and the stream's number on it.
+        stream: (u64, u64),
+        /// Their bodies, in bytes.
+        bytes: u64,
+        /// The body of the last.
+        last: u64,
+    },
+    /// A replica of discovery has learned of another epoch, or of where the primary is.
+    Learned {
+        /// Which one.
+        replica: ClientId,
+        /// So many clients wait to be told.
+        watchers: usize,
+        /// So many frames it sends.
+        told: usize,
+    },
+    /// A replica of discovery creates the group.
+    CreatesGroup {
+        /// Which one.
+        replica: ClientId,
+        /// Only if nobody has led discovery since.
+        guarded: bool,
+    },
+    /// A replica of discovery leads from now on.
+    LeadsDiscovery {
+        /// Which one.
+        replica: ClientId,
+        /// Its candidate in the election, as it has read.
+        own: Option<&'a str>,
+        /// How many stand before that.
+        before: usize,
+        /// The session that owns it, as it has read.
+        owner: Option<SessionId>,
+        /// Its session.
+        session: Option<SessionId>,
+    },
+    /// A backup acknowledged entries.
+    Verified {
+        /// Which member.
+        member: &'a Member,
+        /// Of which history.
+        history: History,
+        /// In which epoch.
+        epoch: Epoch,
+        /// Up to where.
+        matched: Offset,
+    },
+    /// A primary told a publisher that everything up to a sequence number is committed.
+    AckSent {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// Of which history.
+        history: History,
+        /// In which epoch.
+        epoch: Epoch,
+        /// Whose records.
+        publisher: PublisherId,
+        /// Of which incarnation of its session.
+        incarnation: u64,
+        /// Up to which.
+        last_sequence: Sequence,
+    },
+    /// A primary sent a subscriber entries, or a position.
+    Shown {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// Of which history.
+        history: History,
+        /// In which epoch.
+        epoch: Epoch,
+        /// The end of what it showed.
+        upto: Offset,
+    },
+    /// A publisher was asked to publish a record.
+    Published {
+        /// Whose record.
+        publisher: PublisherId,
+        /// On which topic.
+        topic: &'a Topic,
+        /// The record. A run's payloads are unique.
+        payload: &'a Bytes,
+    },
+    /// A publisher told its application that a record is acknowledged.
+    Acknowledged {
+        /// Whose record.
+        publisher: PublisherId,
+        /// The record. A run's payloads are unique.
+        payload: &'a Bytes,
+    },
+    /// A subscriber begins.
+    Subscribed {
+        /// Which one.
+        subscriber: ClientId,
+        /// What it wants.
+        filters: &'a [Filter],
+        /// From where.
+        start: Start,
+    },
+    /// A subscriber has gone for good.
+    Unsubscribed {
+        /// Which one.
+        subscriber: ClientId,
+    },
+    /// A subscriber delivered records of one batch to its application.
+    Delivered {
+        /// Which one.
+        subscriber: ClientId,
+        /// Of which history.
+        history: History,
+        /// Offset of the first of them.
+        offset: Offset,
+        /// Their topic.
+        topic: &'a Topic,
+        /// Whose records.
+        publisher: PublisherId,
+        /// Sequence number of the first of them.
+        first_sequence: Sequence,
+        /// The records.
+        payloads: &'a [Bytes],
+    },
+    /// A subscriber that had no position yet was told where it begins.
+    Began {
+        /// Which one.
+        subscriber: ClientId,
+        /// In which history.
+        history: History,
+        /// Where.
+        at: Offset,
+    },
+    /// A subscriber told its application that records were trimmed before it came for them.
+    Missed {
+        /// Which one.
+        subscriber: ClientId,
+        /// From here.
+        from: Offset,
+        /// To here, exclusive.
+        to: Offset,
+    },
+    /// A subscriber told its application that the group's data is another generation's.
+    LineageChanged {
+        /// Which one.
+        subscriber: ClientId,
+        /// The history now.
+        to: History,
+    },
+    /// A client asked a primary how far the group is.
+    HeadAsked {
+        /// Which one.
+        client: ClientId,
+    },
+    /// A client was told how far the group is.
+    HeadTold {
+        /// Which one.
+        client: ClientId,
+        /// Of which history.
+        history: History,
+        /// This far.
+        head: Offset,
+    },
+    /// A client's process has started, perhaps not for the first time: it knows nothing of the one
+    /// before.
+    ClientStarted {
+        /// Which one.
+        client: ClientId,
+    },
+    /// Nothing is wrong any more, every record's fate is settled and every subscriber has come to the end.
+    Settled,
+    /// A client took a route.
+    Routed {
+        /// Which one.
+        client: ClientId,
+        /// The lineage.
+        lineage: Lineage,
+        /// The epoch.
+        epoch: Epoch,
+    },
+}
