@@ -306,16 +306,16 @@ fn acknowledgements_past_two_elections(dice: &mut Dice, plan: &mut Plan, at: Dur
 
 /// R32: a process has died when its request to follow arrives, and the next one of its node is there.
 fn late_hello(dice: &mut Dice, plan: &mut Plan, at: Duration) {
-    let lag = dice.between(150, 800);
+    let lag = dice.between(100, 500);
     let far = Amount::Time(Duration::from_millis(lag));
-    happens(plan, at, between("lag", Target::Backup, Target::Primary, far, Some(dice.ms(2_000, 4_000))));
+    happens(plan, at, between("lag", Target::Backup, Target::Primary, far, Some(dice.ms(2_500, 5_000))));
     let mut at = at + dice.ms(50, 300);
     for _ in 0..dice.between(1, 3) {
-        happens(plan, at, between("reset", Target::Backup, Target::Primary, Amount::Plain, None));
+        strikes(plan, at, "crash", Target::Backup, Some(dice.ms(0, 20)));
         // The connection takes a while to come, and so does what is said on it first.
-        let dies = at + Duration::from_millis(dice.between(lag + 30, 2 * lag));
-        strikes(plan, dies, "crash", Target::Backup, Some(dice.ms(0, 30)));
-        at = dies + dice.ms(800, 1_500);
+        let cue = ("Registered", dice.ms(lag + 10, 2 * lag - 10));
+        when(plan, at, cue, trouble("crash", Target::It, None, Some(dice.ms(0, 20))));
+        at += dice.ms(2 * lag + 100, 1_800);
     }
 }
 
