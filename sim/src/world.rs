@@ -280,6 +280,11 @@ where
         self.network.is_cut(from, to)
     }
 
+    /// How much longer than usual packets from one process to another take.
+    pub fn lag(&self, from: ProcessId, to: ProcessId) -> Duration {
+        self.network.lag_of(from, to)
+    }
+
     /// Whether the process takes nothing from its links.
     pub fn is_deaf(&self, process: ProcessId) -> bool {
         self.network.is_deaf(process)

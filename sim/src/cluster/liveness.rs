@@ -219,7 +219,7 @@ impl Cluster {
             Some("waits_for_its_operator")
         } else if self.is_in_sync_outside_only(core) {
             Some("is_in_sync_outside_only")
-        } else if self.is_led_from_outside(core) {
+        } else if self.is_led_from_outside(core, config) {
             Some("is_led_from_outside")
         } else {
             None
@@ -239,11 +239,14 @@ impl Cluster {
     }
 
     /// R2: a primary that its backups hear and that reaches the coordination service is suspected by nobody,
-    /// though some client or some learner cannot reach it; for ever.
-    fn is_led_from_outside(&self, core: &Core) -> bool {
+    /// though some client or some learner cannot reach it, or is so far away that it gives every connection up
+    /// before the primary has answered; for ever.
+    fn is_led_from_outside(&self, core: &Core, config: &Config) -> bool {
+        let far = |from, to| self.world.lag(from, to) * 4 > config.timing.suspicion;
+        let apart = |from, to| self.world.is_cut(from, to) || far(from, to);
         let hinders = |primary: ProcessId| {
-            let cut = |other| self.world.is_cut(primary, other) || self.world.is_cut(other, primary);
-            !self.world.is_paused(primary) && (self.world.is_deaf(primary) || core.iter().any(cut))
+            let cut_off = |other| apart(primary, other) || apart(other, primary);
+            !self.world.is_paused(primary) && (self.world.is_deaf(primary) || core.iter().any(cut_off))
         };
         self.primary().is_some_and(|primary| !core.has(primary) && hinders(primary))
     }

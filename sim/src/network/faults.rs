@@ -84,6 +84,11 @@ impl Network {
         std::mem::replace(&mut self.ways.entry((from, to)).or_default().lag, by) != by
     }
 
+    /// How much longer packets from one process to another take since the last [`Network::lag`].
+    pub fn lag_of(&self, from: ProcessId, to: ProcessId) -> Duration {
+        self.ways.get(&(from, to)).map_or(Duration::ZERO, |way| Duration::from_nanos(way.lag))
+    }
+
     /// Whether the process takes nothing from its links.
     pub fn is_deaf(&self, process: ProcessId) -> bool {
         self.deaf.contains(&process)
