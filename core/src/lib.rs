@@ -56,3 +56,4 @@ pub mod subscriber;
 pub mod time;
 pub mod trace;
 pub mod wire;
+pub mod zmtp;

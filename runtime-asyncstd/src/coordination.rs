@@ -1,7 +1,7 @@
 //! What stands behind a node's coordination port: a real ZooKeeper, or the embedded service.
 
 use crate::driver::{NodePorts, drive};
-use crate::transport::Transport;
+use crate::transport::{Kind, Transport};
 use async_std::future::timeout;
 use async_std::task::{self, JoinHandle};
 use std::ops::ControlFlow;
@@ -41,10 +41,12 @@ impl Coordination {
         }
     }
 
-    /// A port there, for one node.
-    pub fn open(&self) -> (Port, Backing) {
+    /// A port there, for one node that uses this transport.
+    pub fn open(&self, transport: Kind) -> (Port, Backing) {
         match self {
-            Self::Embedded { address, session_timeout } => embedded(address.clone(), *session_timeout),
+            Self::Embedded { address, session_timeout } => {
+                embedded(transport, address.clone(), *session_timeout)
+            }
             Self::ZooKeeper(config) => zookeeper(config.clone()),
         }
     }
@@ -82,7 +84,7 @@ pub fn zookeeper(config: Config) -> (Port, Backing) {
 }
 
 /// A port at an embedded service: the service's client, driven like any node.
-pub fn embedded(address: Address, session_timeout: Duration) -> (Port, Backing) {
+pub fn embedded(transport: Kind, address: Address, session_timeout: Duration) -> (Port, Backing) {
     let (port, Backend { requests, events }) = port();
     let clock = Clock::start();
     let timing = Timing::default();
@@ -94,7 +96,7 @@ pub fn embedded(address: Address, session_timeout: Duration) -> (Port, Backing) 
     };
     let ports = NodePorts {
         name: "coordination client".into(),
-        transport: Transport::dial_only(),
+        transport: Transport::dial_only(transport),
         commands: requests,
         coordination: None,
         storage: None,

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::thread;
 use std::time::Duration;
 use steadfast_asyncstd::driver::{NodePorts, drive_observed};
-use steadfast_asyncstd::transport::Transport;
+use steadfast_asyncstd::transport::{Kind, Transport};
 use steadfast_core::discovery::{Boot, Command, Config, Discovery, Event};
 use steadfast_runtime::address::parse;
 use steadfast_runtime::clock::Clock;
@@ -48,7 +48,7 @@ fn an_idle_replica_says_how_it_is() {
     let (stop, commands) = inbox();
     let (coordination, _backend) = port();
     let node = task::spawn(async move {
-        let transport = Transport::listen(&parse("127.0.0.1:0").unwrap()).await.unwrap();
+        let transport = Transport::listen(Kind::default(), &parse("127.0.0.1:0").unwrap()).await.unwrap();
         let clock = Clock::start();
         let boot = Boot { seed: 1, replica: 1, root: "/steadfast/test".into(), config: Config::default() };
         let node = Discovery::new(clock.now(), boot);

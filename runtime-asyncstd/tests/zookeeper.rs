@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 use steadfast_asyncstd::coordination::{self, spawner};
 use steadfast_asyncstd::driver::{NodePorts, drive};
-use steadfast_asyncstd::transport::Transport;
+use steadfast_asyncstd::transport::{Kind, Transport};
 use steadfast_core::broker::{self, Broker};
 use steadfast_core::discovery::{self, Discovery};
 use steadfast_core::filter::{Filter, Topic};
@@ -86,7 +86,7 @@ where
 }
 
 async fn listen() -> (Transport, Address) {
-    let transport = Transport::listen(&parse("127.0.0.1:0").unwrap()).await.unwrap();
+    let transport = Transport::listen(Kind::default(), &parse("127.0.0.1:0").unwrap()).await.unwrap();
     let address = transport.address().unwrap().clone();
     (transport, address)
 }
@@ -131,7 +131,7 @@ fn records_go_through_a_cluster_on_zookeeper() {
             config: publisher::Config::default(),
         };
         let node = |now| Publisher::new(now, boot);
-        let mut publisher = Running::start("publisher", node, Transport::dial_only(), None);
+        let mut publisher = Running::start("publisher", node, Transport::dial_only(Kind::default()), None);
         let topic = Topic::new("t").unwrap();
         let payload = bytes::Bytes::from_static(b"hello");
         publisher.tell(publisher::Command::Publish { ticket: 1, topic, payload: payload.clone() });
@@ -150,7 +150,7 @@ fn records_go_through_a_cluster_on_zookeeper() {
             config: subscriber::Config::default(),
         };
         let node = |now| Subscriber::new(now, boot);
-        let mut subscriber = Running::start("subscriber", node, Transport::dial_only(), None);
+        let mut subscriber = Running::start("subscriber", node, Transport::dial_only(Kind::default()), None);
         let delivered = subscriber.until(|event| match event {
             subscriber::Event::Delivered(delivery) => Some(delivery.records.collect::<Vec<_>>()),
             _ => None,

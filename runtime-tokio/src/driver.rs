@@ -88,9 +88,9 @@ where
         // The sockets' own tasks write what was queued before more is read, and a node that always has
         // something to do does not keep its thread to itself.
         yield_now().await;
-        poll_fn(|cx| match turn.poll_inputs(cx, &mut batch) {
+        poll_fn(|cx| match turn.poll_inputs(cx, clock.now(), &mut batch) {
             Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => alarm.poll(cx, deadline),
+            Poll::Pending => alarm.poll(cx, earliest(deadline, turn.ports.transport.deadline())),
         })
         .await;
         let now = clock.now();
@@ -135,7 +135,7 @@ struct Turn<N: Node, F, O> {
 
 impl<N: Node, F, O> Turn<N, F, O> {
     /// Gathers what has come. `Pending` when there is nothing: every source then wakes the task.
-    fn poll_inputs(&mut self, cx: &mut Context<'_>, batch: &mut Batch<N::Command>) -> Poll<()> {
+    fn poll_inputs(&mut self, cx: &mut Context<'_>, now: Instant, batch: &mut Batch<N::Command>) -> Poll<()> {
         if let Some(ticket) = self.stored.take() {
             batch.push(Input::Storage(storage::Event::Done(ticket)));
         }
@@ -151,7 +151,7 @@ impl<N: Node, F, O> Turn<N, F, O> {
             let take = |event| batch.push(Input::Coordination(event));
             let _ = port.events.poll_drain(cx, COORDINATION_EVENTS, take);
         }
-        self.ports.transport.poll(cx, batch);
+        self.ports.transport.poll(cx, now, batch);
         let take = |command| batch.push(Input::Command(command));
         if self.ports.commands.poll_drain(cx, COMMANDS, take) == Poll::Ready(0) {
             self.stopped = true;
@@ -229,18 +229,19 @@ async fn yield_now() {
 
 /// One timer for all deadlines. It is moved only when it would ring too late: a deadline that keeps
 /// moving away, as heartbeats do, costs nothing.
-struct Alarm {
+pub(crate) struct Alarm {
     clock: Clock,
     sleep: Pin<Box<Sleep>>,
     armed: Option<Instant>,
 }
 
 impl Alarm {
-    fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock) -> Self {
         Self { clock, sleep: Box::pin(sleep(Duration::ZERO)), armed: None }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
+    /// Ready at the deadline.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
         let Some(deadline) = deadline else { return Poll::Pending };
         loop {
             if self.clock.now() >= deadline {

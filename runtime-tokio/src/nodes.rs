@@ -2,7 +2,7 @@
 
 use crate::coordination::{Backing, Coordination};
 use crate::driver::{NodePorts, drive_observed};
-use crate::transport::Transport;
+use crate::transport::{Kind, Transport};
 use std::ops::ControlFlow;
 use steadfast_core::coordination::service;
 use steadfast_core::id::{Address, Group, NodeName};
@@ -74,6 +74,8 @@ pub struct BrokerOptions {
     pub node: NodeName,
     /// Its group.
     pub group: Group,
+    /// What its links are made of.
+    pub transport: Kind,
     /// Where it listens.
     pub listen: Address,
     /// Where others reach it; `None`: where it listens.
@@ -89,6 +91,8 @@ pub struct BrokerOptions {
 /// What a discovery replica is started with.
 #[derive(Clone, Debug)]
 pub struct DiscoveryOptions {
+    /// What its links are made of.
+    pub transport: Kind,
     /// Where it listens.
     pub listen: Address,
     /// Where the cluster coordinates.
@@ -127,7 +131,7 @@ pub async fn start_recorded_broker(
     sink: Option<Sink>,
     tape: Option<Tape>,
 ) -> Result<RunningBroker, ListenError> {
-    let transport = Transport::listen(&options.listen).await?;
+    let transport = Transport::listen(options.transport, &options.listen).await?;
     let address = listening(&transport);
     let mut config = options.config;
     let session_timeout = options.coordination.session_timeout();
@@ -149,7 +153,7 @@ pub async fn start_recorded_broker(
     let now = clock.now();
     let recorder = tape.map(|tape| tape.record(boot.clone(), now));
     let node = broker::Broker::new(now, boot);
-    let coordination = Some(options.coordination.open());
+    let coordination = Some(options.coordination.open(options.transport));
     let watch = BrokerWatch::new(&name, sink);
     Ok(run(node, clock, Start { name, address, transport, coordination }, (watch, recorder)))
 }
@@ -170,7 +174,7 @@ pub async fn start_measured_discovery(
     options: DiscoveryOptions,
     sink: Option<Sink>,
 ) -> Result<RunningDiscovery, ListenError> {
-    let transport = Transport::listen(&options.listen).await?;
+    let transport = Transport::listen(options.transport, &options.listen).await?;
     let address = listening(&transport);
     let clock = Clock::start();
     let boot = discovery::Boot {
@@ -180,7 +184,7 @@ pub async fn start_measured_discovery(
         config: options.config,
     };
     let node = discovery::Discovery::new(clock.now(), boot);
-    let coordination = Some(options.coordination.open());
+    let coordination = Some(options.coordination.open(options.transport));
     let watch = DiscoveryWatch::new(host_and_port(&address), sink);
     let name = format!("discovery {address}");
     Ok(run(node, clock, Start { name, address, transport, coordination }, watch))
@@ -190,8 +194,12 @@ pub async fn start_measured_discovery(
 ///
 /// # Errors
 /// When it cannot listen.
-pub async fn start_service(listen: &Address, config: service::Config) -> Result<RunningService, ListenError> {
-    let transport = Transport::listen(listen).await?;
+pub async fn start_service(
+    transport: Kind,
+    listen: &Address,
+    config: service::Config,
+) -> Result<RunningService, ListenError> {
+    let transport = Transport::listen(transport, listen).await?;
     let address = listening(&transport);
     let clock = Clock::start();
     let node = service::Service::new(clock.now(), service::Boot { seed: identity::seed(), config });

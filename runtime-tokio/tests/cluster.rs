@@ -22,12 +22,15 @@ use steadfast_tokio::nodes::{
     BrokerOptions, DiscoveryOptions, RunningBroker, RunningDiscovery, RunningService, start_broker,
     start_discovery, start_service,
 };
+use steadfast_tokio::transport::Kind;
 use support::zookeeper::Ensemble;
 use tokio::time::{sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Cluster {
+    /// Of discovery and of every second broker.
+    transport: Kind,
     coordination: Coordination,
     _service: Option<RunningService>,
     discovery: Vec<RunningDiscovery>,
@@ -35,19 +38,25 @@ struct Cluster {
 }
 
 impl Cluster {
-    async fn embedded(brokers: usize) -> Self {
-        let service =
-            start_service(&parse("127.0.0.1:0").unwrap(), service::Config::default()).await.unwrap();
+    async fn embedded(transport: Kind, brokers: usize) -> Self {
+        let listen = parse("127.0.0.1:0").unwrap();
+        let service = start_service(transport, &listen, service::Config::default()).await.unwrap();
         let session_timeout = Duration::from_secs(2);
         let coordination = Coordination::Embedded { address: service.address().clone(), session_timeout };
-        Self::start(coordination, Some(service), brokers).await
+        Self::start(transport, coordination, Some(service), brokers).await
     }
 
-    async fn start(coordination: Coordination, service: Option<RunningService>, brokers: usize) -> Self {
-        let mut cluster =
-            Self { coordination, _service: service, discovery: Vec::new(), brokers: Vec::new() };
+    async fn start(
+        transport: Kind,
+        coordination: Coordination,
+        service: Option<RunningService>,
+        brokers: usize,
+    ) -> Self {
+        let (discovery, _service) = (Vec::new(), service);
+        let mut cluster = Self { transport, coordination, _service, discovery, brokers: Vec::new() };
         for _ in 0..2 {
             let options = DiscoveryOptions {
+                transport,
                 listen: parse("127.0.0.1:0").unwrap(),
                 coordination: cluster.coordination.clone(),
                 root: "/steadfast/test".into(),
@@ -63,7 +72,9 @@ impl Cluster {
     }
 
     async fn start_broker(&mut self, n: usize) {
+        let transport = if n.is_multiple_of(2) { self.transport } else { other(self.transport) };
         let options = BrokerOptions {
+            transport,
             node: NodeName::new(&format!("broker-{n}")).unwrap(),
             group: 0,
             listen: parse("127.0.0.1:0").unwrap(),
@@ -88,7 +99,7 @@ impl Cluster {
     async fn in_sync(&self) {
         let discovery = self.discovery();
         let all = async {
-            while !survey(&discovery, PATIENCE).await.missing(self.brokers.len()).is_empty() {
+            while !survey(self.transport, &discovery, PATIENCE).await.missing(self.brokers.len()).is_empty() {
                 sleep(Duration::from_millis(10)).await;
             }
         };
@@ -100,6 +111,11 @@ impl Cluster {
         let n: usize = name.as_str().strip_prefix("broker-").unwrap().parse().unwrap();
         assert!(self.brokers[n].take().is_some(), "{name} was alive");
     }
+}
+
+/// The kind that this one is not: every cluster here has both.
+fn other(kind: Kind) -> Kind {
+    Kind::ALL.into_iter().find(|one| *one != kind).unwrap()
 }
 
 /// Who serves a client, as it is told.
@@ -121,14 +137,15 @@ impl Primaries {
     }
 }
 
-async fn subscriber(cluster: &Cluster, start: Start) -> Subscriber {
-    let options =
-        SubscriberOptions { start, connect_timeout: Some(PATIENCE), ..SubscriberOptions::default() };
+async fn subscriber(transport: Kind, cluster: &Cluster, start: Start) -> Subscriber {
+    let connect_timeout = Some(PATIENCE);
+    let options = SubscriberOptions { transport, start, connect_timeout, ..SubscriberOptions::default() };
     Subscriber::connect(&cluster.addresses(), ["numbers.>"], options).await.unwrap()
 }
 
 async fn publisher(cluster: &Cluster, primaries: &Primaries) -> Publisher {
     let options = PublisherOptions {
+        transport: cluster.transport,
         connect_timeout: Some(PATIENCE),
         observer: Some(primaries.observer()),
         ..PublisherOptions::default()
@@ -157,7 +174,7 @@ async fn a_killed_primary_loses_nothing(mut cluster: Cluster) {
     cluster.in_sync().await;
     let primaries = Primaries::default();
     let publisher = publisher(&cluster, &primaries).await;
-    let mut early = subscriber(&cluster, Start::Earliest).await;
+    let mut early = subscriber(other(cluster.transport), &cluster, Start::Earliest).await;
     publish(&publisher, 0, 20_000).await;
     timeout(PATIENCE, publisher.flush()).await.unwrap().unwrap();
     count_to(&mut early, 0, 10_000).await;
@@ -174,8 +191,8 @@ async fn a_killed_primary_loses_nothing(mut cluster: Cluster) {
     assert_ne!(primaries.last(), first, "another serves");
 
     // What was acknowledged before is there, from the beginning and from a position.
-    count_to(&mut subscriber(&cluster, Start::Earliest).await, 0, 50_000).await;
-    count_to(&mut subscriber(&cluster, Start::At(midway)).await, 10_000, 50_000).await;
+    count_to(&mut subscriber(cluster.transport, &cluster, Start::Earliest).await, 0, 50_000).await;
+    count_to(&mut subscriber(cluster.transport, &cluster, Start::At(midway)).await, 10_000, 50_000).await;
     let progress = publisher.progress();
     assert_eq!((progress.published, progress.acknowledged, progress.failed), (50_000, 50_000, 0));
     publisher.close(PATIENCE).await.unwrap();
@@ -185,19 +202,21 @@ async fn a_killed_primary_loses_nothing(mut cluster: Cluster) {
 
 #[tokio::test]
 async fn a_killed_primary_loses_nothing_on_the_embedded_service() {
-    a_killed_primary_loses_nothing(Cluster::embedded(3).await).await;
+    for transport in Kind::ALL {
+        a_killed_primary_loses_nothing(Cluster::embedded(transport, 3).await).await;
+    }
 }
 
 #[tokio::test]
 async fn a_killed_primary_loses_nothing_on_zookeeper() {
     let ensemble = Ensemble::start(1);
     let coordination = Coordination::ZooKeeper(ZooKeeper::new(ensemble.connect_string()));
-    a_killed_primary_loses_nothing(Cluster::start(coordination, None, 2).await).await;
+    a_killed_primary_loses_nothing(Cluster::start(Kind::Native, coordination, None, 2).await).await;
 }
 
 #[tokio::test]
 async fn nodes_stop_when_they_are_asked_to() {
-    let mut cluster = Cluster::embedded(2).await;
+    let mut cluster = Cluster::embedded(Kind::Native, 2).await;
     let primaries = Primaries::default();
     let publisher = publisher(&cluster, &primaries).await;
     let receipt = publisher.publish("numbers.all", "0").await.unwrap();
@@ -220,20 +239,20 @@ async fn nodes_stop_when_they_are_asked_to() {
 /// A broker may have been started again since, or another one where it was: neither is asked to leave.
 #[tokio::test]
 async fn only_the_process_that_is_meant_is_drained() {
-    let mut cluster = Cluster::embedded(2).await;
+    let mut cluster = Cluster::embedded(Kind::Native, 2).await;
     cluster.in_sync().await;
-    let brokers = survey_discovery(&cluster.discovery(), PATIENCE).await.brokers_to_ask();
+    let brokers = survey_discovery(Kind::Native, &cluster.discovery(), PATIENCE).await.brokers_to_ask();
     let [one, two] = &brokers[..] else { panic!("two brokers: {brokers:?}") };
     let mut before = one.clone();
     before.identity.incarnation = Incarnation(one.identity.incarnation.0 ^ 1);
     let elsewhere = BrokerAt { address: two.address.clone(), ..one.clone() };
     for other in [before, elsewhere] {
-        assert_eq!(drain(&other).await, Err(DrainError::Other));
+        assert_eq!(drain(Kind::ZeroMq, &other).await, Err(DrainError::Other));
     }
     let replica = BrokerAt { address: cluster.discovery()[0].clone(), ..one.clone() };
-    assert_eq!(drain(&replica).await, Err(DrainError::Refused));
+    assert_eq!(drain(Kind::Native, &replica).await, Err(DrainError::Refused));
     cluster.in_sync().await;
-    drain(one).await.unwrap();
+    drain(Kind::Native, one).await.unwrap();
     let ended = |broker: &mut RunningBroker| broker.address() == &one.address;
     let left = cluster.brokers.iter_mut().flatten().find_map(|broker| ended(broker).then_some(broker));
     let event = timeout(PATIENCE, left.expect("it is there").ended()).await.unwrap();

@@ -1,8 +1,11 @@
 //! What the driver owes a node: its deadlines, its completions, and no word of a link that it closed.
 
-mod support;
+#[path = "../../runtime/tests/transport/end.rs"]
+#[allow(dead_code, reason = "every test file uses its part")]
+mod end;
 
 use bytes::Bytes;
+use end::{End, PATIENCE, frame};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -15,8 +18,7 @@ use steadfast_core::time::Instant;
 use steadfast_runtime::clock::Clock;
 use steadfast_runtime::inbox::{Sender, inbox};
 use steadfast_tokio::driver::{NodePorts, drive};
-use steadfast_tokio::transport::Transport;
-use support::end::{End, PATIENCE, frame};
+use steadfast_tokio::transport::{Kind, Transport};
 use tokio::time::timeout;
 
 /// Records its inputs as events; does what its commands say.
@@ -133,7 +135,7 @@ impl Drive {
 
 #[tokio::test]
 async fn a_timeout_comes_when_it_is_due_and_not_before() {
-    let mut drive = start(Transport::dial_only());
+    let mut drive = start(Transport::dial_only(Kind::default()));
     for delay in [30, 5, 0, 60] {
         drive.order(Order::RingAt(drive.clock.now() + Duration::from_millis(delay)));
         let Seen::Timeout { at, due } = drive.next().await else { panic!("a timeout was due") };
@@ -144,7 +146,7 @@ async fn a_timeout_comes_when_it_is_due_and_not_before() {
 
 #[tokio::test]
 async fn an_earlier_deadline_moves_the_timer() {
-    let mut drive = start(Transport::dial_only());
+    let mut drive = start(Transport::dial_only(Kind::default()));
     drive.order(Order::RingAt(drive.clock.now() + Duration::from_secs(3_600)));
     tokio::task::yield_now().await;
     drive.order(Order::RingAt(drive.clock.now() + Duration::from_millis(10)));
@@ -153,7 +155,7 @@ async fn an_earlier_deadline_moves_the_timer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_busy_inbox_does_not_starve_the_timer() {
-    let mut drive = start(Transport::dial_only());
+    let mut drive = start(Transport::dial_only(Kind::default()));
     drive.order(Order::RingAt(drive.clock.now() + Duration::from_millis(20)));
     let orders = drive.orders.clone();
     let seen = Arc::new(AtomicUsize::new(0));
@@ -184,7 +186,7 @@ async fn a_busy_inbox_does_not_starve_the_timer() {
 
 #[tokio::test]
 async fn memory_storage_completes_and_a_stop_ends_the_drive() {
-    let mut drive = start(Transport::dial_only());
+    let mut drive = start(Transport::dial_only(Kind::default()));
     drive.order(Order::Store(1));
     drive.order(Order::Store(2));
     assert_eq!(drive.next().await, Seen::Stored(2), "the last completion stands for both");
@@ -196,18 +198,21 @@ async fn memory_storage_completes_and_a_stop_ends_the_drive() {
 
 #[tokio::test]
 async fn nothing_comes_of_a_link_after_the_node_has_closed_it() {
-    let transport = End::listening().await.transport;
-    let address = transport.address().unwrap().clone();
-    let mut drive = start(transport);
-    drive.order(Order::CloseOnFrame);
-    let mut client = End::dialling();
-    let link = client.connect(1, &address).await;
-    // One burst: the driver gathers all of it in one turn.
-    for n in 0..20_u8 {
-        client.transport.transmit(link, frame(&[&[n]]));
+    for kind in Kind::ALL {
+        let transport = End::listening(kind).await.transport;
+        let address = transport.address().unwrap().clone();
+        let mut drive = start(transport);
+        drive.order(Order::CloseOnFrame);
+        let mut client = End::dialling(kind);
+        let link = client.connect(1, &address).await;
+        // One burst: the driver gathers all of it in one turn.
+        for n in 0..20_u8 {
+            client.transport.transmit(link, frame(&[&[n]]));
+        }
+        client.poll().await;
+        assert!(matches!(drive.next().await, Seen::Frame(_, first) if first[..] == [0]));
+        assert_eq!(client.status().await, (link, LinkStatus::Lost));
+        drive.order(Order::Stop);
+        assert_eq!(drive.next().await, Seen::Stopped, "and nothing in between");
     }
-    assert!(matches!(drive.next().await, Seen::Frame(_, first) if first[..] == [0]));
-    assert_eq!(client.status().await, (link, LinkStatus::Lost));
-    drive.order(Order::Stop);
-    assert_eq!(drive.next().await, Seen::Stopped, "and nothing in between");
 }

@@ -45,6 +45,23 @@ pub struct Cli {
     pub command: Command,
     #[command(flatten)]
     pub log: LogArgs,
+    #[command(flatten)]
+    pub transport: TransportArgs,
+}
+
+/// What connections are made of.
+#[derive(Debug, Args)]
+pub struct TransportArgs {
+    /// Which implementation of ZeroMQ's protocol to use, native or zeromq: both understand each other
+    /// [default: native]
+    #[arg(
+        long = "transport",
+        global = true,
+        value_name = "KIND",
+        value_parser = ["native", "zeromq"],
+        help_heading = "Connections"
+    )]
+    pub kind: Option<String>,
 }
 
 /// How much is logged. Where it goes, a configuration file says.

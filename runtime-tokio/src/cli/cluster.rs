@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use steadfast_core::group::GroupState;
 use steadfast_tokio::nodes::RunningService;
+use steadfast_tokio::transport::Kind;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
@@ -22,6 +23,8 @@ const POLL: Duration = Duration::from_millis(20);
 /// What to start.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// What all connections are made of.
+    pub transport: Kind,
     /// The coordination service; none: an embedded one in this process.
     pub service: Option<Service>,
     /// The cluster's name: nobody else uses it.
@@ -75,11 +78,11 @@ impl Cluster {
     pub async fn connect(&mut self) -> Result<(), Failure> {
         let service = match &self.plan.service {
             Some(service) => {
-                service.probe(&self.root(), PATIENCE).await?;
+                service.probe(self.plan.transport, &self.root(), PATIENCE).await?;
                 service.clone()
             }
             None => {
-                let (service, running) = Service::embed().await?;
+                let (service, running) = Service::embed(self.plan.transport).await?;
                 self.embedded = Some(running);
                 service
             }
@@ -108,7 +111,7 @@ impl Cluster {
     }
 
     async fn watch_state(&mut self, service: &Service) -> Result<(), Failure> {
-        let mut tree = service.open(PATIENCE).await?;
+        let mut tree = service.open(self.plan.transport, PATIENCE).await?;
         let root = self.root();
         let (sender, receiver) = watch::channel(None);
         self.state = receiver;
@@ -131,6 +134,7 @@ impl Cluster {
         );
         // This machine's configuration is for another cluster.
         args.extend(["--config", "/dev/null"].map(str::to_owned));
+        args.extend(self.transport());
         args.extend_from_slice(&self.plan.metrics);
         Process::start(name, &args, self.plan.logs.as_deref())
     }
@@ -159,7 +163,12 @@ impl Cluster {
         all.extend_from_slice(args);
         let addresses: Vec<_> = self.discovery.iter().map(|(_, address)| address.as_str()).collect();
         all.extend(["--discovery".to_owned(), addresses.join(",")]);
+        all.extend(self.transport());
         Process::start(name, &all, self.plan.logs.as_deref())
+    }
+
+    fn transport(&self) -> [String; 2] {
+        ["--transport".to_owned(), self.plan.transport.to_string()]
     }
 
     /// Where metrics go: flags for nodes and publishers.

@@ -13,6 +13,7 @@ use super::trial::{Outcome, Results, Trial, Work};
 use rustix::process::Signal;
 use serde::Serialize;
 use std::time::{Duration, Instant};
+use steadfast_runtime::configuration::Configuration;
 use steadfast_runtime::identity;
 
 const WORK: Work = Work {
@@ -56,9 +57,10 @@ struct FailoverReport {
 ///
 /// # Errors
 /// When the promise was not kept, a failover did not happen, or something does not start.
-pub async fn run(args: DemoArgs) -> Result<(), Failure> {
+pub async fn run(args: DemoArgs, configuration: &Configuration) -> Result<(), Failure> {
     let start = Instant::now();
     let plan = Plan {
+        transport: configuration.settings.transport.kind,
         service: (!args.zookeeper.is_empty()).then(|| Service::ensemble(&args.zookeeper)),
         cluster: format!("demo-{:016x}", identity::seed()),
         discovery: 2,

@@ -57,7 +57,7 @@ pub async fn run(args: DrainArgs, configuration: &Configuration) -> Result<(), F
     let mut beat = interval(QUIET);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     beat.tick().await;
-    let mut draining = std::pin::pin!(drain(&broker));
+    let mut draining = std::pin::pin!(drain(configuration.settings.transport.kind, &broker));
     let outcome = loop {
         tokio::select! {
             outcome = &mut draining => break outcome,
@@ -70,8 +70,9 @@ pub async fn run(args: DrainArgs, configuration: &Configuration) -> Result<(), F
 
 /// The process that runs under this name; of two, the later one (R32).
 async fn find(name: &NodeName, configuration: &Configuration) -> Result<BrokerAt, Failure> {
-    let discovery = &configuration.settings.cluster.discovery;
-    let seen = survey_discovery(discovery, PATIENCE).await;
+    let settings = &configuration.settings;
+    let discovery = &settings.cluster.discovery;
+    let seen = survey_discovery(settings.transport.kind, discovery, PATIENCE).await;
     if seen.discovery.iter().all(|(_, answer)| answer.is_err()) {
         return Err(no_discovery(discovery));
     }

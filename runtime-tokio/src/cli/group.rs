@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub async fn force(args: ForceArgs, configuration: &Configuration) -> Result<(), Failure> {
     let settings = &configuration.settings;
     let service = Service::of(configuration)?;
-    let mut tree = service.open(settings.coordination.connect_timeout).await?;
+    let mut tree = service.open(settings.transport.kind, settings.coordination.connect_timeout).await?;
     let forced = timeout(PATIENCE, force_in(&mut tree, &args, settings)).await;
     tree.close().await;
     let forced = forced.map_err(|_| {

@@ -86,17 +86,17 @@ fn in_runtime(command: Command, configuration: &Configuration, parent: &Parent) 
 
 async fn run(command: Command, configuration: &Configuration, parent: &Parent) -> Result<(), Failure> {
     match command {
-        Command::Demo(args) => demo::run(args).await,
+        Command::Demo(args) => demo::run(args, configuration).await,
         Command::Publish(args) => publish::run(args, configuration).await,
         Command::Subscribe(args) => subscribe::run(args, configuration).await,
         Command::Broker(_) => node::broker(configuration).await,
         Command::Discovery(_) => node::discovery(configuration).await,
-        Command::Coordination(args) => node::coordination(args).await,
+        Command::Coordination(args) => node::coordination(args, configuration).await,
         Command::Drain(args) => drain::run(args, configuration).await,
         Command::Group(GroupCommand::Force(args)) => group::force(args, configuration).await,
         Command::Serve(args) => serve::run(args, configuration).await,
         Command::Status(args) => status::run(args, configuration).await,
-        Command::Bench(args) => bench::run(args).await,
+        Command::Bench(args) => bench::run(args, configuration).await,
         Command::Config(args) => config::run(&args.what, configuration),
         Command::Worker(WorkerCommand::Publisher(args)) => {
             worker::publisher::run(args, configuration, parent).await

@@ -48,6 +48,7 @@ pub async fn broker(configuration: &Configuration) -> Result<(), Failure> {
     let options = BrokerOptions {
         node,
         group: 0,
+        transport: settings.transport.kind,
         listen: settings.broker.listen.clone(),
         advertise: settings.broker.advertise.clone(),
         coordination,
@@ -91,6 +92,7 @@ pub async fn discovery(configuration: &Configuration) -> Result<(), Failure> {
     let metrics = prepare(configuration, &settings.cluster.name)?;
     let (coordination, timing) = coordinate(configuration).await?;
     let options = DiscoveryOptions {
+        transport: settings.transport.kind,
         listen: settings.discovery.listen.clone(),
         coordination,
         root: settings.root(),
@@ -128,10 +130,11 @@ pub async fn run_discovery(
 ///
 /// # Errors
 /// When it cannot start.
-pub async fn coordination(args: CoordinationArgs) -> Result<(), Failure> {
+pub async fn coordination(args: CoordinationArgs, configuration: &Configuration) -> Result<(), Failure> {
     let listen = args.listen.listen.as_deref().unwrap_or("127.0.0.1:0");
     let listen = text::address(listen).map_err(Failure::usage)?;
-    let started = start_service(&listen, service::Config::default()).await;
+    let started =
+        start_service(configuration.settings.transport.kind, &listen, service::Config::default()).await;
     let running = started.map_err(Failure::complete)?;
     super::print(&format!("{READY}{}", running.address()))?;
     run_service(running, asked_to_leave()).await
@@ -157,7 +160,7 @@ async fn coordinate(configuration: &Configuration) -> Result<(Coordination, Timi
     let settings = &configuration.settings;
     let (asked, patience) = (settings.coordination.session_timeout, settings.coordination.connect_timeout);
     let service = Service::of(configuration)?;
-    let granted = service.probe(&settings.root(), patience).await?.unwrap_or(asked);
+    let granted = service.probe(settings.transport.kind, &settings.root(), patience).await?.unwrap_or(asked);
     configuration.check_granted(granted).map_err(Failure::usage)?;
     if granted != asked {
         info!(target: "steadfast", ?asked, ?granted, "ZooKeeper grants another session timeout than asked for");

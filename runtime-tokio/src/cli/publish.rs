@@ -100,6 +100,7 @@ pub async fn run(args: PublishArgs, configuration: &Configuration) -> Result<(),
 
 fn options(args: &PublishArgs, configuration: &Configuration) -> PublisherOptions {
     PublisherOptions {
+        transport: configuration.settings.transport.kind,
         connect_timeout: Some(args.timeout),
         outbox: args.outbox.clone(),
         config: publisher::Config { timing: timing(configuration), ..publisher::Config::default() },

@@ -24,6 +24,7 @@ use steadfast_runtime::metrics::{Exporter, Sink};
 use steadfast_tokio::nodes::{
     BrokerOptions, DiscoveryOptions, start_measured_broker, start_measured_discovery, start_service,
 };
+use steadfast_tokio::transport::Kind;
 use tokio::sync::oneshot;
 
 /// What the process and its cluster are called in metrics.
@@ -98,7 +99,8 @@ pub async fn run(args: ServeArgs, configuration: &Configuration) -> Result<(), F
     let root = format!("/steadfast/serve-{:016x}", identity::seed());
     let exporter = start_exporter(prepare(configuration, NAME)?, NAME)?;
     let sink = exporter.as_ref().map(|exporter| exporter.sink().clone());
-    let mut cluster = Cluster { sink, ..Cluster::default() };
+    let transport = configuration.settings.transport.kind;
+    let mut cluster = Cluster { transport, sink, ..Cluster::default() };
     let service = cluster.coordinate(&args, &root).await?;
     let result = tokio::select! {
         result = cluster.serve(&args, &service, &root) => result,
@@ -113,6 +115,8 @@ pub async fn run(args: ServeArgs, configuration: &Configuration) -> Result<(), F
 /// The nodes that run.
 #[derive(Default)]
 struct Cluster {
+    /// What all connections are made of.
+    transport: Kind,
     /// Outlives the others, which end their sessions there.
     service: Option<Thread>,
     nodes: Vec<Thread>,
@@ -125,13 +129,13 @@ impl Cluster {
     async fn coordinate(&mut self, args: &ServeArgs, root: &str) -> Result<Service, Failure> {
         if !args.zookeeper.is_empty() {
             let service = Service::ensemble(&args.zookeeper);
-            service.probe(root, PATIENCE).await?;
+            service.probe(self.transport, root, PATIENCE).await?;
             return Ok(service);
         }
         let address = local(args.port_base);
-        let listen = address.clone();
+        let (transport, listen) = (self.transport, address.clone());
         let life = async move |life: Life| {
-            let started = start_service(&listen, service::Config::default()).await;
+            let started = start_service(transport, &listen, service::Config::default()).await;
             let Some(running) = life.started.report(started) else { return Ok(()) };
             run_service(running, life.asked).await
         };
@@ -143,20 +147,72 @@ impl Cluster {
     async fn serve(&mut self, args: &ServeArgs, service: &Service, root: &str) -> Result<(), Failure> {
         let replicas: Vec<_> = (1..=REPLICAS).map(|n| local(args.port_base + n)).collect();
         for (listen, n) in replicas.iter().zip(1..) {
-            let sink = self.sink.clone();
-            self.nodes.push(start_replica(n, (listen.clone(), sink), service, root).await?);
+            self.nodes.push(self.start_replica(n, listen.clone(), service, root).await?);
         }
         for n in 1..=args.brokers {
-            let sink = self.sink.clone();
-            self.nodes.push(start_one_broker((n, sink), args, service, root).await?);
+            self.nodes.push(self.start_broker(n, args, service, root).await?);
         }
-        let healthy = wait_healthy(&replicas, usize::from(args.brokers), PATIENCE).await;
+        let healthy = wait_healthy(self.transport, &replicas, usize::from(args.brokers), PATIENCE).await;
         healthy.map_err(|(failure, _)| failure)?;
         super::print(&welcome(args, &replicas))?;
         while self.nodes.len() > replicas.len() {
             self.one_ends().await?;
         }
         Ok(())
+    }
+
+    async fn start_replica(
+        &self,
+        n: u16,
+        listen: Address,
+        service: &Service,
+        root: &str,
+    ) -> Result<Thread, Failure> {
+        let options = DiscoveryOptions {
+            transport: self.transport,
+            listen,
+            coordination: service.coordination(SESSION_TIMEOUT),
+            root: root.to_owned(),
+            config: discovery::Config::default(),
+        };
+        let sink = self.sink.clone();
+        let life = async move |life: Life| {
+            let started = start_measured_discovery(options, sink).await;
+            let Some(running) = life.started.report(started) else { return Ok(()) };
+            run_discovery(running, life.asked).await
+        };
+        Thread::start(&format!("discovery-{n}"), life).await
+    }
+
+    async fn start_broker(
+        &self,
+        n: u16,
+        args: &ServeArgs,
+        service: &Service,
+        root: &str,
+    ) -> Result<Thread, Failure> {
+        let name = format!("broker-{n}");
+        let options = BrokerOptions {
+            node: NodeName::new(&name).expect("a name"),
+            group: 0,
+            transport: self.transport,
+            listen: local(args.port_base + FIRST_BROKER + n - 1),
+            advertise: None,
+            coordination: service.coordination(SESSION_TIMEOUT),
+            root: root.to_owned(),
+            config: broker::Config {
+                log_bytes: args.log_limit,
+                retention: Retention { bytes: Some(args.log_limit / 2), ..Retention::default() },
+                ..broker::Config::default()
+            },
+        };
+        let sink = self.sink.clone();
+        let life = async move |life: Life| {
+            let started = start_measured_broker(options, sink).await;
+            let Some(running) = life.started.report(started) else { return Ok(()) };
+            run_broker(running, life.asked).await
+        };
+        Thread::start(&name, life).await
     }
 
     /// Waits until a node ends: without a failure, it was drained.
@@ -182,54 +238,6 @@ impl Cluster {
         };
         nodes.into_iter().collect::<Result<(), _>>().and(service)
     }
-}
-
-async fn start_replica(
-    n: u16,
-    (listen, sink): (Address, Option<Sink>),
-    service: &Service,
-    root: &str,
-) -> Result<Thread, Failure> {
-    let options = DiscoveryOptions {
-        listen,
-        coordination: service.coordination(SESSION_TIMEOUT),
-        root: root.to_owned(),
-        config: discovery::Config::default(),
-    };
-    let life = async move |life: Life| {
-        let started = start_measured_discovery(options, sink).await;
-        let Some(running) = life.started.report(started) else { return Ok(()) };
-        run_discovery(running, life.asked).await
-    };
-    Thread::start(&format!("discovery-{n}"), life).await
-}
-
-async fn start_one_broker(
-    (n, sink): (u16, Option<Sink>),
-    args: &ServeArgs,
-    service: &Service,
-    root: &str,
-) -> Result<Thread, Failure> {
-    let name = format!("broker-{n}");
-    let options = BrokerOptions {
-        node: NodeName::new(&name).expect("a name"),
-        group: 0,
-        listen: local(args.port_base + FIRST_BROKER + n - 1),
-        advertise: None,
-        coordination: service.coordination(SESSION_TIMEOUT),
-        root: root.to_owned(),
-        config: broker::Config {
-            log_bytes: args.log_limit,
-            retention: Retention { bytes: Some(args.log_limit / 2), ..Retention::default() },
-            ..broker::Config::default()
-        },
-    };
-    let life = async move |life: Life| {
-        let started = start_measured_broker(options, sink).await;
-        let Some(running) = life.started.report(started) else { return Ok(()) };
-        run_broker(running, life.asked).await
-    };
-    Thread::start(&name, life).await
 }
 
 fn local(port: u16) -> Address {

@@ -9,6 +9,7 @@ use steadfast_runtime::configuration::Configuration;
 use steadfast_runtime::zookeeper;
 use steadfast_tokio::coordination::{Coordination, spawner};
 use steadfast_tokio::nodes::{RunningService, start_service};
+use steadfast_tokio::transport::Kind;
 
 /// Session timeout of this program's own reads.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -55,9 +56,9 @@ impl Service {
     ///
     /// # Errors
     /// When no port can be had.
-    pub async fn embed() -> Result<(Self, RunningService), Failure> {
+    pub async fn embed(transport: Kind) -> Result<(Self, RunningService), Failure> {
         let any = Address::new("tcp://127.0.0.1:0").expect("an address");
-        let running = start_service(&any, Config::default()).await.map_err(Failure::complete)?;
+        let running = start_service(transport, &any, Config::default()).await.map_err(Failure::complete)?;
         Ok((Self::Embedded(running.address().clone()), running))
     }
 
@@ -84,14 +85,19 @@ impl Service {
     ///
     /// # Errors
     /// When it does not answer in time, or refuses.
-    pub async fn probe(&self, root: &str, patience: Duration) -> Result<Option<Duration>, Failure> {
+    pub async fn probe(
+        &self,
+        transport: Kind,
+        root: &str,
+        patience: Duration,
+    ) -> Result<Option<Duration>, Failure> {
         match self {
             Self::ZooKeeper(config) => {
                 let granted = zookeeper::prepare(config, root, patience, &spawner()).await;
                 granted.map(Some).map_err(Failure::complete)
             }
             Self::Embedded(_) => {
-                self.open(patience).await?.close().await;
+                self.open(transport, patience).await?.close().await;
                 Ok(None)
             }
         }
@@ -101,12 +107,12 @@ impl Service {
     ///
     /// # Errors
     /// When the service does not answer in time.
-    pub async fn open(&self, patience: Duration) -> Result<Tree, Failure> {
+    pub async fn open(&self, transport: Kind, patience: Duration) -> Result<Tree, Failure> {
         let name = match self {
             Self::ZooKeeper(_) => format!("ZooKeeper at {}", self.addresses()),
             Self::Embedded(_) => format!("the coordination service at {}", self.addresses()),
         };
-        Tree::open(self.coordination(SESSION_TIMEOUT).open(), &name, patience).await
+        Tree::open(self.coordination(SESSION_TIMEOUT).open(transport), &name, patience).await
     }
 
     /// Removes a cluster. What an embedded service holds goes with its process anyway.

@@ -20,6 +20,7 @@ use tracing::warn;
 pub fn load(cli: &Cli) -> Result<Configuration, Failure> {
     let mut flags = Flags::default();
     flags.logs(&cli.log);
+    flags.text("transport.kind", cli.transport.kind.as_deref());
     let sources = match flags.add(&cli.command) {
         Some(file) => Sources::of_process(file, flags.0),
         None => Sources { file: None, places: &[], environment: own(&cli.command), flags: flags.0 },

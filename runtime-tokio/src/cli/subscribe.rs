@@ -33,6 +33,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 /// When something was missing, or the cluster or the output failed.
 pub async fn run(args: SubscribeArgs, configuration: &Configuration) -> Result<(), Failure> {
     let options = SubscriberOptions {
+        transport: configuration.settings.transport.kind,
         start: args.from,
         until_head: args.until_head,
         connect_timeout: Some(CONNECT_LIMIT),

@@ -1,10 +1,8 @@
 //! Asks one broker to leave (R34).
 
 use super::survey::from_broker;
-use crate::transport::Transport;
+use crate::transport::{Kind, Transport};
 use std::fmt;
-use std::future::poll_fn;
-use std::task::Poll;
 use std::time::Duration;
 use steadfast_core::limits::{LEARNER_DEADLINE, SHUTDOWN_DEADLINE};
 use steadfast_core::link::{LinkCommand, LinkId, LinkStatus};
@@ -13,6 +11,7 @@ use steadfast_core::node::Input;
 use steadfast_core::status::BrokerAt;
 use steadfast_core::wire;
 use steadfast_runtime::batch::Batch;
+use steadfast_runtime::clock::Clock;
 use steadfast_runtime::identity;
 use tokio::time::timeout;
 
@@ -56,11 +55,12 @@ impl fmt::Display for DrainError {
 ///
 /// # Errors
 /// When it is not known how, or whether, it has left.
-pub async fn drain(broker: &BrokerAt) -> Result<Departure, DrainError> {
+pub async fn drain(transport: Kind, broker: &BrokerAt) -> Result<Departure, DrainError> {
     let mut conversation = Conversation {
         broker,
         token: identity::seed(),
-        transport: Transport::dial_only(),
+        clock: Clock::start(),
+        transport: Transport::dial_only(transport),
         begun: false,
         departure: None,
     };
@@ -84,6 +84,7 @@ pub async fn drain(broker: &BrokerAt) -> Result<Departure, DrainError> {
 struct Conversation<'a> {
     broker: &'a BrokerAt,
     token: u64,
+    clock: Clock,
     transport: Transport,
     begun: bool,
     departure: Option<Departure>,
@@ -93,11 +94,7 @@ impl Conversation<'_> {
     async fn run(&mut self) -> Result<Departure, DrainError> {
         loop {
             let mut batch: Batch<()> = Batch::default();
-            poll_fn(|cx| {
-                self.transport.poll(cx, &mut batch);
-                if batch.is_empty() { Poll::Pending } else { Poll::Ready(()) }
-            })
-            .await;
+            self.transport.gather(self.clock, &mut batch).await;
             for input in batch.drain() {
                 if let Some(result) = self.handle(input) {
                     return result;

@@ -2,7 +2,7 @@
 
 use super::{CONNECT_TIMEOUT, ConnectError, IntoTopic, Measured, Notice, Observer, unreachable};
 use crate::driver::{NodePorts, drive_observed};
-use crate::transport::Transport;
+use crate::transport::{Kind, Transport};
 use bytes::Bytes;
 use std::fmt;
 use std::future::poll_fn;
@@ -31,6 +31,8 @@ use tokio::time::timeout;
 pub struct PublisherOptions {
     /// Its identity. `None`: a new one. No two living publishers may share one.
     pub publisher: Option<PublisherId>,
+    /// What its links are made of. Brokers and discovery may use the other one.
+    pub transport: Kind,
     /// Which group of brokers.
     pub group: Group,
     /// A file for what is not acknowledged, made where there is none. The next publisher with this file
@@ -52,6 +54,7 @@ impl Default for PublisherOptions {
     fn default() -> Self {
         Self {
             publisher: None,
+            transport: Kind::default(),
             group: 0,
             outbox: None,
             bound: Bound { records: 1 << 17, bytes: 8 << 20 },
@@ -75,6 +78,7 @@ impl fmt::Debug for PublisherOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PublisherOptions")
             .field("publisher", &self.publisher)
+            .field("transport", &self.transport)
             .field("group", &self.group)
             .field("outbox", &self.outbox)
             .field("bound", &self.bound)
@@ -142,7 +146,7 @@ impl Publisher {
         let on_event = handler(Arc::clone(&completions), options.observer, connected);
         let clock = Clock::start();
         let node = publisher::Publisher::new(clock.now(), boot);
-        let (name, transport) = (format!("publisher {id:?}"), Transport::dial_only());
+        let (name, transport) = (format!("publisher {id:?}"), Transport::dial_only(options.transport));
         let ports = NodePorts { name, transport, commands: receiver, coordination: None, storage, on_event };
         let measured = options.metrics.map(|Measured { name, sink }| (name, sink));
         let watch = PublisherWatch::new(Arc::clone(&completions), measured);

@@ -2,7 +2,7 @@
 
 use super::{CONNECT_TIMEOUT, ConnectError, Notice, Observer, unreachable};
 use crate::driver::{NodePorts, drive};
-use crate::transport::Transport;
+use crate::transport::{Kind, Transport};
 use bytes::Bytes;
 use futures::Stream;
 use std::fmt;
@@ -25,6 +25,8 @@ use tokio::time::timeout;
 /// How a subscriber behaves.
 #[derive(Clone)]
 pub struct SubscriberOptions {
+    /// What its links are made of. Brokers and discovery may use the other one.
+    pub transport: Kind,
     /// Which group of brokers.
     pub group: Group,
     /// Where to begin.
@@ -42,6 +44,7 @@ pub struct SubscriberOptions {
 impl Default for SubscriberOptions {
     fn default() -> Self {
         Self {
+            transport: Kind::default(),
             group: 0,
             start: Start::Latest,
             until_head: false,
@@ -55,6 +58,7 @@ impl Default for SubscriberOptions {
 impl fmt::Debug for SubscriberOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SubscriberOptions")
+            .field("transport", &self.transport)
             .field("group", &self.group)
             .field("start", &self.start)
             .field("until_head", &self.until_head)
@@ -183,7 +187,7 @@ impl Subscriber {
         let on_event = handler(sender, options.observer, (connected, head));
         let clock = Clock::start();
         let node = subscriber::Subscriber::new(clock.now(), boot);
-        let (name, transport) = ("subscriber".to_owned(), Transport::dial_only());
+        let (name, transport) = ("subscriber".to_owned(), Transport::dial_only(options.transport));
         let ports =
             NodePorts { name, transport, commands: receiver, coordination: None, storage: None, on_event };
         let task = tokio::spawn(drive(node, clock, ports));

@@ -1,8 +1,6 @@
 //! Asks a cluster how it stands: every discovery replica, and every broker that these name.
 
-use crate::transport::{MAX_DIALLED, Transport};
-use std::future::poll_fn;
-use std::task::{Context, Poll};
+use crate::transport::{Kind, MAX_DIALLED, Transport};
 use std::time::Duration;
 use steadfast_core::id::Address;
 use steadfast_core::link::{Frame, LinkCommand, LinkId, LinkStatus};
@@ -11,13 +9,14 @@ use steadfast_core::node::Input;
 use steadfast_core::status::{Answer, BrokerAt, BrokerStatus, DiscoveryStatus, Silence, Survey};
 use steadfast_core::wire;
 use steadfast_runtime::batch::Batch;
+use steadfast_runtime::clock::Clock;
 use steadfast_runtime::identity;
 use tokio::time::timeout;
 
 /// Asks these discovery replicas alone: nothing is known of what the brokers say. Each gets `patience`
 /// for its answer, and all are asked at once. Nothing is tried twice.
-pub async fn survey_discovery(discovery: &[Address], patience: Duration) -> Survey {
-    let answers = ask(discovery, patience).await;
+pub async fn survey_discovery(transport: Kind, discovery: &[Address], patience: Duration) -> Survey {
+    let answers = ask(transport, discovery, patience).await;
     let answers = answers.into_iter().map(|answer| answer.and_then(from_discovery));
     Survey { discovery: discovery.iter().cloned().zip(answers).collect(), brokers: Vec::new() }
 }
@@ -25,11 +24,11 @@ pub async fn survey_discovery(discovery: &[Address], patience: Duration) -> Surv
 /// Asks these discovery replicas, and then the brokers that they name. Each gets `patience` for its
 /// answer, and all of a kind are asked at once, so that it takes about twice that at the most. Nothing
 /// is tried twice.
-pub async fn survey(discovery: &[Address], patience: Duration) -> Survey {
-    let mut survey = survey_discovery(discovery, patience).await;
+pub async fn survey(transport: Kind, discovery: &[Address], patience: Duration) -> Survey {
+    let mut survey = survey_discovery(transport, discovery, patience).await;
     let brokers = survey.brokers_to_ask();
     let addresses: Vec<_> = brokers.iter().map(|broker| broker.address.clone()).collect();
-    let answers = ask(&addresses, patience).await.into_iter();
+    let answers = ask(transport, &addresses, patience).await.into_iter();
     let of_broker = |(at, answer): (BrokerAt, Answer<Message>)| {
         let answer = answer.and_then(|message| from_broker(message, &at));
         (at, answer)
@@ -59,12 +58,12 @@ pub(super) fn from_broker(message: Message, at: &BrokerAt) -> Answer<BrokerStatu
 }
 
 /// The answer of each address, in their order.
-async fn ask(addresses: &[Address], patience: Duration) -> Vec<Answer<Message>> {
+async fn ask(transport: Kind, addresses: &[Address], patience: Duration) -> Vec<Answer<Message>> {
     let mut answers = Vec::with_capacity(addresses.len());
     for some in addresses.chunks(MAX_DIALLED) {
-        let mut inquiry = Inquiry::new(some, patience);
+        let mut inquiry = Inquiry::new(transport, some, patience);
         // Whoever has not answered by then is late.
-        let _ = timeout(patience, poll_fn(|cx| inquiry.poll(cx))).await;
+        let _ = timeout(patience, inquiry.run()).await;
         answers.extend(inquiry.asked.into_iter().map(|(_, answer)| answer.unwrap_or(Err(Silence::Late))));
     }
     answers
@@ -73,36 +72,30 @@ async fn ask(addresses: &[Address], patience: Duration) -> Vec<Answer<Message>> 
 /// Questions under way.
 struct Inquiry {
     transport: Transport,
-    batch: Batch<()>,
     token: u64,
     asked: Vec<(LinkId, Option<Answer<Message>>)>,
 }
 
 impl Inquiry {
-    fn new(addresses: &[Address], patience: Duration) -> Self {
-        let mut transport = Transport::dial_only().with_dial_timeout(patience);
+    fn new(transport: Kind, addresses: &[Address], patience: Duration) -> Self {
+        let mut transport = Transport::dialling(transport, patience);
         let mut asked = Vec::new();
         for (address, n) in addresses.iter().zip(1..) {
             let link = LinkId::dialled(n);
             transport.command(LinkCommand::Dial { link, address: address.clone() });
             asked.push((link, None));
         }
-        Self { transport, batch: Batch::default(), token: identity::seed(), asked }
+        Self { transport, token: identity::seed(), asked }
     }
 
-    /// Ready when everybody has answered, or cannot.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Until everybody has answered, or cannot.
+    async fn run(&mut self) {
+        let clock = Clock::start();
         while self.asked.iter().any(|(_, answer)| answer.is_none()) {
-            self.transport.poll(cx, &mut self.batch);
-            if self.batch.is_empty() {
-                return Poll::Pending;
-            }
-            let inputs: Vec<_> = self.batch.drain().collect();
-            for input in inputs {
-                self.handle(input);
-            }
+            let mut batch = Batch::default();
+            self.transport.gather(clock, &mut batch).await;
+            batch.drain().for_each(|input| self.handle(input));
         }
-        Poll::Ready(())
     }
 
     fn handle(&mut self, input: Input<()>) {
@@ -174,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_first_answer_to_this_question_counts() {
-        let mut inquiry = Inquiry::new(&[], Duration::from_secs(1));
+        let mut inquiry = Inquiry::new(Kind::default(), &[], Duration::from_secs(1));
         inquiry.token = 5;
         assert_eq!(inquiry.check(wire::encode(&status(7, 5))), Ok(status(7, 5)));
         assert_eq!(inquiry.check(wire::encode(&status(7, 6))), Err(Silence::Other));

@@ -24,6 +24,7 @@ mod retention;
 mod rolling;
 mod status;
 mod total_loss;
+mod transport;
 mod unruly;
 mod worker;
 #[path = "../support/zookeeper.rs"]

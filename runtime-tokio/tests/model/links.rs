@@ -22,7 +22,7 @@ use steadfast_sim::fault::Fault;
 use steadfast_sim::network::ProcessId;
 use steadfast_sim::random::Draws;
 use steadfast_sim::world::{Config, World};
-use steadfast_tokio::transport::Transport;
+use steadfast_tokio::transport::{Kind, Transport};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
 
@@ -249,14 +249,14 @@ impl Process {
         Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a thread more")
     }
 
-    fn dialling() -> Self {
-        Self { runtime: Some(Self::runtime()), end: Some(End::dialling()) }
+    fn dialling(kind: Kind) -> Self {
+        Self { runtime: Some(Self::runtime()), end: Some(End::dialling(kind)) }
     }
 
-    async fn listening(address: &Address) -> Self {
+    async fn listening(kind: Kind, address: &Address) -> Self {
         let runtime = Self::runtime();
         let address = address.clone();
-        let transport = runtime.spawn(async move { Transport::listen(&address).await }).await;
+        let transport = runtime.spawn(async move { Transport::listen(kind, &address).await }).await;
         let transport = transport.expect("it does not panic").expect("the port is free");
         Self { runtime: Some(runtime), end: Some(End::with(transport)) }
     }
@@ -284,6 +284,8 @@ impl Drop for Process {
 
 /// Transports over real sockets.
 struct Real {
+    /// Half of the scripts are for each.
+    kind: Kind,
     server: Option<Process>,
     address: Address,
     clients: Vec<Process>,
@@ -295,10 +297,11 @@ impl Real {
     /// Every script has a host of its own: no port that its server gives up becomes another's.
     async fn new(script: u64) -> Self {
         let host = parse(&format!("127.77.{}.{}:0", script / 250, script % 250 + 1)).expect("an address");
-        let mut server = Process::listening(&host).await;
+        let kind = Kind::ALL[usize::from(script % 2 == 1)];
+        let mut server = Process::listening(kind, &host).await;
         let address = server.end().address();
-        let clients = (0..CLIENTS).map(|_| Process::dialling()).collect();
-        Self { server: Some(server), address, clients, slow: None, notes: Notes::default() }
+        let clients = (0..CLIENTS).map(|_| Process::dialling(kind)).collect();
+        Self { kind, server: Some(server), address, clients, slow: None, notes: Notes::default() }
     }
 
     fn process(&mut self, side: Side) -> &mut Process {
@@ -355,7 +358,7 @@ impl Driver for Real {
     async fn end(&mut self, side: Side) {
         self.notes.ended(side);
         match side {
-            Side::Client(client) => self.clients[client] = Process::dialling(),
+            Side::Client(client) => self.clients[client] = Process::dialling(self.kind),
             Side::Server => {
                 self.server = None;
                 let target = host_and_port(&self.address).expect("it was bound");
@@ -370,7 +373,7 @@ impl Driver for Real {
 
     async fn start(&mut self, side: Side) {
         if side == Side::Server {
-            self.server = Some(Process::listening(&self.address).await);
+            self.server = Some(Process::listening(self.kind, &self.address).await);
         }
     }
 

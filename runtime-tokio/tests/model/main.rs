@@ -4,7 +4,7 @@
 
 mod compare;
 mod coordination;
-#[path = "../support/end.rs"]
+#[path = "../../../runtime/tests/transport/end.rs"]
 #[allow(dead_code, reason = "every test file uses its part")]
 mod end;
 mod link_script;
@@ -17,3 +17,5 @@ mod simulated;
 #[path = "../support/zookeeper.rs"]
 #[allow(dead_code, reason = "every test file uses its part")]
 mod zookeeper;
+
+use steadfast_tokio::transport::Transport;

@@ -2,5 +2,4 @@
 
 #![allow(dead_code, reason = "every test file uses its part")]
 
-pub mod end;
 pub mod zookeeper;

@@ -22,7 +22,7 @@ pub use problem::{Origin, Problem, Problems};
 pub use reference::{FLAGS, default_file, reference};
 pub use settings::{
     Broker, Cluster, Coordination, Discovery, LAG_MARGIN, Logging, Metrics, OnTotalLoss, Recovery, Retention,
-    Servers, Settings,
+    Servers, Settings, Transport,
 };
 pub use values::{parse_node_name, parse_servers};
 

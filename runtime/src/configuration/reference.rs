@@ -6,7 +6,7 @@ use super::settings::Settings;
 use std::fmt::Write as _;
 
 /// Keys that have a command line flag, and the flag.
-pub const FLAGS: [(&str, &str); 26] = [
+pub const FLAGS: [(&str, &str); 27] = [
     ("cluster.name", "--cluster"),
     ("cluster.discovery", "--discovery"),
     ("coordination.zookeeper", "--zookeeper"),
@@ -26,6 +26,7 @@ pub const FLAGS: [(&str, &str); 26] = [
     ("discovery.advertise", "--advertise"),
     ("discovery.min_in_sync", "--min-in-sync"),
     ("recovery.suspicion", "--suspicion"),
+    ("transport.kind", "--transport"),
     ("metrics.url", "--metrics-url"),
     ("metrics.org", "--metrics-org"),
     ("metrics.bucket", "--metrics-bucket"),

@@ -2,6 +2,7 @@
 //! page and the default file are made from this.
 
 use super::values;
+use crate::transport::Kind;
 use confique::Config;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,6 +39,9 @@ pub struct Settings {
     /// How failures are noticed and what is tried again. Give all brokers the same values.
     #[config(nested)]
     pub recovery: Recovery,
+    /// What the connections of this process are made of. Each process may choose for itself.
+    #[config(nested)]
+    pub transport: Transport,
     /// Metrics for InfluxDB. Nothing is sent without `url`.
     #[config(nested)]
     pub metrics: Metrics,
@@ -258,6 +262,19 @@ pub struct Recovery {
         deserialize_with = values::duration
     )]
     pub backoff_cap: Duration,
+}
+
+/// `[transport]`
+#[derive(Clone, Debug, Config)]
+pub struct Transport {
+    /// "native", this project's own implementation of ZMTP, or "zeromq", the library of that name. Both
+    /// speak the same protocol.
+    #[config(
+        env = "STEADFAST_TRANSPORT_KIND",
+        default = "native",
+        deserialize_with = values::transport
+    )]
+    pub kind: Kind,
 }
 
 /// `[metrics]`

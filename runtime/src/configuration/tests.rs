@@ -271,11 +271,11 @@ fn the_variable_or_flag_at_fault_is_named() {
 #[test]
 fn more_than_one_problem_still_makes_one_line() {
     let place = Place::new();
-    let problems = load_all(place.file("a = 1\nb = 2\nc = 3\n"), &[], Vec::new()).unwrap_err();
+    let problems = load_all(place.file("x = 1\ny = 2\nz = 3\n"), &[], Vec::new()).unwrap_err();
     assert_eq!(
         place.shorten(&Problems::from(Problem::new(&problems))),
         [
-            "steadfast.toml:1: a is unknown; remove it, or see 'steadfast config default' (and 2 more: steadfast config check)"
+            "steadfast.toml:1: x is unknown; remove it, or see 'steadfast config default' (and 2 more: steadfast config check)"
         ]
     );
 }

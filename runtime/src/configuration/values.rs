@@ -2,6 +2,7 @@
 //! says what a right one looks like.
 
 use super::settings::{Format, OnTotalLoss, Rotation, Servers};
+use crate::transport::{Kind, UnknownTransport};
 use crate::{address, units};
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use std::fmt;
@@ -135,6 +136,10 @@ pub(super) fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Forma
         "json" => Ok(Format::Json),
         _ => Err("write text or json".into()),
     })
+}
+
+pub(super) fn transport<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Kind, D::Error> {
+    read(deserializer, Shape::Text, |text| text.parse().map_err(|error: UnknownTransport| error.to_string()))
 }
 
 pub(super) fn rotation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rotation, D::Error> {

@@ -13,6 +13,7 @@ use super::trial::{Results, Trial, Work};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::time::Duration;
+use steadfast_runtime::configuration::Configuration;
 use steadfast_runtime::identity;
 use usage::Usage;
 
@@ -41,13 +42,14 @@ impl Bench {
 ///
 /// # Errors
 /// When something does not start, or records are lost.
-pub async fn run(args: BenchArgs) -> Result<(), Failure> {
+pub async fn run(args: BenchArgs, configuration: &Configuration) -> Result<(), Failure> {
     let options = args.what.options();
     let broker_options = match &args.what {
         Bench::Memory(args) => args.broker_options(),
         Bench::Throughput(_) | Bench::Latency(_) | Bench::Failover(_) => Vec::new(),
     };
     let plan = Plan {
+        transport: configuration.settings.transport.kind,
         service: None,
         cluster: format!("bench-{:016x}", identity::seed()),
         discovery: 1,

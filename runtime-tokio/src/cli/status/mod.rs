@@ -15,6 +15,7 @@ use steadfast_core::id::Address;
 use steadfast_core::status::{Missing, Survey};
 use steadfast_runtime::configuration::Configuration;
 use steadfast_tokio::client::survey;
+use steadfast_tokio::transport::Kind;
 use tokio::time::sleep;
 
 /// How long a replica or a broker may take to answer.
@@ -95,15 +96,16 @@ pub struct StatusArgs {
 /// # Errors
 /// When no discovery replica answers, or the cluster is not healthy in time.
 pub async fn run(args: StatusArgs, configuration: &Configuration) -> Result<(), Failure> {
-    let discovery = &configuration.settings.cluster.discovery;
+    let (transport, discovery) =
+        (configuration.settings.transport.kind, &configuration.settings.cluster.discovery);
     if let Some(period) = args.watch {
         return tokio::select! {
-            result = watch(&args, discovery, period) => result,
+            result = watch(&args, transport, discovery, period) => result,
             () = asked_to_leave() => Ok(()),
         };
     }
     if args.wait_healthy {
-        let waited = wait_healthy(discovery, args.brokers, args.timeout).await;
+        let waited = wait_healthy(transport, discovery, args.brokers, args.timeout).await;
         // Who reads the object learns the details also where one line must do.
         return match waited {
             Ok(seen) => show(&args, &seen),
@@ -111,7 +113,7 @@ pub async fn run(args: StatusArgs, configuration: &Configuration) -> Result<(), 
             Err((failure, _)) => Err(failure),
         };
     }
-    let seen = survey(discovery, ANSWER).await;
+    let seen = survey(transport, discovery, ANSWER).await;
     show(&args, &seen)?;
     match seen.missing(0).as_slice() {
         [Missing::Discovery] => Err(no_discovery(discovery)),
@@ -133,10 +135,15 @@ fn render(args: &StatusArgs, seen: &Survey) -> Result<String, Failure> {
 }
 
 /// Ends only by an error.
-async fn watch(args: &StatusArgs, discovery: &[Address], period: Duration) -> Result<(), Failure> {
+async fn watch(
+    args: &StatusArgs,
+    transport: Kind,
+    discovery: &[Address],
+    period: Duration,
+) -> Result<(), Failure> {
     let redraw = !args.json && stdout().is_terminal();
     loop {
-        let text = render(args, &survey(discovery, ANSWER).await)?;
+        let text = render(args, &survey(transport, discovery, ANSWER).await)?;
         let (before, after) = match (redraw, args.json) {
             (true, _) => (CLEAR, ""),
             (false, true) => ("", ""),
@@ -168,6 +175,7 @@ impl Progress {
 /// # Errors
 /// When it takes too long, with what is missing.
 pub async fn wait_healthy(
+    transport: Kind,
     discovery: &[Address],
     brokers: usize,
     limit: Duration,
@@ -176,7 +184,7 @@ pub async fn wait_healthy(
     let (end, mut progress) = (start + limit, Progress { start, next: PROGRESS });
     loop {
         // In full also at the end: the answers decide what is said to be missing.
-        let seen = survey(discovery, ANSWER).await;
+        let seen = survey(transport, discovery, ANSWER).await;
         let missing = seen.missing(brokers);
         if missing.is_empty() {
             return Ok(seen);

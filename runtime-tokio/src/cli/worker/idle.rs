@@ -48,12 +48,20 @@ pub async fn run(
     let _orders = parent.take().ok_or_else(not_attached)?;
     let discovery = &discovery(configuration);
     let subscribers = connect_all(args.subscribers, || async {
-        let options = SubscriberOptions { connect_timeout: PATIENCE, ..SubscriberOptions::default() };
+        let options = SubscriberOptions {
+            transport: configuration.settings.transport.kind,
+            connect_timeout: PATIENCE,
+            ..SubscriberOptions::default()
+        };
         Subscriber::connect(discovery, [FILTER], options).await.map_err(connect_failure)
     });
     let _subscribers = subscribers.await?;
     let publishers = connect_all(args.publishers, || async {
-        let options = PublisherOptions { connect_timeout: PATIENCE, ..PublisherOptions::default() };
+        let options = PublisherOptions {
+            transport: configuration.settings.transport.kind,
+            connect_timeout: PATIENCE,
+            ..PublisherOptions::default()
+        };
         let publisher = Publisher::connect(discovery, options).await.map_err(connect_failure)?;
         let payload = Factory::new(args.size as usize).make(0, now());
         let receipt = publisher.publish(TOPIC, payload).await.map_err(Failure::complete)?;

@@ -58,6 +58,7 @@ pub async fn run(
     let mut orders = parent.take().ok_or_else(not_attached)?;
     let exporter = start_exporter(prepare(configuration, &configuration.settings.cluster.name)?, NAME)?;
     let options = PublisherOptions {
+        transport: configuration.settings.transport.kind,
         observer: Some(observer()),
         metrics: measured(exporter.as_ref(), NAME),
         ..PublisherOptions::default()

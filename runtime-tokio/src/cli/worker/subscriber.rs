@@ -29,7 +29,11 @@ pub async fn run(
     parent: &Parent,
 ) -> Result<(), Failure> {
     let mut orders = parent.take().ok_or_else(not_attached)?;
-    let options = SubscriberOptions { observer: Some(observer()), ..SubscriberOptions::default() };
+    let options = SubscriberOptions {
+        transport: configuration.settings.transport.kind,
+        observer: Some(observer()),
+        ..SubscriberOptions::default()
+    };
     let filters = [args.filter.as_str()];
     let subscriber =
         Subscriber::connect(&discovery(configuration), filters, options).await.map_err(connect_failure)?;

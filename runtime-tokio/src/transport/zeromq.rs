@@ -1,4 +1,4 @@
-//! Links over ZeroMQ: one ROUTER for all accepted links, one DEALER for each dialled link.
+//! Links over the `zeromq` crate: one ROUTER for all accepted links, one DEALER for each dialled link.
 //!
 //! What the `zeromq` crate does not contain is contained here:
 //! - A peer that does not read must not hold the others up. No send is ever awaited: one that is not
@@ -7,13 +7,7 @@
 //! - Sockets set no identity, because a second connection would take the first one's place.
 //! - A server that accepts and stays silent is given up after the dial timeout.
 //! - There is no keep-alive. Silence is for the nodes to notice, by heartbeats.
-//! - This version of the crate does not tell that a connection has ended: the next frame sent on the
-//!   link finds it out, and nodes send heartbeats. It also writes to the system's socket in `send`
-//!   itself, so a link is congested when the system's buffer is full.
 
-use async_std::future::timeout;
-use async_std::net::TcpStream;
-use async_std::task::sleep;
 use futures::channel::mpsc;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::StreamExt;
@@ -28,6 +22,9 @@ use steadfast_runtime::address::{ListenError, host_and_port};
 use steadfast_runtime::batch::Batch;
 use steadfast_runtime::outbound::Outbound;
 use steadfast_runtime::peers::Peers;
+use steadfast_runtime::transport::{DIAL_TIMEOUT, MAX_DIALLED};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 use tracing::debug;
 use zeromq::util::PeerIdentity;
 use zeromq::{
@@ -35,17 +32,13 @@ use zeromq::{
     ZmqError, ZmqMessage, ZmqResult,
 };
 
-/// Most links that a node may have dialled at a time. One more is reported lost at once.
-pub const MAX_DIALLED: usize = 64;
-/// How long a dial may take, to the end of the handshake.
-pub const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Most frames taken from the listening socket in one turn.
 const ACCEPTED_FRAMES: usize = 64;
 /// Most frames taken from one dialled link in one turn.
 const DIALLED_FRAMES: usize = 32;
 
 /// All links of one node.
-pub struct Transport {
+pub struct ZeroMq {
     dial_timeout: Duration,
     listener: Option<Listener>,
     dialled: BTreeMap<LinkId, Dialled>,
@@ -77,21 +70,10 @@ struct Dealer {
     outbound: Outbound,
 }
 
-impl Default for Transport {
-    fn default() -> Self {
-        Self::dial_only()
-    }
-}
-
-impl Transport {
-    /// For a node that accepts no links.
-    pub const fn dial_only() -> Self {
-        Self {
-            dial_timeout: DIAL_TIMEOUT,
-            listener: None,
-            dialled: BTreeMap::new(),
-            reports: VecDeque::new(),
-        }
+impl ZeroMq {
+    /// For a node that accepts no links. A dial may take so long.
+    pub const fn dialling(timeout: Duration) -> Self {
+        Self { dial_timeout: timeout, listener: None, dialled: BTreeMap::new(), reports: VecDeque::new() }
     }
 
     /// For a node that listens at this address. Port 0 lets the system choose.
@@ -109,13 +91,7 @@ impl Transport {
             Address::new(&bound.to_string()).map_err(|error| ListenError::library(address, &error))?;
         let backend = socket.backend();
         let listener = Listener { address: bound, socket, backend, events, peers: Peers::default() };
-        Ok(Self { listener: Some(listener), ..Self::dial_only() })
-    }
-
-    /// The same, with another limit on the duration of a dial.
-    pub const fn with_dial_timeout(mut self, timeout: Duration) -> Self {
-        self.dial_timeout = timeout;
-        self
+        Ok(Self { listener: Some(listener), ..Self::dialling(DIAL_TIMEOUT) })
     }
 
     /// Where the node listens: with the port that the system chose.
