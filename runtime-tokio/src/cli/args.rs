@@ -467,9 +467,19 @@ pub struct BenchArgs {
     pub what: Bench,
 }
 
-/// What to measure.
+/// What to measure, and where.
 #[derive(Debug, Subcommand)]
 pub enum Bench {
+    /// On a cluster of its own.
+    #[command(flatten)]
+    Own(Measurement),
+    /// One publisher or subscriber of a run that somebody else makes and measures
+    Role(RoleArgs),
+}
+
+/// What to measure on a cluster of its own.
+#[derive(Debug, Subcommand)]
+pub enum Measurement {
     /// Records acknowledged and delivered per second
     Throughput(ThroughputArgs),
     /// From publishing to delivery, at a steady rate
@@ -478,6 +488,26 @@ pub enum Bench {
     Failover(FailoverArgs),
     /// Memory of brokers, as the system counts it
     Memory(MemoryArgs),
+}
+
+/// `steadfast bench role`
+#[derive(Debug, Args)]
+pub struct RoleArgs {
+    /// Which role
+    pub role: Role,
+    /// What to do: addr=HOST:PORT of discovery, shm=FILE for the counters that all roles share; id, npub, nsub,
+    /// size, rate (0: as fast as possible), secs, window, ackwin, gap_ms, idle_ms, drain_s, dump
+    #[arg(value_name = "KEY=VALUE")]
+    pub words: Vec<String>,
+}
+
+/// Roles of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Publishes
+    Pub,
+    /// Subscribes to everything
+    Sub,
 }
 
 /// Options of every benchmark.

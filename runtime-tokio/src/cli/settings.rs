@@ -1,7 +1,7 @@
 //! From flags to a configuration: which flag sets which key, and which commands read a file.
 
 use super::args::{
-    BrokerArgs, Cli, ClientArgs, Command, DiscoveryArgs, FileArgs, GroupCommand, ListenArgs, LogArgs,
+    Bench, BrokerArgs, Cli, ClientArgs, Command, DiscoveryArgs, FileArgs, GroupCommand, ListenArgs, LogArgs,
     LogLevel, ServiceArgs,
 };
 use super::config::ConfigCommand;
@@ -108,7 +108,9 @@ impl Flags {
                 return None;
             }
             Command::Bench(args) => {
-                self.metrics(&args.what.options().metrics);
+                if let Bench::Own(what) = &args.what {
+                    self.metrics(&what.options().metrics);
+                }
                 return None;
             }
             Command::Serve(args) => {

@@ -2,9 +2,10 @@
 //! outside by the same workers as the demo's.
 
 pub mod memory;
+mod role;
 mod usage;
 
-use super::args::{Bench, BenchArgs, BenchOptions, FailoverArgs, LatencyArgs, ThroughputArgs};
+use super::args::{Bench, BenchArgs, BenchOptions, FailoverArgs, LatencyArgs, Measurement, ThroughputArgs};
 use super::cluster::{Cluster, Plan};
 use super::display::{Display, grouped, millis};
 use super::failure::Failure;
@@ -26,7 +27,7 @@ const RECOVERY: Duration = Duration::from_secs(20);
 /// Steady flow before a fault and after it.
 const STEADY: Duration = Duration::from_millis(700);
 
-impl Bench {
+impl Measurement {
     /// What every benchmark has.
     pub const fn options(&self) -> &BenchOptions {
         match self {
@@ -43,10 +44,17 @@ impl Bench {
 /// # Errors
 /// When something does not start, or records are lost.
 pub async fn run(args: BenchArgs, configuration: &Configuration) -> Result<(), Failure> {
-    let options = args.what.options();
-    let broker_options = match &args.what {
-        Bench::Memory(args) => args.broker_options(),
-        Bench::Throughput(_) | Bench::Latency(_) | Bench::Failover(_) => Vec::new(),
+    match &args.what {
+        Bench::Own(what) => on_own_cluster(what, configuration).await,
+        Bench::Role(args) => role::run(args, configuration).await,
+    }
+}
+
+async fn on_own_cluster(what: &Measurement, configuration: &Configuration) -> Result<(), Failure> {
+    let options = what.options();
+    let broker_options = match what {
+        Measurement::Memory(args) => args.broker_options(),
+        Measurement::Throughput(_) | Measurement::Latency(_) | Measurement::Failover(_) => Vec::new(),
     };
     let plan = Plan {
         transport: configuration.settings.transport.kind,
@@ -60,7 +68,7 @@ pub async fn run(args: BenchArgs, configuration: &Configuration) -> Result<(), F
     };
     let mut cluster = Cluster::new(plan);
     let result = tokio::select! {
-        result = measure(&mut cluster, &args.what) => result,
+        result = measure(&mut cluster, what) => result,
         failure = signals::interrupted() => Err(failure),
     };
     cluster.stop().await?;
@@ -68,14 +76,14 @@ pub async fn run(args: BenchArgs, configuration: &Configuration) -> Result<(), F
     super::print(&if options.json { figures.to_string() } else { table(&figures) })
 }
 
-async fn measure(cluster: &mut Cluster, what: &Bench) -> Result<Value, Failure> {
+async fn measure(cluster: &mut Cluster, what: &Measurement) -> Result<Value, Failure> {
     cluster.connect().await?;
     cluster.start().await?;
     match what {
-        Bench::Throughput(args) => throughput(cluster, args).await,
-        Bench::Latency(args) => latency(cluster, args).await,
-        Bench::Failover(args) => failover(cluster, args).await,
-        Bench::Memory(args) => memory::measure(cluster, args).await,
+        Measurement::Throughput(args) => throughput(cluster, args).await,
+        Measurement::Latency(args) => latency(cluster, args).await,
+        Measurement::Failover(args) => failover(cluster, args).await,
+        Measurement::Memory(args) => memory::measure(cluster, args).await,
     }
 }
 

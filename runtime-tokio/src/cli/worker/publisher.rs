@@ -181,7 +181,7 @@ impl Work {
 
 /// Says how many records are due, at every step. A thread: the runtime's own timer counts
 /// milliseconds, and a step may be shorter.
-fn pace(step: Duration) -> mpsc::Receiver<u64> {
+pub fn pace(step: Duration) -> mpsc::Receiver<u64> {
     let (sender, receiver) = mpsc::channel(1);
     thread::spawn(move || {
         let start = Instant::now();
