@@ -237,6 +237,7 @@ mod bugs {
             report.counterexample.as_ref()?;
             let mut entry = figures(&report, seconds);
             entry["scope"] = json!(name);
+            entry["timeline"] = json!(report.counterexample.as_ref().map(|found| &found.lines));
             Some(entry)
         });
         plant(None);
