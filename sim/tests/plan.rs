@@ -187,6 +187,16 @@ fn everybody_has_the_same_draws_whoever_takes_part() {
     assert_eq!(few, lines(5));
 }
 
+/// The smallest cluster there is, also where commits are to wait for more members than it can have.
+#[test]
+fn a_broker_alone_is_a_cluster() {
+    let text = "brokers 1\ndiscoveries 1\nmin-in-sync 2\nduration 2s\npublisher p1\nsubscriber s1 >\n\
+        @0s publish p1 a 9 every 9ms\n@1s pause primary for 300ms\n";
+    let plan: Plan = text.parse().expect("a plan");
+    let outcome = run::run(&plan);
+    assert_eq!((outcome.result, outcome.excuse), (Ok(()), None));
+}
+
 /// Every plan that once broke something. Each says at its top what it broke.
 #[test]
 fn what_was_once_found_stays_mended() {

@@ -48,10 +48,7 @@ struct Least {
 /// Carries it out. A bug that was not noticed is a failure: of the simulator.
 pub fn run(args: &Args, json: bool) -> Result<Verdict, String> {
     let chosen: Vec<Vec<Bug>> = match args.bugs.is_empty() {
-        true => {
-            let breaks = Bug::ALL.iter().filter(|bug| !bug.rule().is_empty());
-            breaks.map(|bug| [*bug].into_iter().chain(bug.stands_twice_with()).collect()).collect()
-        }
+        true => all(),
         false => args.bugs.iter().map(|names| all_named(names)).collect::<Result<_, _>>()?,
     };
     let jobs = args.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
@@ -79,8 +76,14 @@ pub fn run(args: &Args, json: bool) -> Result<Verdict, String> {
     Ok(if missed == 0 { Verdict::Good } else { Verdict::Bad })
 }
 
+/// Each bug that breaks a rule, with the one that stands for the same.
+pub(super) fn all() -> Vec<Vec<Bug>> {
+    let breaks = Bug::ALL.iter().filter(|bug| !bug.rule().is_empty());
+    breaks.map(|bug| [*bug].into_iter().chain(bug.stands_twice_with()).collect()).collect()
+}
+
 /// The bugs with these names.
-fn all_named(names: &str) -> Result<Vec<Bug>, String> {
+pub(super) fn all_named(names: &str) -> Result<Vec<Bug>, String> {
     let bugs: Result<Vec<_>, _> = names.split('+').map(named).collect();
     bugs.and_then(|bugs| match bugs.len() {
         1 | 2 => Ok(bugs),
@@ -112,8 +115,9 @@ fn words(Least { lines, nodes, time }: Least) -> String {
     format!("  {lines} lines, {nodes} nodes, {:.1} s", time.as_secs_f64())
 }
 
-fn name(finding: &Finding) -> String {
-    let names: Vec<_> = finding.bugs.iter().map(|bug| bug.name()).collect();
+/// The names of what is planted together.
+pub(super) fn name(bugs: &[Bug]) -> String {
+    let names: Vec<_> = bugs.iter().map(|bug| bug.name()).collect();
     names.join("+")
 }
 
@@ -122,7 +126,7 @@ fn row(finding: &Finding) -> String {
     let properties = finding.properties.iter().map(|(property, times)| format!("{property} {times}"));
     format!(
         "{:<44} {:<10} {:>6} {:>7} {:>6}  {}",
-        name(finding),
+        name(&finding.bugs),
         finding.bugs[0].rule(),
         finding.seeds,
         figure(50),
@@ -133,7 +137,7 @@ fn row(finding: &Finding) -> String {
 
 fn entry(finding: &Finding, least: Option<Least>) -> Value {
     let mut entry = json!({
-        "name": name(finding),
+        "name": name(&finding.bugs),
         "rule": finding.bugs[0].rule(),
         "detected": !finding.trials.is_empty(),
         "property": finding.property(),
@@ -149,7 +153,7 @@ fn entry(finding: &Finding, least: Option<Least>) -> Value {
 }
 
 /// The bug of this name.
-pub(super) fn named(name: &str) -> Result<Bug, String> {
+fn named(name: &str) -> Result<Bug, String> {
     let bug = Bug::ALL.iter().copied().find(|bug| bug.name() == name);
     bug.ok_or_else(|| {
         format!("there is no bug {name:?}: the names are those of the table that `bugs` prints")

@@ -74,7 +74,7 @@ pub struct Args {
     /// Stop each scope after so many states.
     #[arg(long, default_value_t = 10_000_000)]
     states: usize,
-    /// Plant this bug and look for it; `all`: one after the other.
+    /// Plant this bug, or two as `A+B`, and look for it; `all`: one after the other.
     #[cfg(feature = "bugs")]
     #[arg(long, value_name = "NAME")]
     bug: Vec<String>,
@@ -194,20 +194,21 @@ fn figures(report: &Report, seconds: f64) -> Value {
 /// Planted bugs: after how many states each is noticed.
 #[cfg(feature = "bugs")]
 mod bugs {
+    use super::super::bugs::{all, all_named, name};
     use super::{Args, Verdict, explore, figures};
     use serde_json::json;
     use steadfast_core::sabotage::{Bug, plant};
 
     pub fn run(args: &Args, json: bool) -> Result<Verdict, String> {
-        let chosen = match args.bug.iter().any(|name| name == "all") {
-            true => Bug::ALL.to_vec(),
-            false => args.bug.iter().map(|name| super::super::bugs::named(name)).collect::<Result<_, _>>()?,
+        let chosen: Vec<Vec<Bug>> = match args.bug.iter().any(|name| name == "all") {
+            true => all(),
+            false => args.bug.iter().map(|names| all_named(names)).collect::<Result<_, _>>()?,
         };
         let mut entries = Vec::new();
-        for bug in &chosen {
-            let entry = look_for(*bug, args);
+        for bugs in &chosen {
+            let entry = look_for(bugs, args);
             if !json {
-                println!("{}", row(*bug, entry.as_ref()));
+                println!("{}", row(bugs, entry.as_ref()));
             }
             entries.push(entry);
         }
@@ -216,10 +217,9 @@ mod bugs {
             let bugs: Vec<_> = chosen
                 .iter()
                 .zip(entries)
-                .map(|(bug, entry)| {
-                    json!({
-                        "name": bug.name(), "rule": bug.rule(), "detected": entry.is_some(), "found": entry,
-                    })
+                .map(|(bugs, entry)| {
+                    let (name, rule) = (name(bugs), bugs[0].rule());
+                    json!({"name": name, "rule": rule, "detected": entry.is_some(), "found": entry})
                 })
                 .collect();
             println!("{}", json!({ "bugs": bugs }));
@@ -229,22 +229,23 @@ mod bugs {
         Ok(if found == chosen.len() { Verdict::Good } else { Verdict::Bad })
     }
 
-    /// Scope after scope until one shows the bug.
-    fn look_for(bug: Bug, args: &Args) -> Option<serde_json::Value> {
-        plant(Some(bug));
-        let found = args.scopes().into_iter().find_map(|(name, scope)| {
-            let (report, seconds) = explore(&format!("{}, {name}", bug.name()), scope, args.states);
-            report.counterexample.as_ref()?;
+    /// Scope after scope until one shows the bug, or the two that stand for the same.
+    fn look_for(bugs: &[Bug], args: &Args) -> Option<serde_json::Value> {
+        plant(bugs.iter().copied());
+        let found = args.scopes().into_iter().find_map(|(scope_name, scope)| {
+            let (report, seconds) = explore(&format!("{}, {scope_name}", name(bugs)), scope, args.states);
+            let timeline = &report.counterexample.as_ref()?.lines;
             let mut entry = figures(&report, seconds);
-            entry["scope"] = json!(name);
+            entry["scope"] = json!(scope_name);
+            entry["timeline"] = json!(timeline);
             Some(entry)
         });
         plant(None);
         found
     }
 
-    fn row(bug: Bug, entry: Option<&serde_json::Value>) -> String {
-        let begin = format!("{:<28} {:<10}", bug.name(), bug.rule());
+    fn row(bugs: &[Bug], entry: Option<&serde_json::Value>) -> String {
+        let begin = format!("{:<44} {:<10}", name(bugs), bugs[0].rule());
         let Some(entry) = entry else { return format!("{begin} not noticed") };
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         format!(

@@ -93,12 +93,12 @@ knobs! {
     /// they are (see `cluster/liveness.rs`).
     core_only "core-only": bool = false;
     /// Number of brokers.
-    brokers "brokers": u32 = 3, within (2, 5);
+    brokers "brokers": u32 = 3, within (1, 5);
     /// Between the starts of two brokers.
     stagger "stagger": Duration = Duration::ZERO, within (Duration::ZERO, ms(10_000));
     /// Number of discovery replicas.
     discoveries "discoveries": u32 = 2, within (1, 3);
-    /// Commits need so many in-sync members.
+    /// Commits need so many in-sync members: no more than there are brokers.
     min_in_sync "min-in-sync": u32 = 1, within (1, 2);
     /// What the group does when its data is gone.
     on_total_loss "on-total-loss": OnTotalLoss = OnTotalLoss::Reset;
@@ -191,7 +191,7 @@ impl Knobs {
             publishers: 0,
             subscribers: Vec::new(),
             timing: self.timing(),
-            min_in_sync: self.min_in_sync,
+            min_in_sync: self.min_in_sync.min(self.brokers),
             on_total_loss: self.on_total_loss,
             session_expiry: self.session_expiry,
             outboxes: false,

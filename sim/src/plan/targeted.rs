@@ -283,25 +283,22 @@ fn words_of_the_dead(dice: &mut Dice, plan: &mut Plan, at: Duration) {
 /// let the backup attach. Whoever is deposed stays in the set of two, so that the lead can change fast.
 fn acknowledgements_past_two_elections(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     (plan.knobs.brokers, plan.knobs.min_in_sync) = (2, 2);
-    let (at, suspicion) = (at.min(dice.ms(500, 2_000)), dice.between(600, 800));
-    plan.knobs.suspicion = Duration::from_millis(suspicion);
-    // An answer is far, and nearer than suspicion.
-    let far = Amount::Time(dice.ms(60, 110));
-    for (who, whom) in [(Target::Primary, Target::Backup), (Target::Backup, Target::Primary)] {
-        happens(plan, at, between("lag", who, whom, far, Some(dice.ms(8_000, 9_000))));
-    }
-    let elections = at + dice.ms(2_300, 2_500);
-    for round in 0..3 {
-        // The backup has given each of these connections up; its primary has not heard of it.
-        let begins = at + dice.ms(500, 600) + Duration::from_millis(600) * round;
-        let late = Amount::Time(elections + dice.ms(2_900, 3_700) - begins);
-        happens(plan, begins, between("delay", Target::Backup, Target::Primary, late, None));
-        happens(plan, begins, between("half-open", Target::Backup, Target::Primary, Amount::Plain, None));
-    }
-    let asleep = Some(Duration::from_millis(suspicion + 250));
-    strikes(plan, elections, "pause", Target::Primary, asleep);
-    strikes(plan, elections + dice.ms(1_900, 2_100), "pause", Target::Primary, asleep);
-    plan.knobs.duration = plan.knobs.duration.max(elections + Duration::from_secs(4));
+    plan.knobs.session_timeout = plan.knobs.session_timeout.max(Duration::from_secs(2));
+    plan.knobs.suspicion = dice.ms(500, 800);
+    let (at, asleep) = (at.min(dice.ms(800, 2_000)), plan.knobs.suspicion + dice.ms(200, 350));
+    // Each time the other one takes the lead, and whoever wakes up follows it.
+    let first = at + dice.ms(1, 100);
+    let second = first + asleep + dice.ms(500, 800);
+    strikes(plan, first, "pause", Target::Primary, Some(asleep));
+    strikes(plan, second, "pause", Target::Primary, Some(asleep));
+    // The backup has closed the connection that its acknowledgements are late on, and dials another one.
+    let awake = second + asleep;
+    let late = Amount::Time(awake - at + dice.ms(250, 600));
+    happens(plan, at, between("delay", Target::Backup, Target::Primary, late, None));
+    // It cannot say anything of the new epoch before it has heard of it.
+    let cut = trouble("cut", Target::It, Some(Target::Backup), Some(plan.knobs.suspicion));
+    when(plan, awake + Duration::from_millis(10), ("FollowerAttached", Duration::ZERO), cut);
+    plan.knobs.duration = plan.knobs.duration.max(awake + Duration::from_secs(1));
 }
 
 /// R32: a process has died when its request to follow arrives, and the next one of its node is there.
