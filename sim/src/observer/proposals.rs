@@ -144,9 +144,12 @@ impl Proposals {
 /// The member whose frame a broker handles, and whether it takes what is in it.
 type Sender<'a> = Option<(&'a Member, bool)>;
 
-/// Whether what came on this link was refused: it is no sign of a follower's life.
-fn refuses(said: &[(LinkId, Message)], link: LinkId) -> bool {
-    said.iter().any(|(to, message)| *to == link && matches!(message, Message::Refusal { .. }))
+/// Whether what came on this link was refused, or is of another epoch: it is no sign of a follower's life.
+fn refuses(step: &Step<Event>, said: &[(LinkId, Message)], link: LinkId) -> bool {
+    let rejected = |output: &Output<Event>| matches!(output, Output::Trace(Trace::Rejected { link: from, .. }) if *from == link);
+    let refused =
+        |(to, message): &(LinkId, Message)| *to == link && matches!(message, Message::Refusal { .. });
+    step.outputs.iter().any(rejected) || said.iter().any(refused)
 }
 
 /// A sync, or a barrier.
@@ -199,7 +202,7 @@ impl Mind {
                     return;
                 };
                 if broker.leads().is_some() {
-                    if refuses(said, *link) {
+                    if refuses(step, said, *link) {
                         return;
                     }
                     if !self.links.contains_key(link) {

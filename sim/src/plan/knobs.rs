@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn settings_out_of_bounds_are_refused() {
         let mut knobs = Knobs::default();
-        assert_eq!(knobs.set("brokers", "9"), Some(Err("9 is not between 2 and 5".to_owned())));
+        assert_eq!(knobs.set("brokers", "9"), Some(Err("9 is not between 1 and 5".to_owned())));
         assert_eq!(knobs.set("tick", "3s"), Some(Err("3s is not between 0s and 2s".to_owned())));
         assert_eq!(knobs.set("brokes", "3"), None);
         assert_eq!(knobs, Knobs::default());

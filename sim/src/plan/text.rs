@@ -412,7 +412,7 @@ mod tests {
 
     #[test]
     fn what_is_no_plan_is_refused_with_line_and_reason() {
-        refused("seed 1\n\nbrokers 7", 3, "7 is not between 2 and 5");
+        refused("seed 1\n\nbrokers 7", 3, "7 is not between 1 and 5");
         refused("sed 1", 1, "\"sed\" is no item");
         refused("seed", 1, "the value of \"seed\" is missing");
         refused("seed 1 2", 1, "\"2\" is one word too many");
