@@ -1,9 +1,10 @@
 //! From flags to a configuration: which flag sets which key, and which commands read a file.
 
 use super::args::{
-    Bench, BrokerArgs, Cli, ClientArgs, Command, DiscoveryArgs, FileArgs, GroupCommand, ListenArgs, LogArgs,
+    BrokerArgs, Cli, ClientArgs, Command, DiscoveryArgs, FileArgs, GroupCommand, ListenArgs, LogArgs,
     LogLevel, ServiceArgs,
 };
+use super::bench::args::Bench;
 use super::config::ConfigCommand;
 use super::failure::Failure;
 use super::metrics::MetricsArgs;

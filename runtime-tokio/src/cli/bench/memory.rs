@@ -1,6 +1,5 @@
 //! `steadfast bench memory`: what brokers take of memory, as the system counts it.
 
-use super::super::args::BenchOptions;
 use super::super::cluster::Cluster;
 use super::super::display::{Display, grouped};
 use super::super::failure::Failure;
@@ -8,6 +7,7 @@ use super::super::process::{Output, Process};
 use super::super::text;
 use super::super::trial::{Results, Trial};
 use super::super::worker::report::Report;
+use super::args::BenchOptions;
 use super::usage::{Usage, mib};
 use super::{complete, per_second, start, work};
 use clap::{Args, Subcommand};

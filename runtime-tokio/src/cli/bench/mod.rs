@@ -1,16 +1,17 @@
 //! `steadfast bench`: figures of one primary and one backup on this machine, measured from the
 //! outside by the same workers as the demo's.
 
+pub mod args;
 pub mod memory;
 mod role;
 mod usage;
 
-use super::args::{Bench, BenchArgs, BenchOptions, FailoverArgs, LatencyArgs, Measurement, ThroughputArgs};
 use super::cluster::{Cluster, Plan};
 use super::display::{Display, grouped, millis};
 use super::failure::Failure;
 use super::signals;
 use super::trial::{Results, Trial, Work};
+use args::{Bench, BenchArgs, BenchOptions, FailoverArgs, LatencyArgs, Measurement, ThroughputArgs};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::time::Duration;

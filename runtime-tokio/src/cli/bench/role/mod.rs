@@ -12,8 +12,8 @@ mod settings;
 mod subscriber;
 mod tally;
 
-use super::super::args::{Role, RoleArgs};
 use super::super::failure::Failure;
+use super::args::{Role, RoleArgs};
 use settings::Settings;
 use steadfast_runtime::configuration::Configuration;
 
