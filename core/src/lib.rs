@@ -32,6 +32,7 @@ macro_rules! sabotage {
 }
 
 pub mod broker;
+mod checksum;
 pub mod client;
 pub mod coordination;
 pub mod discovery;

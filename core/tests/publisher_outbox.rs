@@ -90,8 +90,8 @@ impl Client {
         for _ in 0..count {
             let (ticket, topic) = (self.next_ticket, Topic::new("t").unwrap());
             self.next_ticket += 1;
-            let payload = Bytes::from(format!("{ticket:08}"));
-            self.harness.command(Command::Publish { ticket, topic, payload });
+            let payload = format!("{ticket:08}");
+            self.harness.command(Command::publish(ticket, topic, payload.as_bytes()));
         }
     }
 

@@ -2,7 +2,6 @@
 
 mod client_harness;
 
-use bytes::Bytes;
 use client_harness::{HISTORY, Harness, address, refusal, route};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
@@ -149,8 +148,7 @@ impl World {
             let (ticket, topic) = (self.tickets, TOPICS[topic]);
             self.published.entry(topic.to_owned()).or_default().push(ticket);
             self.tickets += 1;
-            let payload = Bytes::from(payload);
-            self.client.command(Command::Publish { ticket, topic: Topic::new(topic).unwrap(), payload });
+            self.client.command(Command::publish(ticket, Topic::new(topic).unwrap(), &payload));
         }
     }
 

@@ -134,7 +134,7 @@ fn records_go_through_a_cluster_on_zookeeper() {
         let mut publisher = Running::start("publisher", node, Transport::dial_only(Kind::default()), None);
         let topic = Topic::new("t").unwrap();
         let payload = bytes::Bytes::from_static(b"hello");
-        publisher.tell(publisher::Command::Publish { ticket: 1, topic, payload: payload.clone() });
+        publisher.tell(publisher::Command::publish(1, topic, &payload));
         let acknowledged = publisher.until(|event| match event {
             publisher::Event::Completed { result, .. } => Some(result),
             _ => None,

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use steadfast_core::limits::MAX_RECORD_LEN;
 use steadfast_core::message::History;
 use steadfast_core::publisher;
 
@@ -27,6 +28,12 @@ pub enum PublishError {
     /// The application is at fault.
     #[error("unknown: the publisher was dropped before the acknowledgement came; close it instead")]
     Abandoned,
+    /// The application is at fault.
+    #[error("not sent: the payload has {len} bytes, a record holds at most {MAX_RECORD_LEN}; split it")]
+    TooLarge {
+        /// Length of the payload, in bytes.
+        len: usize,
+    },
     /// The application is at fault.
     #[error("not sent: the topic {0}")]
     Topic(steadfast_core::id::InvalidText),

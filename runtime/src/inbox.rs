@@ -83,6 +83,22 @@ impl<T> Sender<T> {
         Ok(())
     }
 
+    /// Lets the last item that nobody has taken yet `absorb` what is to be sent, or else adds `item`. Nothing
+    /// happens when the receiver is gone.
+    pub fn extend(&self, absorb: impl FnOnce(&mut T) -> bool, item: impl FnOnce() -> T) {
+        let waker = {
+            let mut state = self.0.lock();
+            if state.closed || state.queue.back_mut().is_some_and(absorb) {
+                return;
+            }
+            state.queue.push_back(item());
+            state.receiver.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// Whether the receiver is gone.
     pub fn is_closed(&self) -> bool {
         self.0.lock().closed
@@ -153,6 +169,24 @@ mod tests {
         drop(receiver);
         assert_eq!(sender.send(4), Err(4));
         assert!(sender.is_closed());
+    }
+
+    #[test]
+    fn the_last_item_absorbs_what_follows_until_it_is_taken() {
+        let (sender, mut receiver) = inbox();
+        let add = |n: u32| {
+            let absorb = |last: &mut u32| {
+                *last += n;
+                true
+            };
+            sender.extend(absorb, || n);
+        };
+        [1, 2, 3].into_iter().for_each(add);
+        assert_eq!(receiver.next().now_or_never(), Some(Some(6)));
+        add(4);
+        sender.extend(|_| false, || 5);
+        assert_eq!(receiver.next().now_or_never(), Some(Some(4)));
+        assert_eq!(receiver.next().now_or_never(), Some(Some(5)));
     }
 
     #[test]

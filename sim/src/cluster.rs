@@ -295,7 +295,7 @@ impl Cluster {
                 payload: &payload,
             };
             self.checks.observe(&fact).expect("what is published violates nothing");
-            let command = publisher::Command::Publish { ticket, topic: topic.clone(), payload };
+            let command = publisher::Command::publish(ticket, topic.clone(), &payload);
             self.world.command(at, publisher, Command::Publisher(command));
         }
     }

@@ -2,18 +2,12 @@
 
 use crate::id::Lineage;
 use core::fmt;
-use steadfast_proto::limits::MAX_RECORD_LEN;
 
 /// Why a record was not acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The application is at fault: it publishes faster than the cluster takes. Not sent.
     QueueFull,
-    /// The application is at fault: the payload is longer than one record may be. Not sent.
-    TooLarge {
-        /// Length of the payload, in bytes.
-        len: usize,
-    },
     /// The application is at fault: it published after closing. Not sent.
     Closed,
     /// The cluster is at fault: it gave up the data of this lineage after the record was sent and
@@ -39,10 +33,6 @@ impl fmt::Display for Error {
             Self::QueueFull => f.write_str(
                 "not sent: the publisher's queue is full; wait for acknowledgements before publishing \
                  more, or raise its limit",
-            ),
-            Self::TooLarge { len } => write!(
-                f,
-                "not sent: the payload has {len} bytes, a record holds at most {MAX_RECORD_LEN}; split it"
             ),
             Self::Closed => f.write_str("not sent: the publisher is closed; open a new one"),
             Self::Unknown { lineage } => write!(

@@ -23,16 +23,15 @@ pub use error::Error;
 use crate::client::{Connector, Notice, Shared};
 use crate::filter::Topic;
 use crate::id::{Address, Endpoint, Epoch, Group, Nonce, PublisherId, Sequence};
-use crate::limits::{MAX_BATCH_LEN, MAX_FRAME_ENTRIES, MAX_RECORD_LEN, Timing};
+use crate::limits::{MAX_BATCH_LEN, MAX_FRAME_ENTRIES, Timing};
 use crate::log::{Batch, BatchHeader, Codec};
 use crate::message::{History, Message, Publish};
 use crate::node::{Input, Node, Output};
 use crate::storage;
 use crate::time::{Duration, Instant, earliest, is_due};
 use crate::trace::Detachment;
-use crate::wire::records;
+use crate::wire::records::{self, RecordsBuilder};
 use alloc::vec::Vec;
-use bytes::Bytes;
 use core::ops::Range;
 use outbox::{Change, Outbox, Saved};
 use queue::{Queue, Tickets, Unnumbered};
@@ -82,7 +81,7 @@ impl Default for Config {
             timing: Timing::default(),
             batch_bytes: 64 << 10,
             window_bytes: 4 << 20,
-            window_frames: 8,
+            window_frames: 16,
             queue_bytes: 16 << 20,
             queue_records: 1 << 20,
             ack_timeout: Duration::from_secs(2),
@@ -93,17 +92,27 @@ impl Default for Config {
 /// What the application asks of a publisher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Publish a record. Every ticket comes back in exactly one [`Event::Completed`].
+    /// Publish records. Every ticket comes back in exactly one [`Event::Completed`].
     Publish {
-        /// The application's number for the record: ascending by 1.
-        ticket: u64,
+        /// The application's number for the first record; each record's is higher by 1.
+        first_ticket: u64,
         /// On which topic.
         topic: Topic,
-        /// At most [`MAX_RECORD_LEN`] bytes.
-        payload: Bytes,
+        /// One or more, already encoded: they share a batch.
+        records: RecordsBuilder,
     },
     /// Take no more records, and close when every record has been completed.
     Close,
+}
+
+impl Command {
+    /// Publishes one record.
+    ///
+    /// # Panics
+    /// When the payload is longer than [`crate::limits::MAX_RECORD_LEN`].
+    pub fn publish(ticket: u64, topic: Topic, payload: &[u8]) -> Self {
+        Self::Publish { first_ticket: ticket, topic, records: RecordsBuilder::of(payload) }
+    }
 }
 
 /// What a publisher tells the application.
@@ -252,28 +261,26 @@ impl Publisher {
         }
     }
 
-    fn publish(&mut self, ticket: u64, topic: Topic, payload: &[u8]) {
-        if let Some(error) = self.refusal(payload.len()) {
-            self.shared.out.event(Event::Completed { tickets: ticket..ticket + 1, result: Err(error) });
+    fn publish(&mut self, first_ticket: u64, topic: Topic, records: RecordsBuilder) {
+        let tickets = first_ticket..first_ticket + u64::from(records.count());
+        if let Some(error) = self.refusal(&records) {
+            self.shared.out.event(Event::Completed { tickets, result: Err(error) });
             return;
         }
-        self.queue.push(topic, payload, ticket);
+        self.queue.push(topic, records, first_ticket);
         self.cut();
     }
 
-    fn refusal(&self, len: usize) -> Option<Error> {
+    fn refusal(&self, records: &RecordsBuilder) -> Option<Error> {
         if let Phase::Ended(error) = self.session.phase {
             return Some(error);
         }
         if self.closing != Closing::No {
             return Some(Error::Closed);
         }
-        if len > MAX_RECORD_LEN {
-            return Some(Error::TooLarge { len });
-        }
         let config = &self.config;
-        let full =
-            self.queue.records() >= config.queue_records || self.queue.bytes() + len > config.queue_bytes;
+        let full = self.queue.records() + records.count() as usize > config.queue_records
+            || self.queue.bytes() + records.len() > config.queue_bytes;
         full.then_some(Error::QueueFull)
     }
 
@@ -489,8 +496,8 @@ impl Node for Publisher {
             self.open_session();
         }
         match input {
-            Input::Command(Command::Publish { ticket, topic, payload }) => {
-                self.publish(ticket, topic, &payload);
+            Input::Command(Command::Publish { first_ticket, topic, records }) => {
+                self.publish(first_ticket, topic, records);
             }
             Input::Command(Command::Close) => {
                 if self.closing == Closing::No {

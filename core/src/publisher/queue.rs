@@ -18,11 +18,11 @@ pub(super) struct Tickets {
 }
 
 impl Tickets {
-    /// Adds the next one. Successive tickets take no more room than one.
-    pub(super) fn push(&mut self, ticket: u64) {
+    /// Adds the next ones. Successive tickets take no more room than one.
+    pub(super) fn push(&mut self, tickets: Range<u64>) {
         match self.ranges.last_mut() {
-            Some(last) if last.end == ticket => last.end += 1,
-            _ => self.ranges.push(ticket..ticket + 1),
+            Some(last) if last.end == tickets.start => last.end = tickets.end,
+            _ => self.ranges.push(tickets),
         }
     }
 
@@ -142,15 +142,15 @@ impl Queue {
         self.full > 0
     }
 
-    /// Adds a record. The payload is not longer than a record may be.
-    pub(super) fn push(&mut self, topic: Topic, payload: &[u8], ticket: u64) {
-        let len = RecordsBuilder::encoded_len(payload.len());
-        self.records += 1;
-        self.bytes += len;
+    /// Adds records, numbered from this ticket on: to the topic's open batch, or as the begin of one.
+    pub(super) fn push(&mut self, topic: Topic, records: RecordsBuilder, first_ticket: u64) {
+        let tickets = first_ticket..first_ticket + u64::from(records.count());
+        self.records += records.count() as usize;
+        self.bytes += records.len();
         if let Some(open) = self.open.get_mut(&topic) {
-            if open.builder.len() + len <= self.batch_bytes {
-                open.builder.push(payload);
-                open.tickets.push(ticket);
+            if open.builder.fits_all(&records, self.batch_bytes) {
+                open.builder.append(&records);
+                open.tickets.push(tickets);
                 if open.is_full(self.batch_bytes) {
                     self.seal(topic);
                 }
@@ -158,15 +158,15 @@ impl Queue {
             }
             self.seal(topic.clone());
         }
-        self.begin(topic, payload, ticket);
+        self.begin(topic, records, tickets);
     }
 
-    fn begin(&mut self, topic: Topic, payload: &[u8], ticket: u64) {
+    fn begin(&mut self, topic: Topic, records: RecordsBuilder, first: Range<u64>) {
         let place = self.next_place;
         self.next_place += 1;
-        let mut open = Open { place, builder: RecordsBuilder::default(), tickets: Tickets::default() };
-        open.builder.push(payload);
-        open.tickets.push(ticket);
+        let mut tickets = Tickets::default();
+        tickets.push(first);
+        let open = Open { place, builder: records, tickets };
         let full = open.is_full(self.batch_bytes);
         self.line.insert(place, Waiting::Open(topic.clone()));
         self.open.insert(topic.clone(), open);
@@ -247,7 +247,7 @@ mod tests {
 
     fn push(queue: &mut Queue, name: &str, tickets: Range<u64>) {
         for ticket in tickets {
-            queue.push(topic(name), b"x", ticket);
+            queue.push(topic(name), RecordsBuilder::of(b"x"), ticket);
         }
     }
 
@@ -298,7 +298,7 @@ mod tests {
     fn a_record_larger_than_a_batch_travels_alone() {
         let mut queue = queue();
         push(&mut queue, "a", 0..1);
-        queue.push(topic("a"), &[0; 100], 1);
+        queue.push(topic("a"), RecordsBuilder::of(&[0; 100]), 1);
         push(&mut queue, "a", 2..3);
         assert_eq!(queue.next_len(), Some(RecordsBuilder::encoded_len(1)));
         let batches = popped(&mut queue);
@@ -312,7 +312,7 @@ mod tests {
     fn ranges_of_interleaved_batches_join() {
         let mut all = Tickets::default();
         for ticket in [0, 2, 4, 1, 3, 7] {
-            all.push(ticket);
+            all.push(ticket..ticket + 1);
         }
         assert_eq!(all.into_pairs(), [(0, 5), (7, 8)]);
     }

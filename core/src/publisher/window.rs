@@ -177,7 +177,7 @@ mod tests {
                 checksum: 0,
             };
             let mut tickets = Tickets::default();
-            (ticket..ticket + u64::from(count)).for_each(|ticket| tickets.push(ticket));
+            tickets.push(ticket..ticket + u64::from(count));
             if ticket == 5 {
                 window.next_frame();
             }

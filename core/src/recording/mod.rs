@@ -29,7 +29,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
-use crc32c::crc32c_append;
+use crate::checksum::crc32c_append;
 use serde::{Deserialize, Serialize};
 
 /// The first line of every recording. Its number is raised whenever a record, an input or the state of a

@@ -5,7 +5,7 @@ use crate::storage::Operation;
 use core::fmt::{self, Debug};
 use core::hash::{Hash as _, Hasher};
 use core::mem::discriminant;
-use crc32c::crc32c_append;
+use crate::checksum::crc32c_append;
 use serde::{Deserialize, Serialize};
 
 /// A checksum of everything that a node has put out, in order. Of the bodies of frames only the lengths

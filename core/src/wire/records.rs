@@ -14,12 +14,10 @@ use steadfast_proto::limits::{MAX_BATCH_LEN, MAX_BATCH_RAW_LEN, MAX_BATCH_RECORD
 const TAG: u8 = 0x0a;
 
 /// CRC-32C of a body.
-pub fn checksum(body: &[u8]) -> u32 {
-    crc32c::crc32c(body)
-}
+pub use crate::checksum::crc32c as checksum;
 
 /// Collects payloads into a body.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordsBuilder {
     body: BytesMut,
     count: u32,
@@ -31,12 +29,12 @@ impl RecordsBuilder {
         1 + encoded_len_varint(payload as u64) + payload
     }
 
-    /// Whether a payload of this length may be added. An empty body takes every payload up to
-    /// [`MAX_RECORD_LEN`].
-    pub fn fits(&self, payload: usize) -> bool {
+    /// Whether a payload of this length may be added, up to this many bytes in all. An empty body takes
+    /// every payload up to [`MAX_RECORD_LEN`] within [`MAX_BATCH_LEN`].
+    pub fn fits(&self, payload: usize, bytes: usize) -> bool {
         payload <= MAX_RECORD_LEN
             && self.count < MAX_BATCH_RECORDS
-            && self.body.len() + Self::encoded_len(payload) <= MAX_BATCH_LEN
+            && self.body.len() + Self::encoded_len(payload) <= bytes.min(MAX_BATCH_LEN)
     }
 
     /// Adds a payload.
@@ -44,12 +42,38 @@ impl RecordsBuilder {
     /// # Panics
     /// When it does not fit: see [`RecordsBuilder::fits`].
     pub fn push(&mut self, payload: &[u8]) {
-        assert!(self.fits(payload.len()), "a batch keeps to its limits");
+        assert!(self.fits(payload.len(), MAX_BATCH_LEN), "a batch keeps to its limits");
         self.body.reserve(Self::encoded_len(payload.len()));
         self.body.put_u8(TAG);
         encode_varint(payload.len() as u64, &mut self.body);
         self.body.put_slice(payload);
         self.count += 1;
+    }
+
+    /// With this payload alone.
+    ///
+    /// # Panics
+    /// When it is longer than [`MAX_RECORD_LEN`].
+    pub fn of(payload: &[u8]) -> Self {
+        let mut builder = Self::default();
+        builder.push(payload);
+        builder
+    }
+
+    /// Whether all records of the other one may be added, up to this many bytes in all.
+    pub fn fits_all(&self, other: &Self, bytes: usize) -> bool {
+        self.len() + other.len() <= bytes.min(MAX_BATCH_LEN)
+            && self.count + other.count <= MAX_BATCH_RECORDS
+    }
+
+    /// Adds all records of the other one, in their order.
+    ///
+    /// # Panics
+    /// When they do not fit: see [`RecordsBuilder::fits_all`].
+    pub fn append(&mut self, other: &Self) {
+        assert!(self.fits_all(other, MAX_BATCH_LEN), "a batch keeps to its limits");
+        self.body.extend_from_slice(&other.body);
+        self.count += other.count;
     }
 
     /// Bytes so far.
@@ -143,7 +167,7 @@ pub(super) fn check_body(header: &BatchHeader, body: &[u8]) -> Result<(), Undeco
 }
 
 /// The records of a batch: checked, not copied.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Records {
     body: Bytes,
     count: u32,
@@ -186,6 +210,19 @@ impl Records {
 impl fmt::Debug for Records {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Records({} in {} bytes)", self.count, self.body.len())
+    }
+}
+
+impl Records {
+    /// The payloads that are left, where they are.
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let mut body = &self.body[..];
+        (0..self.count).map(move |_| {
+            let (start, length) = read_length(body).expect("the body was checked");
+            let (record, rest) = body.split_at(start + length);
+            body = rest;
+            &record[start..]
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use super::command::{self, Command};
 use super::greeting::{self, GREETING_LEN};
 use super::inbound::{Inbound, Item};
 use super::outbound::Outbound;
-use super::{Fault, Limits, SocketType};
+use super::{Fault, Limits, SocketType, Spares};
 use crate::link::Frame;
 use crate::time::{Duration, Instant, earliest, is_due};
 use bytes::{Bytes, BytesMut};
@@ -70,20 +70,14 @@ impl Connection {
         }
     }
 
-    /// Reads go into this buffer while there is nothing half. Many connections that share one need no
-    /// memory of their own while nothing comes; each gives it back after its reads.
-    pub fn borrow(&mut self, spare: &mut BytesMut) {
-        self.inbound.borrow(spare);
-    }
-
-    /// Gives back what [`Self::borrow`] took, except for what is not whole yet.
-    pub fn give_back(&mut self, spare: &mut BytesMut) {
-        self.inbound.give_back(spare);
-    }
-
     /// Where the next bytes are to be read to: it has room. Call [`Self::received`] afterwards.
-    pub fn buffer(&mut self) -> &mut BytesMut {
-        self.inbound.buffer()
+    pub fn buffer(&mut self, spares: &mut Spares) -> &mut BytesMut {
+        self.inbound.buffer(spares)
+    }
+
+    /// After its reads: gives the buffer back, except for what is not whole yet.
+    pub fn give_back(&mut self, spares: &mut Spares) {
+        self.inbound.give_back(spares);
     }
 
     /// Bytes were added to the buffer. [`Self::poll_event`] says what they come to.

@@ -1,7 +1,7 @@
 //! The receiving side: from bytes to messages and commands ("Framing").
 
 use super::command::MAX_COMMAND_LEN;
-use super::{Fault, Limits};
+use super::{Fault, Limits, Spares};
 use crate::link::Frame;
 use alloc::vec::Vec;
 use bytes::{Buf, Bytes, BytesMut};
@@ -55,27 +55,21 @@ struct Header {
 }
 
 impl Inbound {
-    /// Takes a buffer to read into, unless its own holds something.
-    pub(super) fn borrow(&mut self, spare: &mut BytesMut) {
-        if self.buffer.is_empty() {
-            core::mem::swap(&mut self.buffer, spare);
-        }
-    }
-
     /// Keeps what is not whole yet, and gives the room behind it to others.
-    pub(super) fn give_back(&mut self, spare: &mut BytesMut) {
+    pub(super) fn give_back(&mut self, spares: &mut Spares) {
         // A slice of nothing would keep the buffer from being used again.
         let half = if self.buffer.is_empty() { BytesMut::new() } else { self.buffer.split() };
-        let room = core::mem::replace(&mut self.buffer, half);
-        if room.capacity() > spare.capacity() {
-            *spare = room;
-        }
+        spares.put(core::mem::replace(&mut self.buffer, half));
     }
 
     /// Where the next bytes are read to, with room for some. Room grows with what comes, never with what a
     /// header promises.
-    pub(super) fn buffer(&mut self) -> &mut BytesMut {
-        self.buffer.reserve(self.room);
+    pub(super) fn buffer(&mut self, spares: &mut Spares) -> &mut BytesMut {
+        if !self.buffer.try_reclaim(self.room) {
+            let mut next = spares.take(self.buffer.len() + self.room);
+            next.extend_from_slice(&self.buffer);
+            spares.put(core::mem::replace(&mut self.buffer, next));
+        }
         self.before = self.buffer.len();
         &mut self.buffer
     }

@@ -14,8 +14,10 @@ mod connection;
 mod greeting;
 mod inbound;
 mod outbound;
+mod spares;
 
 pub use connection::{Connection, Event};
+pub use spares::Spares;
 
 use crate::limits::{MAX_BATCH_LEN, MAX_ENVELOPE_LEN, MAX_FRAME_ENTRIES, MAX_FRAME_LEN};
 use crate::time::Duration;

@@ -85,18 +85,18 @@ fn payloads_share_the_memory_of_the_body() {
 #[test]
 fn a_builder_keeps_to_the_limits() {
     let mut largest = RecordsBuilder::default();
-    assert!(largest.fits(MAX_RECORD_LEN));
-    assert!(!largest.fits(MAX_RECORD_LEN + 1));
+    assert!(largest.fits(MAX_RECORD_LEN, MAX_BATCH_LEN));
+    assert!(!largest.fits(MAX_RECORD_LEN + 1, MAX_BATCH_LEN));
     largest.push(&vec![7; MAX_RECORD_LEN]);
     let left = MAX_BATCH_LEN - largest.len();
-    assert!(largest.fits(left - 2) && !largest.fits(left - 1));
+    assert!(largest.fits(left - 2, MAX_BATCH_LEN) && !largest.fits(left - 1, MAX_BATCH_LEN));
     largest.push(&vec![7; left - 2]);
     assert_eq!(largest.len(), MAX_BATCH_LEN);
     assert_eq!(decode(&seal(largest)).unwrap().len(), 2);
 
     let mut most = RecordsBuilder::default();
     (0..MAX_BATCH_RECORDS).for_each(|_| most.push(b""));
-    assert!(!most.fits(0));
+    assert!(!most.fits(0, MAX_BATCH_LEN));
     assert_eq!(decode(&seal(most)).unwrap().len(), MAX_BATCH_RECORDS as usize);
 }
 

@@ -30,9 +30,10 @@ pub use steadfast_core::filter::{Filter, Topic};
 pub use steadfast_core::subscriber::{Bookmark, LossReason, Start};
 pub use steadfast_runtime::completions::{Bound, Progress, PublishError};
 pub use steadfast_runtime::outbox::{Outbox, OutboxError};
-pub use subscriber::{Gap, Message, Subscriber, SubscriberOptions};
+pub use subscriber::{Batch, Gap, Message, Subscriber, SubscriberOptions};
 pub use survey::{survey, survey_discovery};
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use steadfast_core::id::{Address, Endpoint, Epoch, InvalidText};
@@ -124,28 +125,28 @@ fn unreachable(discovery: &[Address], timeout: Duration) -> ConnectError {
 }
 
 /// What can name a topic: a checked [`Topic`], which is cheapest, or text.
-pub trait IntoTopic {
+pub trait IntoTopic<'a> {
     /// The topic.
     ///
     /// # Errors
     /// When the text is not a topic.
-    fn into_topic(self) -> Result<Topic, InvalidText>;
+    fn into_topic(self) -> Result<Cow<'a, Topic>, InvalidText>;
 }
 
-impl IntoTopic for Topic {
-    fn into_topic(self) -> Result<Topic, InvalidText> {
-        Ok(self)
+impl IntoTopic<'static> for Topic {
+    fn into_topic(self) -> Result<Cow<'static, Topic>, InvalidText> {
+        Ok(Cow::Owned(self))
     }
 }
 
-impl IntoTopic for &Topic {
-    fn into_topic(self) -> Result<Topic, InvalidText> {
-        Ok(self.clone())
+impl<'a> IntoTopic<'a> for &'a Topic {
+    fn into_topic(self) -> Result<Cow<'a, Topic>, InvalidText> {
+        Ok(Cow::Borrowed(self))
     }
 }
 
-impl IntoTopic for &str {
-    fn into_topic(self) -> Result<Topic, InvalidText> {
-        Topic::new(self)
+impl IntoTopic<'static> for &str {
+    fn into_topic(self) -> Result<Cow<'static, Topic>, InvalidText> {
+        Topic::new(self).map(Cow::Owned)
     }
 }

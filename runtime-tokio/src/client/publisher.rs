@@ -3,7 +3,6 @@
 use super::{CONNECT_TIMEOUT, ConnectError, IntoTopic, Measured, Notice, Observer, unreachable};
 use crate::driver::{NodePorts, drive_observed};
 use crate::transport::{Kind, Transport};
-use bytes::Bytes;
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
@@ -12,6 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use steadfast_core::filter::Topic;
 use steadfast_core::id::{Group, PublisherId};
 use steadfast_core::limits::MAX_RECORD_LEN;
 use steadfast_core::publisher::outbox::Saved;
@@ -112,6 +112,8 @@ pub enum CloseError {
 pub struct Publisher {
     id: PublisherId,
     commands: Sender<Command>,
+    /// So many bytes of records go to the driver together.
+    batch_bytes: usize,
     completions: Arc<Completions>,
     keeper: Option<outbox::Keeper>,
     task: JoinHandle<()>,
@@ -134,6 +136,7 @@ impl Publisher {
         let completions = Arc::new(Completions::new(options.bound));
         let (connected, mut is_connected) = watch::channel(None);
         completions.expect_recovery(saved.as_ref().map_or(0, Saved::records));
+        let batch_bytes = options.config.batch_bytes;
         let boot = Boot {
             seed: identity::seed(),
             publisher: id,
@@ -151,7 +154,7 @@ impl Publisher {
         let measured = options.metrics.map(|Measured { name, sink }| (name, sink));
         let watch = PublisherWatch::new(Arc::clone(&completions), measured);
         let task = tokio::spawn(drive_observed(node, clock, ports, watch));
-        let publisher = Self { id, commands, completions, keeper, task };
+        let publisher = Self { id, commands, batch_bytes, completions, keeper, task };
         if let Some(limit) = options.connect_timeout {
             let result = timeout(limit, is_connected.wait_for(Option::is_some)).await;
             match result.ok().and_then(|known| *known.ok()?) {
@@ -174,32 +177,44 @@ impl Publisher {
         self.id
     }
 
-    /// Hands a record over, and waits while too many wait for their acknowledgement. The receipt
-    /// resolves at the acknowledgement; it may be dropped.
+    /// Hands a record over, and waits while too many wait for their acknowledgement. The payload is
+    /// copied, beside those that were published just before it. The receipt resolves at the
+    /// acknowledgement; it may be dropped.
     ///
     /// # Errors
     /// When the topic or the payload is invalid, or the publisher has stopped. The record was not sent.
-    pub async fn publish(
+    pub async fn publish<'a>(
         &self,
-        topic: impl IntoTopic,
-        payload: impl Into<Bytes>,
+        topic: impl IntoTopic<'a>,
+        payload: impl AsRef<[u8]>,
     ) -> Result<Receipt, PublishError> {
         let topic = topic.into_topic().map_err(PublishError::Topic)?;
-        let payload: Bytes = payload.into();
+        let payload = payload.as_ref();
         let len = payload.len();
         if len > MAX_RECORD_LEN {
-            return Err(PublishError::Publisher(publisher::Error::TooLarge { len }));
+            return Err(PublishError::TooLarge { len });
         }
-        let mut record = Some((topic, payload));
         let ticket = poll_fn(|cx| {
-            self.completions.poll_take(cx, len, |ticket| {
-                let (topic, payload) = record.take().expect("a record is sent once");
-                // A driver that has gone has ended the completions too.
-                let _ = self.commands.send(Command::Publish { ticket, topic, payload });
-            })
+            self.completions.poll_take(cx, len, |ticket| self.send(ticket, &topic, payload))
         })
         .await?;
         Ok(Receipt { ticket, completions: Arc::clone(&self.completions), waited: false })
+    }
+
+    /// Adds the record to the last ones on their way to the driver, or begins others: what an application
+    /// publishes in a row costs the driver one command. A driver that is gone has ended the completions too.
+    fn send(&self, ticket: u64, topic: &Topic, payload: &[u8]) {
+        let absorb = |last: &mut Command| match last {
+            Command::Publish { topic: same, records, .. } => {
+                let absorbs = records.fits(payload.len(), self.batch_bytes) && same == topic;
+                if absorbs {
+                    records.push(payload);
+                }
+                absorbs
+            }
+            Command::Close => false,
+        };
+        self.commands.extend(absorb, || Command::publish(ticket, topic.clone(), payload));
     }
 
     /// Why nothing more is stored in the outbox, when records fail with

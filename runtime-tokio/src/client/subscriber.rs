@@ -6,15 +6,17 @@ use crate::transport::{Kind, Transport};
 use bytes::Bytes;
 use futures::Stream;
 use std::fmt;
+use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::id::{Epoch, Group, Offset, PublisherId, Sequence};
 use steadfast_core::limits::MAX_FILTERS;
 use steadfast_core::message::{History, Position};
 use steadfast_core::subscriber::{self, Bookmark, Boot, Command, Config, Delivery, Event, LossReason, Start};
+use steadfast_core::wire::records::Records;
 use steadfast_runtime::clock::Clock;
 use steadfast_runtime::inbox::{Receiver, Sender, inbox};
 use steadfast_runtime::{address, identity};
@@ -83,6 +85,39 @@ pub struct Message {
     pub offset: Offset,
     /// Where to go on after it: [`Start::At`] takes it.
     pub position: Bookmark,
+}
+
+/// Records of one publisher on one topic, in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// On which topic.
+    pub topic: Topic,
+    /// By whom.
+    pub publisher: PublisherId,
+    /// The publisher's number of the first record.
+    pub sequence: Sequence,
+    /// Place of the first record in the group's log.
+    pub offset: Offset,
+    /// Where to go on after the last one: [`Start::At`] takes it.
+    pub position: Bookmark,
+    records: Records,
+}
+
+impl Batch {
+    /// How many records, at least one.
+    pub const fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// A batch has records.
+    pub const fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// What was published.
+    pub fn payloads(&self) -> impl Iterator<Item = &[u8]> {
+        self.records.slices()
+    }
 }
 
 /// What the stream cannot deliver. The stream goes on after it: an application that can do without
@@ -243,19 +278,43 @@ impl Subscriber {
         let _ = self.commands.send(Command::Close);
     }
 
-    /// The next record of the delivery at hand.
-    fn next_record(&mut self) -> Option<Message> {
-        let current = self.current.as_mut()?;
-        let Some(payload) = current.delivery.records.next() else {
-            let bytes = current.delivery.bytes;
-            self.current = None;
-            // The application took the last record: the broker may send more.
-            let _ = self.commands.send(Command::Consumed { bytes });
-            return None;
-        };
-        let message = current.message(payload);
-        self.position = Some(message.position);
-        Some(message)
+    /// The records that come next, as many as lie in a row: what the stream yields one by one, at a small
+    /// part of the cost. [`Subscriber::position`] is then behind the last of them.
+    ///
+    /// # Errors
+    /// With what is missing, as the stream. It goes on after it.
+    pub async fn next_batch(&mut self) -> Option<Result<Batch, Gap>> {
+        let gap = poll_fn(|cx| self.poll_current(cx)).await?;
+        Some(gap.map(|()| {
+            let batch = self.current.as_mut().expect("there is a delivery").rest();
+            self.position = Some(batch.position);
+            batch
+        }))
+    }
+
+    /// Ready when the delivery at hand has a record, with what is missing before it, or with the end.
+    fn poll_current(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), Gap>>> {
+        loop {
+            if let Some(current) = &self.current {
+                if !current.delivery.records.is_empty() {
+                    return Poll::Ready(Some(Ok(())));
+                }
+                // The application took the last record: the broker may send more.
+                let _ = self.commands.send(Command::Consumed { bytes: current.delivery.bytes });
+                self.current = None;
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            match ready!(self.events.poll_next(cx)) {
+                Some(event) => {
+                    if let Some(gap) = self.take(event) {
+                        return Poll::Ready(Some(Err(gap)));
+                    }
+                }
+                None => return Poll::Ready(None),
+            }
+        }
     }
 
     /// What an event means to the application.
@@ -283,14 +342,22 @@ impl Subscriber {
 }
 
 impl Current {
-    /// The next record with everything that is known of it.
-    fn message(&mut self, payload: Bytes) -> Message {
+    /// The next record with everything that is known of it. There is one.
+    fn message(&mut self) -> Message {
+        let payload = self.delivery.records.next().expect("there is a record");
         let Delivery { ref topic, publisher, epoch, next, .. } = self.delivery;
         let (offset, sequence) = (self.offset, self.sequence);
         self.offset += 1;
         self.sequence += 1;
         let position = Bookmark { position: after(epoch, self.offset, next.position), ..next };
         Message { payload, topic: topic.clone(), publisher, sequence, offset, position }
+    }
+
+    /// All records that are left.
+    fn rest(&mut self) -> Batch {
+        let Delivery { ref topic, publisher, next, ref mut records, .. } = self.delivery;
+        let (topic, records) = (topic.clone(), std::mem::take(records));
+        Batch { topic, publisher, sequence: self.sequence, offset: self.offset, position: next, records }
     }
 }
 
@@ -303,23 +370,14 @@ impl Stream for Subscriber {
     type Item = Result<Message, Gap>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if let Some(message) = self.next_record() {
-                return Poll::Ready(Some(Ok(message)));
-            }
-            if self.ended {
-                return Poll::Ready(None);
-            }
-            match self.events.poll_next(cx) {
-                Poll::Ready(Some(event)) => {
-                    if let Some(gap) = self.take(event) {
-                        return Poll::Ready(Some(Err(gap)));
-                    }
-                }
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
+        let gap = ready!(self.poll_current(cx));
+        Poll::Ready(gap.map(|gap| {
+            gap.map(|()| {
+                let message = self.current.as_mut().expect("there is a delivery").message();
+                self.position = Some(message.position);
+                message
+            })
+        }))
     }
 }
 

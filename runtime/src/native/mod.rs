@@ -24,7 +24,7 @@ use std::task::{Context, Poll, Wake as _, Waker};
 use steadfast_core::id::Address;
 use steadfast_core::link::{Frame, LinkCommand, LinkId, LinkStatus};
 use steadfast_core::time::{Duration, Instant};
-use steadfast_core::zmtp::{Connection, Limits, SocketType};
+use steadfast_core::zmtp::{Connection, Limits, SocketType, Spares};
 use tracing::{debug, warn};
 use wire::{End, Wire};
 
@@ -97,7 +97,7 @@ pub struct Links<N: Network> {
     wires: BTreeMap<LinkId, Wire<N::Stream>>,
     ready: Arc<Ready>,
     /// What is read into.
-    spare: BytesMut,
+    spares: Spares,
     /// Links for which something was queued.
     unwritten: Vec<LinkId>,
     /// When somebody has to look at a link, or at the listener; not always its present deadline.
@@ -116,7 +116,7 @@ impl<N: Network> Default for Links<N> {
             dialling: BTreeMap::new(),
             wires: BTreeMap::new(),
             ready: Arc::default(),
-            spare: BytesMut::new(),
+            spares: Spares::default(),
             unwritten: Vec::new(),
             timers: BinaryHeap::new(),
             reports: VecDeque::new(),
@@ -208,7 +208,7 @@ impl<N: Network> Links<N> {
             let Some(link) = self.ready.pop() else { break };
             self.connect(link, now, batch);
             let Some(wire) = self.wires.get_mut(&link) else { continue };
-            match wire.turn(now, batch, &mut self.spare) {
+            match wire.turn(now, batch, &mut self.spares) {
                 Ok(()) => self.timers.extend(wire.arm().map(|at| Reverse((at, Some(link))))),
                 Err(end) => self.ends(link, &end, batch),
             }
@@ -308,7 +308,7 @@ impl<N: Network> Links<N> {
             if !wire.rings(at) {
                 continue;
             }
-            match wire.turn(now, batch, &mut self.spare).and_then(|()| wire.handle_timeout(now)) {
+            match wire.turn(now, batch, &mut self.spares).and_then(|()| wire.handle_timeout(now)) {
                 Ok(()) => self.timers.extend(wire.arm().map(|at| Reverse((at, Some(link))))),
                 Err(end) => self.ends(link, &end, batch),
             }

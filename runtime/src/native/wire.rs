@@ -3,13 +3,12 @@
 use super::Stream;
 use super::ready::Bell;
 use crate::batch::Batch;
-use bytes::BytesMut;
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use steadfast_core::link::{Frame, LinkId, LinkStatus};
 use steadfast_core::time::Instant;
-use steadfast_core::zmtp::{Connection, Event, Fault};
+use steadfast_core::zmtp::{Connection, Event, Fault, Spares};
 
 /// Most pieces that are handed to the system at once.
 const PIECES: usize = 64;
@@ -101,20 +100,19 @@ impl<S: Stream> Wire<S> {
         Ok(())
     }
 
-    /// Reads what has come, into the buffer that all links share, and writes what that calls for.
+    /// Reads what has come, into the buffers that all links share, and writes what that calls for.
     pub(super) fn turn<C>(
         &mut self,
         now: Instant,
         batch: &mut Batch<C>,
-        spare: &mut BytesMut,
+        spares: &mut Spares,
     ) -> Result<(), End> {
-        self.connection.borrow(spare);
-        let result = self.read(now, batch);
-        self.connection.give_back(spare);
+        let result = self.read(now, batch, spares);
+        self.connection.give_back(spares);
         result
     }
 
-    fn read<C>(&mut self, now: Instant, batch: &mut Batch<C>) -> Result<(), End> {
+    fn read<C>(&mut self, now: Instant, batch: &mut Batch<C>, spares: &mut Spares) -> Result<(), End> {
         for _ in 0..READS {
             while !batch.is_full() {
                 let Some(event) = self.connection.poll_event()? else { break };
@@ -124,7 +122,7 @@ impl<S: Stream> Wire<S> {
                 break;
             }
             let mut cx = Context::from_waker(&self.waker);
-            match self.stream.poll_read(&mut cx, self.connection.buffer())? {
+            match self.stream.poll_read(&mut cx, self.connection.buffer(spares))? {
                 Poll::Ready(0) => return Err(End::Closed),
                 Poll::Ready(_) => self.connection.received(now),
                 Poll::Pending => {

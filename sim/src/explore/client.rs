@@ -119,8 +119,7 @@ pub fn subscriber() -> Process {
 
 /// The publisher is given a record.
 pub fn publish(number: u64) -> Input<Command> {
-    let (topic, payload) = (topic(), payload(number));
-    Input::Command(Command::Publisher(publisher::Command::Publish { ticket: number, topic, payload }))
+    Input::Command(Command::Publisher(publisher::Command::publish(number, topic(), &payload(number))))
 }
 
 /// What discovery tells a watcher of this tree, or one who asked for a fresh answer.

@@ -1,6 +1,5 @@
 //! A cluster whose brokers are recorded, as an adapter would do it.
 
-use bytes::Bytes;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -161,9 +160,9 @@ impl Cluster {
         for number in 0..count {
             self.tickets += 1;
             let at = at + every * number as u32;
-            let payload = Bytes::from(format!("record {}", self.tickets));
+            let payload = format!("record {}", self.tickets);
             let topic = Topic::new(["a.b", "a.c"][number as usize % 2]).expect("a valid topic");
-            let command = publisher::Command::Publish { ticket: self.tickets, topic, payload };
+            let command = publisher::Command::publish(self.tickets, topic, payload.as_bytes());
             self.world.command(at.as_nanos() as u64, self.publisher, Command::Publisher(command));
         }
     }

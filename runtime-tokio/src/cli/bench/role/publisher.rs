@@ -9,7 +9,7 @@ use super::HEADER;
 use super::counters::Counters;
 use super::settings::Settings;
 use super::tally::{Latencies, dump, processor_seconds};
-use bytes::{BufMut as _, BytesMut};
+use bytes::BufMut as _;
 use futures::FutureExt as _;
 use serde_json::json;
 use std::collections::VecDeque;
@@ -51,6 +51,7 @@ pub async fn run(settings: &Settings, transport: Kind) -> Result<(), Failure> {
         publisher,
         topic,
         counters,
+        payload: vec![b'x'; settings.size],
         start: now(),
         next: 0,
         allowance: 0,
@@ -98,6 +99,8 @@ struct Source<'a> {
     publisher: Publisher,
     topic: Topic,
     counters: Counters,
+    /// The next record; its header changes.
+    payload: Vec<u8>,
     start: u64,
     /// Number of the next record.
     next: u64,
@@ -184,20 +187,15 @@ impl Source<'_> {
 
     /// Publishes so many records, at least one, as of this time.
     async fn publish(&mut self, at: u64, count: u64) -> Result<(), Failure> {
-        let size = self.settings.size;
         let numbers = self.next..self.next + count;
-        let mut block = BytesMut::with_capacity(size * count as usize);
-        for number in numbers.clone() {
-            block.put_u64_le(at);
-            block.put_u32_le(self.settings.id as u32);
-            block.put_u64_le(number);
-            block.put_bytes(b'x', size - HEADER);
-        }
-        let mut block = block.freeze();
         let mut last = None;
-        for _ in numbers.clone() {
-            let payload = block.split_to(size);
-            last = Some(self.publisher.publish(&self.topic, payload).await.map_err(Failure::complete)?);
+        for number in numbers.clone() {
+            let mut header = &mut self.payload[..HEADER];
+            header.put_u64_le(at);
+            header.put_u32_le(self.settings.id as u32);
+            header.put_u64_le(number);
+            let published = self.publisher.publish(&self.topic, &self.payload).await;
+            last = Some(published.map_err(Failure::complete)?);
         }
         self.receipts.extend(last.map(|last| Sent { numbers, at, last }));
         self.next += count;

@@ -7,15 +7,12 @@ use super::super::super::worker::payload::now;
 use super::counters::Counters;
 use super::settings::{MOST_ROLES, Settings};
 use super::tally::{Latencies, dump, processor_seconds};
-use futures::StreamExt as _;
 use serde_json::json;
 use std::time::Duration;
 use steadfast_runtime::transport::Kind;
 use steadfast_tokio::client::{Subscriber, SubscriberOptions};
 use tokio::time::interval;
 
-/// Records that are looked at together.
-const CHUNK: usize = 1_024;
 /// How often it looks whether the run is over.
 const LOOK: Duration = Duration::from_millis(20);
 /// Most gaps that are reported.
@@ -27,11 +24,10 @@ const MOST_GAPS: usize = 1_000;
 /// As [`super::run`].
 pub async fn run(settings: &Settings, transport: Kind) -> Result<(), Failure> {
     let options = SubscriberOptions { transport, ..SubscriberOptions::default() };
-    let subscriber =
+    let mut subscriber =
         Subscriber::connect(&settings.discovery, [">"], options).await.map_err(connect_failure)?;
     let counters = Counters::open(&settings.counters)?;
     print("READY")?;
-    let mut records = subscriber.ready_chunks(CHUNK);
     let mut sink = Sink::new(settings.gap);
     let mut looks = interval(LOOK);
     let mut watch = Watch { settings, counters: &counters, began: now(), done: None };
@@ -40,14 +36,11 @@ pub async fn run(settings: &Settings, transport: Kind) -> Result<(), Failure> {
             _ = looks.tick() => if let Some(finished) = watch.is_over(&sink)? {
                 break finished;
             },
-            chunk = records.next() => {
+            batch = subscriber.next_batch() => {
+                let Some(batch) = batch else { break false };
+                let batch = batch.map_err(|gap| Failure::new(gap.to_string(), "repeat the run"))?;
                 let now = now();
-                for record in chunk.unwrap_or_default() {
-                    match record {
-                        Ok(message) => sink.take(&message.payload, now),
-                        Err(gap) => return Err(Failure::new(gap.to_string(), "repeat the run")),
-                    }
-                }
+                batch.payloads().for_each(|payload| sink.take(payload, now));
                 counters.received(settings.id, sink.unique)?;
             }
         }
@@ -108,6 +101,8 @@ struct Sink {
     gap: u64,
     gaps: Vec<[u64; 2]>,
     latencies: Latencies,
+    /// A latency that is not noted yet, and how many records in a row have it.
+    run: (u64, u64),
 }
 
 impl Sink {
@@ -124,6 +119,7 @@ impl Sink {
             gap,
             gaps: Vec::new(),
             latencies: Latencies::new(),
+            run: (0, 0),
         }
     }
 
@@ -138,7 +134,12 @@ impl Sink {
         self.last = now;
         self.received += 1;
         self.bytes += payload.len() as u64;
-        self.latencies.note(now.saturating_sub(sent_at), 1);
+        let latency = now.saturating_sub(sent_at);
+        if self.run.0 != latency {
+            self.note_run();
+            self.run.0 = latency;
+        }
+        self.run.1 += 1;
         if self.publishers.len() <= publisher {
             self.publishers.resize(publisher + 1, FromOne::default());
         }
@@ -157,7 +158,13 @@ impl Sink {
         from.seen[place] = from.seen[place].saturating_add(1);
     }
 
-    fn summary(&self, expected: u64, finished: bool) -> String {
+    fn note_run(&mut self) {
+        let (latency, count) = std::mem::take(&mut self.run);
+        self.latencies.note(latency, count);
+    }
+
+    fn summary(&mut self, expected: u64, finished: bool) -> String {
+        self.note_run();
         json!({
             "n": self.received,
             "uniq": self.unique,
