@@ -16,6 +16,7 @@ use std::time::Duration;
 use steadfast_core::broker::{Broker, OnTotalLoss};
 use steadfast_core::group::GroupState;
 use steadfast_core::id::Offset;
+use steadfast_core::limits::{LEARNER_DEADLINE, SHUTDOWN_DEADLINE};
 use steadfast_core::log::EntryKind;
 use steadfast_core::message::History;
 
@@ -50,6 +51,10 @@ const DEMANDS: [Demand; 6] = [
     demand("L6", "every subscriber at the end of the log", 30, Cluster::is_delivered),
     demand("L7", "every change of the group's state decided", 30, Cluster::is_unchanging),
 ];
+
+/// R27a: who leaves and alone holds the data waits for those who copy it, if only from outside a core; then it
+/// has its time to leave.
+const LAST_HOLDER: Duration = LEARNER_DEADLINE.saturating_add(SHUTDOWN_DEADLINE);
 
 const fn demand(
     rule: &'static str,
@@ -278,7 +283,7 @@ impl Cluster {
     }
 
     /// Heals everything, and requires that everybody comes to what is demanded, within a little more than
-    /// `limit` at the most.
+    /// `limit` at the most; the time that the last holder waits comes on top where somebody leaves.
     ///
     /// # Errors
     /// When a property does not hold on the way, or it does not come to this in time.
@@ -293,10 +298,12 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::settle`].
     pub fn recover(&mut self, core: &Core, limit: Duration) -> Result<(), Failure> {
+        let leaves = self.leaving.keys().any(|process| core.has(*process));
+        let more = if leaves { LAST_HOLDER } else { Duration::ZERO };
         self.run_for(self.calm)?;
         let begin = self.world.now();
         let left = |cluster: &Self, within: Duration| {
-            let end = begin + within.min(limit).as_nanos() as u64;
+            let end = begin + (within.min(limit) + more).as_nanos() as u64;
             Duration::from_nanos(end.saturating_sub(cluster.world.now()))
         };
         for demand in &DEMANDS {
