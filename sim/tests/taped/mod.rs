@@ -122,6 +122,7 @@ pub struct Cluster {
     pub world: World<Taped>,
     pub brokers: Vec<ProcessId>,
     pub publisher: ProcessId,
+    pub subscriber: ProcessId,
     pub tapes: Tapes,
     tickets: u64,
 }
@@ -153,7 +154,7 @@ impl Cluster {
         for process in brokers.iter().chain([&discovery, &publisher, &subscriber]) {
             world.schedule(0, Fault::Restart(*process));
         }
-        Self { world, brokers, publisher, tapes, tickets: 0 }
+        Self { world, brokers, publisher, subscriber, tapes, tickets: 0 }
     }
 
     /// The publisher publishes so many records, from `at` on in these intervals.
@@ -179,7 +180,7 @@ fn add_broker(world: &mut World<Taped>, tapes: &Tapes, name: &str, every: u64) -
     let (node, listens) = (NodeName::new(name).expect("a valid name"), address(name));
     let all = Rc::clone(tapes);
     let starter = move |life: &Life| {
-        let retention = Retention { bytes: None, records: Some(60), age: None };
+        let retention = Retention { bytes: None, records: Some(60), age: Some(Duration::from_secs(3_600)) };
         let boot = broker::Boot {
             seed: life.seed(),
             node: node.clone(),
