@@ -52,8 +52,8 @@ const DEMANDS: [Demand; 6] = [
     demand("L7", "every change of the group's state decided", 30, Cluster::is_unchanging),
 ];
 
-/// R27a: who leaves and alone holds the data waits for those who copy it, if only from outside a core; then it
-/// has its time to leave.
+/// R27a: who leaves and alone holds the data serves nobody while it waits for those who copy it, also from
+/// outside of a core, where they may never be taken in; then it has its time to leave.
 const LAST_HOLDER: Duration = LEARNER_DEADLINE.saturating_add(SHUTDOWN_DEADLINE);
 
 const fn demand(
@@ -283,7 +283,7 @@ impl Cluster {
     }
 
     /// Heals everything, and requires that everybody comes to what is demanded, within a little more than
-    /// `limit` at the most; the time that the last holder waits comes on top where somebody leaves.
+    /// `limit` at the most.
     ///
     /// # Errors
     /// When a property does not hold on the way, or it does not come to this in time.
@@ -293,13 +293,15 @@ impl Cluster {
         self.recover(&everybody, limit)
     }
 
-    /// The same of a core that has been healed.
+    /// The same of a core that has been healed. If somebody of it leaves beside others who are not, the time that
+    /// a last holder waits comes on top.
     ///
     /// # Errors
     /// As [`Cluster::settle`].
     pub fn recover(&mut self, core: &Core, limit: Duration) -> Result<(), Failure> {
+        let outsiders = *core != Core::everybody(self);
         let leaves = self.leaving.keys().any(|process| core.has(*process));
-        let more = if leaves { LAST_HOLDER } else { Duration::ZERO };
+        let more = if outsiders && leaves { LAST_HOLDER } else { Duration::ZERO };
         self.run_for(self.calm)?;
         let begin = self.world.now();
         let left = |cluster: &Self, within: Duration| {
