@@ -12,6 +12,7 @@ use steadfast_core::recording::{Decoder, Encoder, MAGIC, Record};
 use steadfast_core::subscriber;
 use steadfast_sim::actor::Command;
 use steadfast_sim::fault::Fault;
+use steadfast_sim::network::ProcessId;
 use steadfast_sim::recording::replay;
 use steadfast_sim::world::Config;
 use taped::Cluster;
@@ -113,9 +114,11 @@ fn lives(seed: u64) -> Vec<Vec<u8>> {
     ] {
         cluster.world.schedule(at(time), fault);
     }
+    let is_subscriber = |process: &ProcessId| cluster.world.name(*process) == "s1";
+    let subscriber = cluster.world.processes().find(is_subscriber).expect("a subscriber");
     for request in 0..400 {
         let asks = Command::Subscriber(subscriber::Command::ReadHead { request });
-        cluster.world.command(at(500 + 13 * request), cluster.subscriber, asks);
+        cluster.world.command(at(500 + 13 * request), subscriber, asks);
     }
     for broker in [second, first] {
         cluster.world.command(at(6_000), broker, Command::Broker(broker::Command::Shutdown));

@@ -122,7 +122,6 @@ pub struct Cluster {
     pub world: World<Taped>,
     pub brokers: Vec<ProcessId>,
     pub publisher: ProcessId,
-    pub subscriber: ProcessId,
     pub tapes: Tapes,
     tickets: u64,
 }
@@ -154,7 +153,7 @@ impl Cluster {
         for process in brokers.iter().chain([&discovery, &publisher, &subscriber]) {
             world.schedule(0, Fault::Restart(*process));
         }
-        Self { world, brokers, publisher, subscriber, tapes, tickets: 0 }
+        Self { world, brokers, publisher, tapes, tickets: 0 }
     }
 
     /// The publisher publishes so many records, from `at` on in these intervals.
