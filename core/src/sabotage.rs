@@ -230,6 +230,8 @@ bugs! {
     StreamsFallSilent "R30",
     /// A stream from the earliest record begins with the next one.
     EarliestIsLatest "R30",
+    /// A stream from the next record begins with the earliest.
+    LatestIsEarliest "R30",
     /// A subscriber resumes at the log's end.
     ResumesAtTheEnd "R30",
     /// A subscriber delivers a batch again of which it has a part.

@@ -326,10 +326,10 @@ impl Observer {
                     payloads: &payloads,
                 })
             }
-            subscriber::Event::Connected { at, .. } if received.history == History::default() => {
+            subscriber::Event::Connected { at, epoch, .. } if received.history == History::default() => {
                 (received.history, received.next) = (at.history(), at.position.offset);
                 let (history, at) = (received.history, received.next);
-                checks.observe(&Fact::Began { subscriber, history, at })
+                checks.observe(&Fact::Began { subscriber, history, epoch: *epoch, at })
             }
             subscriber::Event::Lost { from, to, .. } => {
                 received.lost += 1;

@@ -143,8 +143,8 @@ impl Reader {
         };
         checks.observe(&Fact::Subscribed { subscriber, filters, start })?;
         let Start::At(place) = first else { return Ok(None) };
-        let (history, at) = (place.history(), place.position.offset);
-        checks.observe(&Fact::Began { subscriber, history, at })?;
+        let (history, epoch, at) = (place.history(), place.position.epoch, place.position.offset);
+        checks.observe(&Fact::Began { subscriber, history, epoch, at })?;
         Ok(Some(place))
     }
 }

@@ -22,8 +22,8 @@ impl Subscriber {
         let start = match (self.at, self.start) {
             (Some(_), _) if sabotage!(ResumesAtTheEnd) => message::Start::Latest,
             (Some(at), _) => message::Start::At(at.position),
-            (None, Start::Latest) => message::Start::Latest,
-            (None, Start::Earliest | Start::At(_)) => message::Start::Earliest,
+            (None, Start::Latest) if !sabotage!(LatestIsEarliest) => message::Start::Latest,
+            (None, _) => message::Start::Earliest,
         };
         let (stream, filters, credit) = (self.stream, self.filters.clone(), self.credit.open());
         self.send(&Message::OpenStream(OpenStream { stream, history, filters, start, credit }));

@@ -343,6 +343,8 @@ pub enum Fact<'a> {
         subscriber: ClientId,
         /// In which history.
         history: History,
+        /// In which epoch it is served there; for one that named its place, of which epoch what lies below is.
+        epoch: Epoch,
         /// Where.
         at: Offset,
     },

@@ -184,6 +184,11 @@ impl Committed {
         self.trims[..decided].last().map_or(0, |(_, start)| *start)
     }
 
+    /// Whether the log starts there, or did before a later decision.
+    pub fn has_started_at(&self, offset: Offset) -> bool {
+        offset == 0 || self.trims.iter().any(|(_, start)| *start == offset)
+    }
+
     /// Where the log starts now.
     pub fn log_start(&self) -> Offset {
         self.log_start_at(Offset::MAX)

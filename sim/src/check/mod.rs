@@ -19,6 +19,7 @@ mod fact;
 pub mod floor_monotone;
 pub mod fresh_head;
 pub mod handover_settled;
+pub mod history_cut;
 pub mod leads_by_right;
 pub mod leaves_in_order;
 pub mod ledger;
@@ -156,6 +157,7 @@ impl Default for Checks {
             Box::<pub_fencing::PubFencing>::default(),
             Box::<no_phantom::NoPhantom>::default(),
             Box::<sub_prefix::SubPrefix>::default(),
+            Box::<history_cut::HistoryCut>::default(),
             Box::<nothing_missing::NothingMissing>::default(),
             Box::<superset_quorum::SupersetQuorum>::default(),
             Box::<counts_verified::CountsVerified>::default(),

@@ -119,7 +119,7 @@ impl NothingMissing {
 
     fn told(&mut self, fact: &Fact<'_>) {
         match *fact {
-            Fact::Began { subscriber, history, at } => {
+            Fact::Began { subscriber, history, at, .. } => {
                 if let Some(state) = self.subscribers.get_mut(&subscriber) {
                     state.began.get_or_insert((history.lineage, at));
                     state.lineage = history.lineage;
@@ -200,7 +200,7 @@ mod tests {
     }
 
     fn began(at: Offset) -> Fact<'static> {
-        Fact::Began { subscriber: 1, history: HISTORY, at }
+        Fact::Began { subscriber: 1, history: HISTORY, epoch: 1, at }
     }
 
     fn missed(from: Offset, to: Offset) -> Fact<'static> {

@@ -86,21 +86,14 @@ impl SubPrefix {
         Ok(())
     }
 
-    /// A subscriber of the earliest record begins with the oldest that is kept.
-    fn began(&mut self, ledger: &Ledger, subscriber: ClientId, at: (History, Offset)) -> Result<(), String> {
-        let Some(state) = self.subscribers.get_mut(&subscriber) else { return Ok(()) };
-        let (history, at) = at;
-        match state.next {
-            Some(0) if state.history.is_none() => {
-                trimmed(ledger, history, at)?;
-                state.next = Some(at);
-            }
-            // From now on it is known where the end of the log was.
-            None => state.next = Some(at),
-            Some(_) => {}
+    /// From now on it is known where it begins (`history_cut.rs` judges that).
+    fn began(&mut self, subscriber: ClientId, history: History, at: Offset) {
+        if let Some(state) = self.subscribers.get_mut(&subscriber)
+            && state.history.is_none()
+        {
+            state.next = Some(at);
+            state.history = Some(history);
         }
-        state.history.get_or_insert(history);
-        Ok(())
     }
 }
 
@@ -158,7 +151,10 @@ impl Check for SubPrefix {
                 Ok(())
             }
             Fact::Delivered { .. } => self.delivered(ledger, fact),
-            Fact::Began { subscriber, history, at } => self.began(ledger, subscriber, (history, at)),
+            Fact::Began { subscriber, history, at, .. } => {
+                self.began(subscriber, history, at);
+                Ok(())
+            }
             Fact::Missed { subscriber, from, to } => self.missed(ledger, subscriber, (from, to)),
             Fact::LineageChanged { subscriber, to } => {
                 if let Some(state) = self.subscribers.get_mut(&subscriber) {
@@ -230,7 +226,7 @@ mod tests {
     #[test]
     fn a_report_that_leaves_a_record_out_is_rejected() {
         let mut story = trimmed_story(5);
-        story.tell(&Fact::Began { subscriber: 1, history: HISTORY, at: 0 });
+        story.begin(1, 0);
         story.tell(&missed(3, 5)).rejected("Some(1) is due before");
     }
 
@@ -241,17 +237,14 @@ mod tests {
     }
 
     #[test]
-    fn a_subscriber_begins_where_the_log_was_trimmed_to_and_not_above() {
-        let began = |at| Fact::Began { subscriber: 1, history: HISTORY, at };
-        trimmed_story(5).tell(&began(5)).deliver(6, 5, 3).accepted();
-        trimmed_story(5).tell(&began(6)).rejected("and 5 is kept");
+    fn a_subscriber_begins_where_the_log_was_trimmed_to() {
+        trimmed_story(5).begin(1, 5).deliver(6, 5, 3).accepted();
     }
 
     #[test]
     fn a_subscriber_of_the_end_misses_nothing_once_it_knows_where_that_was() {
-        let began = |at| Fact::Began { subscriber: 1, history: HISTORY, at };
-        story("t", Start::Latest).tell(&began(6)).deliver(6, 5, 3).accepted();
-        story("t", Start::Latest).tell(&began(1)).deliver(6, 5, 3).rejected("Some(1) is due");
+        story("t", Start::Latest).begin(2, 6).deliver(6, 5, 3).accepted();
+        story("t", Start::Latest).begin(1, 1).deliver(6, 5, 3).rejected("Some(1) is due");
     }
 
     #[test]

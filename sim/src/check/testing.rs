@@ -157,6 +157,11 @@ impl<C: Check> Story<C> {
         self.tell(&Fact::Subscribed { subscriber: 1, filters: &filters, start })
     }
 
+    /// The subscriber is told where it begins, in this epoch.
+    pub fn begin(&mut self, epoch: Epoch, at: Offset) -> &mut Self {
+        self.tell(&Fact::Began { subscriber: 1, history: HISTORY, epoch, at })
+    }
+
     /// The subscriber delivers records on topic `t`.
     pub fn deliver(&mut self, offset: Offset, first_sequence: u64, count: u64) -> &mut Self {
         let payloads: Vec<_> = (first_sequence..first_sequence + count).map(payload).collect();

@@ -16,6 +16,7 @@ use std::time::Duration;
 use steadfast_core::broker::{Broker, OnTotalLoss};
 use steadfast_core::group::GroupState;
 use steadfast_core::id::Offset;
+use steadfast_core::limits::{LEARNER_DEADLINE, SHUTDOWN_DEADLINE};
 use steadfast_core::log::EntryKind;
 use steadfast_core::message::History;
 
@@ -50,6 +51,10 @@ const DEMANDS: [Demand; 6] = [
     demand("L6", "every subscriber at the end of the log", 30, Cluster::is_delivered),
     demand("L7", "every change of the group's state decided", 30, Cluster::is_unchanging),
 ];
+
+/// R27a: who leaves and alone holds the data serves nobody while it waits for those who copy it, also from
+/// outside of a core, where they may never be taken in; then it has its time to leave.
+const LAST_HOLDER: Duration = LEARNER_DEADLINE.saturating_add(SHUTDOWN_DEADLINE);
 
 const fn demand(
     rule: &'static str,
@@ -288,15 +293,19 @@ impl Cluster {
         self.recover(&everybody, limit)
     }
 
-    /// The same of a core that has been healed.
+    /// The same of a core that has been healed. If somebody of it leaves beside others who are not, the time that
+    /// a last holder waits comes on top.
     ///
     /// # Errors
     /// As [`Cluster::settle`].
     pub fn recover(&mut self, core: &Core, limit: Duration) -> Result<(), Failure> {
+        let outsiders = *core != Core::everybody(self);
+        let leaves = self.leaving.keys().any(|process| core.has(*process));
+        let more = if outsiders && leaves { LAST_HOLDER } else { Duration::ZERO };
         self.run_for(self.calm)?;
         let begin = self.world.now();
         let left = |cluster: &Self, within: Duration| {
-            let end = begin + within.min(limit).as_nanos() as u64;
+            let end = begin + (within.min(limit) + more).as_nanos() as u64;
             Duration::from_nanos(end.saturating_sub(cluster.world.now()))
         };
         for demand in &DEMANDS {

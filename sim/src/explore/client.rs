@@ -194,9 +194,9 @@ fn subscriber_says(event: &subscriber::Event, checks: &mut Checks) -> Result<(),
                 payloads: &payloads,
             })
         }
-        subscriber::Event::Connected { at, .. } => {
-            let (history, at) = (at.history(), at.position.offset);
-            checks.observe(&Fact::Began { subscriber, history, at })
+        subscriber::Event::Connected { at, epoch, .. } => {
+            let (history, epoch, at) = (at.history(), *epoch, at.position.offset);
+            checks.observe(&Fact::Began { subscriber, history, epoch, at })
         }
         subscriber::Event::Lost { from, to, .. } => {
             checks.observe(&Fact::Missed { subscriber, from: *from, to: *to })

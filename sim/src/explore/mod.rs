@@ -195,6 +195,7 @@ fn checks(more: Vec<Box<dyn Check>>) -> Checks {
         Box::<check::pub_fencing::PubFencing>::default(),
         Box::<check::no_phantom::NoPhantom>::default(),
         Box::<check::sub_prefix::SubPrefix>::default(),
+        Box::<check::history_cut::HistoryCut>::default(),
         Box::<check::superset_quorum::SupersetQuorum>::default(),
         Box::<check::counts_verified::CountsVerified>::default(),
         Box::<check::session_fold::SessionFold>::default(),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use steadfast_core::broker::Broker;
 use steadfast_core::id::PublisherId;
 use steadfast_core::link::LinkId;
-use steadfast_core::message::Message;
+use steadfast_core::message::{Message, Refusal};
 use steadfast_core::node::Output;
 use steadfast_core::trace::Trace;
 
@@ -39,7 +39,8 @@ impl Times {
             }
             Cause::Fault(Fault::Resume(_)) => drop(self.since.insert(step.process, at)),
             Cause::Fault(Fault::ClockJump(..)) => checks.observe(&Fact::ClockJumped(process))?,
-            Cause::Received(link, Some(_)) => {
+            // R29: a session that another one has followed says nothing of that one.
+            Cause::Received(link, Some(_)) if !is_fenced(link, said) => {
                 if let Some(&publisher) = self.sessions.get(&(step.process, link)) {
                     checks.observe(&Fact::SessionHeard { process, publisher, at })?;
                 }
@@ -67,4 +68,11 @@ impl Times {
         }
         Ok(())
     }
+}
+
+/// Whether what came on this link was refused because another session has followed.
+fn is_fenced(link: LinkId, said: &[(LinkId, Message)]) -> bool {
+    let fences =
+        |message: &Message| matches!(message, Message::Refusal { reason: Refusal::Fenced { .. }, .. });
+    said.iter().any(|(to, message)| *to == link && fences(message))
 }

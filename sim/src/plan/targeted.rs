@@ -5,11 +5,12 @@ use super::kinds::{Amount, known};
 use super::{Action, Cue, Event, Plan, Target};
 use crate::random::Span;
 use std::time::Duration;
+use steadfast_core::filter::Topic;
 
 type Schedule = fn(&mut Dice, &mut Plan, Duration);
 
 /// All of them.
-const SCHEDULES: [Schedule; 24] = [
+const SCHEDULES: [Schedule; 26] = [
     crash_after_a_write,
     cut_off_after_a_write,
     restart_faster_than_the_session,
@@ -31,6 +32,8 @@ const SCHEDULES: [Schedule; 24] = [
     alone_with_a_client,
     coordination_outage,
     asks_again,
+    records_past_their_session,
+    request_past_its_session,
     gives_its_session_up,
     loss_beside_a_witness,
     leaves_while_copied,
@@ -404,6 +407,58 @@ fn asks_again(dice: &mut Dice, plan: &mut Plan, at: Duration) {
         }
         at = again + dice.ms(300, 1_000);
     }
+}
+
+/// R28: a publisher dies with records under way, and they come when its successor has opened a session and
+/// has not sent the same records itself.
+fn records_past_their_session(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let Some(publisher) = with_outbox(plan) else { return };
+    let who = Target::Publisher(publisher);
+    let mut at = at.max(Duration::from_millis(700));
+    for _ in 0..dice.between(1, 2) {
+        let topic = Topic::new("late").expect("a valid topic");
+        let every = Duration::from_millis(5);
+        happens(plan, at, Action::Publish { publisher, topic, count: 20, every });
+        let late = dice.between(250, 500);
+        let held = Amount::Time(Duration::from_millis(late));
+        happens(plan, at, between("delay", who, Target::Primary, held, None));
+        let dies = at + dice.ms(20, 120);
+        let asleep = Some(Duration::from_millis(late));
+        when(plan, dies, ("SessionOpened", Duration::ZERO), trouble("pause", who, None, asleep));
+        strikes(plan, dies, "crash", who, Some(dice.ms(0, 20)));
+        at += dice.ms(3 * late, 6 * late);
+    }
+    plan.knobs.duration = plan.knobs.duration.max(at);
+}
+
+/// R28: a publisher dies that has asked for its session, its successor asks for the same and continues what it
+/// got, and then the first request comes.
+fn request_past_its_session(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let Some(publisher) = with_outbox(plan) else { return };
+    let who = Target::Publisher(publisher);
+    let mut at = at.max(Duration::from_millis(700));
+    for _ in 0..dice.between(1, 2) {
+        strikes(plan, at, "crash", who, Some(dice.ms(0, 10)));
+        // It has a link, and stores its request before it sends it.
+        let late = dice.between(300, 700);
+        let held = Amount::Time(Duration::from_millis(late));
+        when(
+            plan,
+            at,
+            ("Attached", Duration::ZERO),
+            between("delay", Target::It, Target::Primary, held, None),
+        );
+        strikes(plan, at + dice.ms(40, 120), "crash", who, Some(dice.ms(0, 20)));
+        at += dice.ms(2 * late, 4 * late);
+    }
+    plan.knobs.duration = plan.knobs.duration.max(at);
+}
+
+/// A publisher that goes on under its name when it has died: only one that has an outbox does.
+fn with_outbox(plan: &mut Plan) -> Option<u32> {
+    let publisher = plan.publishers.first_mut()?;
+    publisher.outbox = true;
+    Some(publisher.number)
 }
 
 /// Scenario 8: a process hears nothing of the coordination service and gives its session up, which lives on for

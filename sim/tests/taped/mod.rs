@@ -178,7 +178,7 @@ fn add_broker(world: &mut World<Taped>, tapes: &Tapes, name: &str, every: u64) -
     let (node, listens) = (NodeName::new(name).expect("a valid name"), address(name));
     let all = Rc::clone(tapes);
     let starter = move |life: &Life| {
-        let retention = Retention { bytes: None, records: Some(60), age: None };
+        let retention = Retention { bytes: None, records: Some(60), age: Some(Duration::from_secs(3_600)) };
         let boot = broker::Boot {
             seed: life.seed(),
             node: node.clone(),
