@@ -269,7 +269,24 @@ impl Log {
 
     /// Index of the entry that holds `offset`, or of the first one after it.
     pub fn index_of(&self, offset: Offset) -> usize {
-        self.entries.partition_point(|entry| entry.end() <= offset)
+        let is_before = |index: usize| self.entries[index].end() <= offset;
+        // Mostly it is one of the last, and the others need not be touched: in steps that double, backwards.
+        let mut high = self.entries.len();
+        let mut step = 1;
+        while step <= high && !is_before(high - step) {
+            high -= step;
+            step *= 2;
+        }
+        let mut low = high.saturating_sub(step);
+        while low < high {
+            let middle = low.midpoint(high);
+            if is_before(middle) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
     }
 
     /// The highest boundary between entries that is not above `offset`.
@@ -314,6 +331,16 @@ mod tests {
         ];
         for (mine, theirs, expected) in cases {
             assert_eq!(log(mine).common_end(&log(theirs).summary()), expected, "{mine:?} {theirs:?}");
+        }
+    }
+
+    #[test]
+    fn entries_are_found_in_logs_of_every_length() {
+        for len in 0..20_u64 {
+            let mut log = log(&alloc::vec![1; len as usize]);
+            log.trim(3);
+            let expected = |offset: Offset| offset.clamp(log.start(), log.end()) - log.start();
+            assert!((0..len + 3).all(|offset| log.index_of(offset) as u64 == expected(offset)));
         }
     }
 

@@ -129,12 +129,13 @@ impl Source<'_> {
         while now() < end {
             let open = self.receipts.front().map_or(0, |sent| self.next - sent.numbers.start);
             if open >= self.settings.unacknowledged {
-                poll_fn(|cx| self.poll_receipts(cx)).await;
+                poll_fn(|cx| self.poll_some_receipts(cx)).await;
                 continue;
             }
             let room = self.room()?.min(self.settings.unacknowledged - open).min(BURST);
             if room == 0 {
-                pause().await;
+                self.wait_for_room().await;
+                continue;
             }
             let end = self.next + room;
             while self.next < end {
@@ -145,6 +146,14 @@ impl Source<'_> {
             tokio::task::yield_now().await;
         }
         Ok(())
+    }
+
+    /// Subscribers are too far behind: until something of what is under way has come to them, probably.
+    async fn wait_for_room(&mut self) {
+        match self.receipts.is_empty() {
+            true => pause().await,
+            false => poll_fn(|cx| self.poll_some_receipts(cx)).await,
+        }
     }
 
     async fn publish_at(&mut self, rate: f64, end: u64) -> Result<(), Failure> {
@@ -215,6 +224,15 @@ impl Source<'_> {
             }
         }
         Poll::Ready(())
+    }
+
+    /// Ready when at least one more has resolved, or there is none.
+    fn poll_some_receipts(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let before = self.receipts.len();
+        match self.poll_receipts(cx) {
+            Poll::Pending if self.receipts.len() == before => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
     }
 
     /// Records that were sent at this time are acknowledged.
