@@ -117,7 +117,7 @@ pub enum Command {
     Serve(ServeArgs),
     /// Show how discovery, the groups and the brokers stand, or wait until all is well
     Status(StatusArgs),
-    /// Measure throughput, latency, failover and memory on this machine
+    /// Measure throughput, latency, fan-out, failover, growth and memory
     Bench(BenchArgs),
     /// Look at the configuration: check it, show what holds, print a default file
     Config(ConfigArgs),

@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 
 /// Session timeout of the cluster's nodes: the shortest that a loaded machine keeps.
-const SESSION_TIMEOUT: &str = "1500ms";
+pub const SESSION_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How long the coordination service may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the group's state is read.
@@ -29,6 +29,9 @@ pub struct Plan {
     pub service: Option<Service>,
     /// The cluster's name: nobody else uses it.
     pub cluster: String,
+    /// Where the discovery of a cluster is that somebody else has started: nothing is started, and only
+    /// workers use it. None: a cluster of its own.
+    pub named: Option<String>,
     /// How many discovery replicas.
     pub discovery: usize,
     /// How many brokers.
@@ -76,6 +79,9 @@ impl Cluster {
     /// # Errors
     /// When it is out of reach.
     pub async fn connect(&mut self) -> Result<(), Failure> {
+        if self.plan.named.is_some() {
+            return Ok(());
+        }
         let service = match &self.plan.service {
             Some(service) => {
                 service.probe(self.plan.transport, &self.root(), PATIENCE).await?;
@@ -97,6 +103,9 @@ impl Cluster {
     /// # Errors
     /// When a process does not start.
     pub async fn start(&mut self) -> Result<(), Failure> {
+        if self.plan.named.is_some() {
+            return Ok(());
+        }
         for n in 1..=self.plan.discovery {
             let mut process = self.start_node(&format!("discovery-{n}"), &["discovery"])?;
             let address = process.ready().await?;
@@ -129,8 +138,9 @@ impl Cluster {
     fn start_node(&self, name: &str, command: &[&str]) -> Result<Process, Failure> {
         let mut args: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
         args.extend(self.service.iter().flat_map(Service::args));
+        let session_timeout = format!("{}ms", SESSION_TIMEOUT.as_millis());
         args.extend(
-            ["--cluster", &self.plan.cluster, "--session-timeout", SESSION_TIMEOUT].map(str::to_owned),
+            ["--cluster", &self.plan.cluster, "--session-timeout", &session_timeout].map(str::to_owned),
         );
         // This machine's configuration is for another cluster.
         args.extend(["--config", "/dev/null"].map(str::to_owned));
@@ -161,10 +171,24 @@ impl Cluster {
     pub fn start_worker(&self, name: &str, args: &[String]) -> Result<Process, Failure> {
         let mut all = vec!["worker".to_owned()];
         all.extend_from_slice(args);
+        self.start_client(name, all)
+    }
+
+    /// Starts `steadfast drain` for a broker.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_drain(&self, broker: &str) -> Result<Process, Failure> {
+        let args = ["drain", broker, "--config", "/dev/null"].map(str::to_owned);
+        self.start_client("drain", args.to_vec())
+    }
+
+    fn start_client(&self, name: &str, mut args: Vec<String>) -> Result<Process, Failure> {
         let addresses: Vec<_> = self.discovery.iter().map(|(_, address)| address.as_str()).collect();
-        all.extend(["--discovery".to_owned(), addresses.join(",")]);
-        all.extend(self.transport());
-        Process::start(name, &all, self.plan.logs.as_deref())
+        let discovery = self.plan.named.clone().unwrap_or_else(|| addresses.join(","));
+        args.extend(["--discovery".to_owned(), discovery]);
+        args.extend(self.transport());
+        Process::start(name, &args, self.plan.logs.as_deref())
     }
 
     fn transport(&self) -> [String; 2] {
@@ -200,6 +224,12 @@ impl Cluster {
 
     /// The failure to say when the group's state is not what it should be by now.
     pub fn unexpected(&self) -> Failure {
+        if let Some(discovery) = &self.plan.named {
+            return Failure::new(
+                format!("no records come through the cluster at {discovery} in time"),
+                "look at 'steadfast status' whether it has a primary",
+            );
+        }
         let seen = match &*self.state.borrow() {
             None => "there is no group".to_owned(),
             Some(state) => {
@@ -212,6 +242,20 @@ impl Cluster {
             format!("the cluster is not in the expected state in time ({seen})"),
             "try again with less load on the machine, or with --logs DIR",
         )
+    }
+
+    /// The processes of the primary and of the backups.
+    ///
+    /// # Errors
+    /// When there is no primary.
+    pub fn roles(&self) -> Result<(&Process, Vec<&Process>), Failure> {
+        let state = self.state();
+        let primary = state.as_ref().and_then(|state| state.primary.as_ref());
+        let primary = primary.map(|primary| primary.member.node.as_str());
+        let (leading, following): (Vec<_>, Vec<_>) =
+            self.brokers.iter().partition(|broker| Some(broker.name.as_str()) == primary);
+        let primary = leading.first().copied().ok_or_else(|| self.unexpected())?;
+        Ok((primary, following))
     }
 
     /// The brokers, by name.

@@ -16,13 +16,8 @@ use std::time::{Duration, Instant};
 use steadfast_runtime::configuration::Configuration;
 use steadfast_runtime::identity;
 
-const WORK: Work = Work {
-    topic: "demo.numbers",
-    filters: &["demo.numbers", "demo.>"],
-    size: 100,
-    rate: 2_000,
-    records: None,
-};
+/// Records per second.
+const RATE: u32 = 2_000;
 /// How long the first records may take.
 const FIRST_RECORDS: Duration = Duration::from_secs(10);
 /// Before the first fault.
@@ -63,6 +58,7 @@ pub async fn run(args: DemoArgs, configuration: &Configuration) -> Result<(), Fa
         transport: configuration.settings.transport.kind,
         service: (!args.zookeeper.is_empty()).then(|| Service::ensemble(&args.zookeeper)),
         cluster: format!("demo-{:016x}", identity::seed()),
+        named: None,
         discovery: 2,
         brokers: 3,
         broker_options: Vec::new(),
@@ -87,8 +83,15 @@ async fn play(cluster: &mut Cluster, mut display: Display) -> Result<(Results, V
     cluster.connect().await?;
     display.event("starting 2 discovery replicas and 3 brokers");
     cluster.start().await?;
-    display.event(&format!("publishing {} records a second to 2 subscribers", grouped(WORK.rate.into())));
-    let mut trial = Trial::start(cluster, &WORK, display).await?;
+    display.event(&format!("publishing {} records a second to 2 subscribers", grouped(RATE.into())));
+    let work = Work {
+        topic: "demo.numbers".into(),
+        filters: ["demo.numbers", "demo.>"].map(str::to_owned).into(),
+        size: 100,
+        rate: RATE,
+        records: None,
+    };
+    let mut trial = Trial::start(cluster, &work, display).await?;
     if !trial.run_until(FIRST_RECORDS, Trial::is_flowing).await? {
         return Err(trial.cluster.unexpected());
     }

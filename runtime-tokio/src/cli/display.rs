@@ -15,6 +15,8 @@ pub struct Display {
     start: Instant,
     terminal: bool,
     to_stderr: bool,
+    /// Nobody is there to watch.
+    silent: bool,
     /// Lines of the block that are on the terminal.
     drawn: usize,
     status_at: Instant,
@@ -25,7 +27,13 @@ impl Display {
     pub fn new(to_stderr: bool) -> Self {
         let start = Instant::now();
         let terminal = if to_stderr { stderr().is_terminal() } else { stdout().is_terminal() };
-        Self { start, terminal, to_stderr, drawn: 0, status_at: start }
+        Self { start, terminal, to_stderr, silent: false, drawn: 0, status_at: start }
+    }
+
+    /// On standard error if it is a terminal and somebody wants to see it, and nowhere else.
+    pub fn on_terminal(wanted: bool) -> Self {
+        let display = Self::new(true);
+        Self { silent: !wanted || !display.terminal, ..display }
     }
 
     /// Something has happened.
@@ -60,6 +68,9 @@ impl Display {
             lines => format!("\x1b[{lines}A\x1b[J"),
         };
         let bytes = format!("{up}{text}");
+        if self.silent {
+            return;
+        }
         // A reader that is gone changes nothing for the job.
         let _ = if self.to_stderr {
             stderr().write_all(bytes.as_bytes())
@@ -67,6 +78,40 @@ impl Display {
             stdout().write_all(bytes.as_bytes()).and_then(|()| stdout().flush())
         };
     }
+}
+
+/// What is to be done, and how much of it is.
+#[derive(Clone, Copy, Debug)]
+pub enum Goal {
+    /// It ends when it ends.
+    Open,
+    /// So many records.
+    Records(u64),
+    /// So long, from then on.
+    Time(Instant, Duration),
+    /// So many steps of so many.
+    Steps(u32, u32),
+}
+
+impl Goal {
+    /// A bar, when so many records are done. None: nobody knows.
+    pub fn bar(&self, records: u64) -> Option<String> {
+        let share = match self {
+            Self::Open => return None,
+            Self::Records(all) => records as f64 / *all as f64,
+            Self::Time(begin, time) => begin.elapsed().as_secs_f64() / time.as_secs_f64(),
+            Self::Steps(done, all) => f64::from(*done) / f64::from(*all),
+        };
+        Some(bar(share))
+    }
+}
+
+/// How much is done, from 0 to 1.
+fn bar(share: f64) -> String {
+    const WIDTH: usize = 40;
+    let share = share.clamp(0.0, 1.0);
+    let done = (share * WIDTH as f64) as usize;
+    format!("  [{}{}] {:3.0} %", "#".repeat(done), "-".repeat(WIDTH - done), share * 100.0)
 }
 
 /// A number with its thousands apart.
@@ -90,6 +135,15 @@ pub fn millis(duration: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bar_shows_how_much_is_done() {
+        assert!(Goal::Open.bar(7).is_none());
+        let half = Goal::Records(10).bar(5).unwrap();
+        assert_eq!((half.matches('#').count(), half.contains(" 50 %")), (20, true));
+        assert!(Goal::Steps(3, 3).bar(0).unwrap().contains("100 %"));
+        assert!(Goal::Records(10).bar(11).unwrap().contains("100 %"), "never more than all");
+    }
 
     #[test]
     fn numbers_are_grouped_by_thousands() {

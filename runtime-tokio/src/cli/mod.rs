@@ -105,6 +105,7 @@ async fn run(command: Command, configuration: &Configuration, parent: &Parent) -
             worker::subscriber::run(args, configuration, parent).await
         }
         Command::Worker(WorkerCommand::Idle(args)) => worker::idle::run(args, configuration, parent).await,
+        Command::Worker(WorkerCommand::Crowd(args)) => worker::crowd::run(args, configuration, parent).await,
     }
 }
 

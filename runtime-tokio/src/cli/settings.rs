@@ -104,6 +104,7 @@ impl Flags {
                     }
                     WorkerCommand::Subscriber(args) => &args.client,
                     WorkerCommand::Idle(args) => &args.client,
+                    WorkerCommand::Crowd(args) => &args.client,
                 };
                 self.list("cluster.discovery", &client.discovery);
                 return None;

@@ -2,7 +2,7 @@
 //! each was without records around a fault, and what the whole run adds up to.
 
 use super::cluster::Cluster;
-use super::display::{Display, grouped};
+use super::display::{Display, Goal, grouped};
 use super::failure::Failure;
 use super::process::{Output, Process};
 use super::worker::payload::now;
@@ -24,9 +24,9 @@ const DRAIN: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug)]
 pub struct Work {
     /// The topic; every subscriber has a filter that matches it.
-    pub topic: &'static str,
+    pub topic: String,
     /// One subscriber each.
-    pub filters: &'static [&'static str],
+    pub filters: Vec<String>,
     /// Bytes of a record.
     pub size: u32,
     /// Records per second; 0: as fast as possible.
@@ -43,6 +43,9 @@ struct Worker {
     /// The count and the time of the report before.
     before: (u64, Instant),
     rate: f64,
+    /// Seconds since the worker's start, and the count of each report.
+    counts: Vec<(f64, u64)>,
+    started: Instant,
     /// Since the last fault began.
     silences: Vec<Silence>,
     /// The latest primary that it was connected to.
@@ -100,6 +103,8 @@ pub struct Trial<'a> {
     pub cluster: &'a mut Cluster,
     /// Progress for people.
     pub display: Display,
+    /// What is to be done.
+    pub goal: Goal,
     publisher: Worker,
     subscribers: Vec<Worker>,
     /// What was done to brokers, for the display.
@@ -122,13 +127,14 @@ impl<'a> Trial<'a> {
             worker.wait_connected().await?;
             subscribers.push(worker);
         }
-        let mut args = ["publisher", "--topic", work.topic].map(str::to_owned).to_vec();
+        let mut args = ["publisher", "--topic", &work.topic].map(str::to_owned).to_vec();
         args.extend(["--size".into(), work.size.to_string(), "--rate".into(), work.rate.to_string()]);
         args.extend(work.records.iter().flat_map(|count| ["--records".into(), count.to_string()]));
         args.extend_from_slice(cluster.metrics());
         let publisher = Worker::start(cluster, "publisher", &args)?;
         let (marks, shown_epoch, fault) = (BTreeMap::new(), 0, None);
-        Ok(Self { cluster, display, publisher, subscribers, marks, shown_epoch, fault })
+        let goal = work.records.map_or(Goal::Open, Goal::Records);
+        Ok(Self { cluster, display, goal, publisher, subscribers, marks, shown_epoch, fault })
     }
 
     /// The primary and its epoch.
@@ -183,6 +189,18 @@ impl<'a> Trial<'a> {
         self.publisher.published.is_some()
     }
 
+    /// How fast records were delivered to the first subscriber: seconds since its start, and records a second.
+    pub fn rates(&self) -> Vec<(f64, f64)> {
+        let counts = self.subscribers.first().map_or(&[][..], |worker| &worker.counts);
+        let rate = |pair: &[(f64, u64)]| match pair {
+            [(before, earlier), (now, count)] if now > before => {
+                Some(((before + now) / 2.0, (count - earlier) as f64 / (now - before)))
+            }
+            _ => None,
+        };
+        counts.windows(2).filter_map(rate).collect()
+    }
+
     /// How many records were acknowledged, as last reported.
     pub const fn acknowledged(&self) -> u64 {
         self.publisher.progress.count
@@ -190,14 +208,27 @@ impl<'a> Trial<'a> {
 
     /// Does something to a broker.
     pub fn strike(&mut self, cause: &'static str, victim: &str, signal: Signal) {
-        let epoch = self.cluster.state().map_or(0, |state| state.epoch);
         let mark = if signal == Signal::KILL { "KILLED" } else { "PAUSED" };
+        self.begin(cause, victim, mark, &format!("gets {}", signal_name(signal)));
+        self.cluster.signal(victim, signal);
+    }
+
+    /// Tells a broker to leave, as an operator does. Returns the process that tells it, and waits.
+    ///
+    /// # Errors
+    /// When that process does not start.
+    pub fn drain(&mut self, cause: &'static str, victim: &str) -> Result<Process, Failure> {
+        self.begin(cause, victim, "LEAVES", "is told to leave");
+        self.cluster.start_drain(victim)
+    }
+
+    fn begin(&mut self, cause: &'static str, victim: &str, mark: &'static str, what: &str) {
+        let epoch = self.cluster.state().map_or(0, |state| state.epoch);
         self.marks.insert(victim.to_owned(), mark);
         self.publisher.silences.clear();
         self.subscribers.iter_mut().for_each(|worker| worker.silences.clear());
-        self.display.event(&format!("{cause}: {victim} gets {}", signal_name(signal)));
+        self.display.event(&format!("{cause}: {victim} {what}"));
         self.fault = Some(Fault { cause, victim: victim.to_owned(), epoch, at: now() });
-        self.cluster.signal(victim, signal);
     }
 
     /// A broker runs again.
@@ -297,11 +328,9 @@ impl<'a> Trial<'a> {
 
     fn block(&self) -> Vec<String> {
         let state = self.cluster.state();
-        let mut lines: Vec<_> = self
-            .cluster
-            .discovery()
-            .map(|(process, address)| format!("  {:13} {address}", process.name))
-            .collect();
+        let mut lines: Vec<_> = self.goal.bar(self.acknowledged()).into_iter().collect();
+        let discovery = self.cluster.discovery();
+        lines.extend(discovery.map(|(process, address)| format!("  {:13} {address}", process.name)));
         for broker in self.cluster.brokers() {
             let role = self
                 .marks
@@ -329,6 +358,8 @@ impl Worker {
             progress: Progress::default(),
             before: (0, Instant::now()),
             rate: 0.0,
+            counts: Vec::new(),
+            started: Instant::now(),
             silences: Vec::new(),
             epoch: 0,
             published: None,
@@ -356,6 +387,7 @@ impl Worker {
             Report::Connected { epoch, .. } => self.epoch = self.epoch.max(epoch),
             Report::Disconnected => {}
             Report::Progress(progress) => self.progressed(progress),
+            Report::Tally(_) => return Err(self.process.failure()),
             Report::Published(published) => self.published = Some(published),
             Report::Received(received) => self.received = Some(received),
         }
@@ -369,6 +401,7 @@ impl Worker {
             self.rate = progress.count.saturating_sub(count) as f64 / seconds;
             self.before = (progress.count, Instant::now());
         }
+        self.counts.push((self.started.elapsed().as_secs_f64(), progress.count));
         self.silences.extend(progress.silence);
         self.progress = progress;
     }

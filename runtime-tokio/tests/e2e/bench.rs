@@ -13,17 +13,135 @@ fn bench(args: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+fn figures(args: &[&str]) -> Value {
+    bench(args)["figures"].take()
+}
+
+/// A benchmark's figures. Its result says where they come from, its plot is a drawing.
+fn plotted(args: &[&str]) -> Value {
+    let name = args.iter().map(|arg| arg.trim_matches('-')).collect::<String>().replace(':', "");
+    let plot = std::env::temp_dir().join(format!("steadfast-{name}-{}.svg", std::process::id()));
+    let mut result = bench(&[args, &["--plot", plot.to_str().unwrap()]].concat());
+    let svg = std::fs::read_to_string(&plot).unwrap();
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
+    assert!(svg.contains(result["chart"]["title"].as_str().unwrap()), "{svg}");
+    std::fs::remove_file(plot).unwrap();
+    assert_eq!((&result["benchmark"], &result["settings"]["transport"]), (&args[0].into(), &"native".into()));
+    assert!(result["machine"]["cores"].as_u64().unwrap() > 0, "{result}");
+    for (part, key) in [("machine", "cpu"), ("machine", "kernel"), ("machine", "profile")] {
+        assert!(!result[part][key].as_str().unwrap().is_empty(), "{result}");
+    }
+    result["figures"].take()
+}
+
+fn positive(figures: &Value, names: &[&str]) {
+    for name in names {
+        assert!(figures[name].as_f64().is_some_and(|figure| figure > 0.0), "{name}: {figures}");
+    }
+}
+
 #[test]
-fn benchmarks_print_their_figures() {
+fn throughput_and_latency_have_figures_and_curves() {
     let _turn = turn();
-    let throughput = bench(&["throughput", "--records", "100000"]);
+    let throughput = plotted(&["throughput", "--records", "100000"]);
     assert_eq!((&throughput["acknowledged"], &throughput["delivered"]), (&100_000.into(), &100_000.into()));
-    assert!(throughput["acknowledged_per_second"].as_u64().unwrap() > 0);
-    let latency = bench(&["latency", "--time", "2s"]);
-    assert!(latency["p50_us"].as_u64().unwrap() <= latency["p99_us"].as_u64().unwrap());
-    let failover = bench(&["failover", "--rounds", "1"]);
-    assert!(failover["primary_killed_outage_median_ms"].as_f64().unwrap() > 0.0);
-    assert!(failover["backup_killed_publisher_stall_worst_ms"].as_f64().unwrap() > 0.0);
+    positive(&throughput, &["acknowledged_per_second", "delivered_per_second", "broker_peak_memory_mib"]);
+    let latency = plotted(&["latency", "--time", "2s"]);
+    let quantiles = ["p50_us", "p90_us", "p99_us", "p99_9_us", "max_us"];
+    positive(&latency, &quantiles);
+    assert!(quantiles.map(|name| latency[name].as_u64()).is_sorted(), "{latency}");
+}
+
+#[test]
+fn fanout_delivers_everything_to_everyone() {
+    let _turn = turn();
+    let fanout = plotted(&["fanout", "--publishers", "2", "--subscribers", "3", "--time", "1s"]);
+    let costs = ["brokers_processor_us_per_record", "brokers_processor_us_per_delivery"];
+    positive(&fanout, &[&costs[..], &["acknowledged_per_second", "delivered_per_second"]].concat());
+}
+
+#[test]
+fn failover_has_its_cases() {
+    let _turn = turn();
+    let failover = plotted(&["failover", "--rounds", "1"]);
+    for case in ["primary_killed", "backup_killed", "backup_paused", "handover"] {
+        positive(&failover[case], &["subscriber_outage_median_ms", "publisher_stall_worst_ms"]);
+    }
+    positive(&failover, &["lag_threshold_ms", "session_timeout_ms"]);
+    let one = bench(&["failover", "--rounds", "1", "--case", "handover"]);
+    assert!(one["figures"]["primary_killed"].is_null() && one["figures"]["handover"].is_object(), "{one}");
+}
+
+#[test]
+fn growth_is_measured_at_points_and_fitted() {
+    let _turn = turn();
+    for (what, most, points) in [
+        ("subscribers", "3", vec![1, 3]),
+        ("publishers", "4", vec![1, 3, 4]),
+        ("topics", "20", vec![1, 10, 20]),
+        ("retained", "20MiB", vec![16 << 20, 20 << 20]),
+        ("backups", "1", vec![0, 1]),
+    ] {
+        let growth = plotted(&["growth", "--what", what, "--up-to", most, "--time", "500ms"]);
+        let measured = growth["points"].as_array().unwrap();
+        let values: Vec<_> = measured.iter().map(|point| point[what].as_u64().unwrap()).collect();
+        assert_eq!(values, points, "{growth}");
+        let names = ["acknowledged_per_second", "brokers_processor_us_per_record", "primary_memory_mib"];
+        measured.iter().for_each(|point| positive(point, &names));
+        assert!(names.iter().all(|name| growth["exponents"][name].is_f64()), "{growth}");
+    }
+    let promotion =
+        plotted(&["growth", "--what", "promotion", "--up-to", "16MiB", "--sessions", "20", "--rounds", "1"]);
+    for log in ["empty", "full"] {
+        positive(&promotion[log], &["subscriber_outage_median_ms"]);
+    }
+}
+
+/// A cluster that somebody else has started: its brokers are nobody's to look into, and none's to kill.
+#[test]
+fn somebody_elses_cluster_is_measured_and_left_alone() {
+    let _turn = turn();
+    let cluster = Cluster::start(Service::embedded(), 2);
+    let there = ["--discovery", &cluster.discovery.address];
+    let throughput = plotted(&[&["throughput", "--records", "20000"], &there[..]].concat());
+    assert_eq!(throughput["delivered"], 20_000);
+    assert!(throughput["broker_peak_memory_mib"].is_null());
+    let fanout = plotted(
+        &[&["fanout", "--publishers", "1", "--subscribers", "2", "--time", "500ms"], &there[..]].concat(),
+    );
+    positive(&fanout, &["delivered_per_second"]);
+    assert!(fanout["brokers_processor_us_per_record"].is_null());
+    let growth =
+        plotted(&[&["growth", "--what", "topics", "--up-to", "2", "--time", "500ms"], &there[..]].concat());
+    assert!(growth["exponents"]["delivered_per_second"].is_f64(), "{growth}");
+    for refused in [&["failover"][..], &["growth", "--what", "backups"], &["growth", "--what", "promotion"]] {
+        let output = run(&[&["bench"], refused, &there].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), error.contains("--discovery")), (Some(2), true), "{error}");
+    }
+}
+
+#[test]
+fn results_are_compared_with_those_of_like_runs_only() {
+    let _turn = turn();
+    let file = std::env::temp_dir().join(format!("steadfast-compare-{}.json", std::process::id()));
+    let earlier = bench(&["throughput", "--records", "20000"]);
+    std::fs::write(&file, earlier.to_string()).unwrap();
+    let compare = ["--compare", file.to_str().unwrap()];
+    let now = bench(&[&["throughput", "--records", "20000"], &compare[..]].concat());
+    assert_eq!(now["ratios"]["delivered"], 1.0, "{now}");
+    positive(&now["ratios"], &["delivered_per_second"]);
+    let refused = |args: &[&str], cause: &str| {
+        let output = run(&[&["bench"], args, &compare].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), error.contains(cause)), (Some(2), true), "{error}");
+    };
+    refused(&["throughput", "--records", "20001"], "settings.records was 20000 and is 20001");
+    refused(&["latency"], "benchmark was \"throughput\" and is \"latency\"");
+    std::fs::write(&file, "{}").unwrap();
+    refused(&["throughput"], "no result of a benchmark");
+    std::fs::remove_file(&file).unwrap();
+    refused(&["throughput"], "cannot read");
 }
 
 /// What metrics cost is measured by a run with them: every node and the publisher send theirs.
@@ -43,13 +161,13 @@ fn a_benchmark_with_metrics_sends_them() {
 #[test]
 fn memory_is_measured_of_clients_load_and_snapshots() {
     let _turn = turn();
-    let clients = bench(&["memory", "clients", "--clients", "20"]);
+    let clients = figures(&["memory", "clients", "--clients", "20"]);
     assert!(clients["connected_mib"]["primary"].as_f64().unwrap() > 0.0);
     assert!(clients["bytes_per_session_without_publisher"]["backup"].is_i64());
-    let load = bench(&["memory", "load", "--time", "2s", "--retention", "8MiB"]);
+    let load = figures(&["memory", "load", "--time", "2s", "--retention", "8MiB"]);
     let peak = load["peak_mib"]["primary"].as_f64().unwrap();
     assert!(load["second_half_mib"]["primary"].as_f64().unwrap() <= peak, "{load}");
-    let snapshot = bench(&["memory", "snapshot", "--size", "1000", "--retention", "8MiB"]);
+    let snapshot = figures(&["memory", "snapshot", "--size", "1000", "--retention", "8MiB"]);
     for broker in ["restarted_backup", "paused_backup", "primary"] {
         assert!(snapshot[format!("peak_of_{broker}_mib")].as_f64().unwrap() > 8.0, "{snapshot}");
     }

@@ -1,31 +1,28 @@
 //! `steadfast bench memory`: what brokers take of memory, as the system counts it.
 
 use super::super::cluster::Cluster;
-use super::super::display::{Display, grouped};
+use super::super::display::{Display, Goal};
 use super::super::failure::Failure;
-use super::super::process::{Output, Process};
+use super::super::process::Process;
 use super::super::text;
 use super::super::trial::{Results, Trial};
-use super::super::worker::report::Report;
 use super::args::BenchOptions;
+use super::crowd::connected;
+use super::lab::{Lab, retaining};
+use super::steady::{complete, per_second, start, work};
 use super::usage::{Usage, mib};
-use super::{complete, per_second, start, work};
 use clap::{Args, Subcommand};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-/// How long a thousand clients may take to connect.
-const CONNECT: Duration = Duration::from_secs(300);
 /// After this long, what begins is over, and memory is what it stays.
 const SETTLE: Duration = Duration::from_secs(1);
 /// Between two looks at a broker's memory.
 const SAMPLE: Duration = Duration::from_secs(1);
 /// How long it may take to fill the log, to drop a broker, or to bring one back under full load.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Memory for the log, unless twice what is retained is more.
-const LOG_LIMIT: u64 = 1 << 30;
 /// How often publishers come and go, for the memory of sessions without them.
 const GENERATIONS: u32 = 4;
 
@@ -111,9 +108,22 @@ impl MemoryArgs {
             Memory::Load(args) => args.kept.retention,
             Memory::Snapshot(args) => args.kept.retention,
         };
-        let limit = LOG_LIMIT.max(retention.saturating_mul(2));
-        let options = [("--retention-bytes", retention), ("--log-limit", limit)];
-        options.into_iter().flat_map(|(option, bytes)| [option.to_owned(), bytes.to_string()]).collect()
+        retaining(retention)
+    }
+
+    /// What its own options say.
+    pub fn settings(&self) -> Value {
+        match &self.what {
+            Memory::Clients(args) => json!({ "what": "clients", "clients": args.clients }),
+            Memory::Load(args) => json!({
+                "what": "load",
+                "retention_mib": mib(args.kept.retention),
+                "seconds": args.time.as_secs_f64(),
+            }),
+            Memory::Snapshot(args) => {
+                json!({ "what": "snapshot", "retention_mib": mib(args.kept.retention) })
+            }
+        }
     }
 }
 
@@ -121,12 +131,13 @@ impl MemoryArgs {
 ///
 /// # Errors
 /// When something does not start or does not come back, or records are lost.
-pub async fn measure(cluster: &mut Cluster, args: &MemoryArgs) -> Result<Value, Failure> {
-    match &args.what {
-        Memory::Clients(args) => clients(cluster, args).await,
-        Memory::Load(args) => load(cluster, args).await,
-        Memory::Snapshot(args) => snapshot(cluster, args).await,
-    }
+pub async fn measure(lab: &Lab, args: &MemoryArgs) -> Result<Value, Failure> {
+    let measured = async |cluster: &mut Cluster| match &args.what {
+        Memory::Clients(args) => clients(cluster, args, lab.display()).await,
+        Memory::Load(args) => load(cluster, args, lab.display()).await,
+        Memory::Snapshot(args) => snapshot(cluster, args, lab.display()).await,
+    };
+    lab.on_cluster(2, args.broker_options(), measured).await
 }
 
 /// Memory of the primary, the backup and the discovery replica.
@@ -163,21 +174,14 @@ fn named([primary, backup, discovery]: [Value; 3]) -> Value {
 
 /// The primary and the backup.
 fn roles(cluster: &Cluster) -> Result<(&Process, &Process), Failure> {
-    let state = cluster.state();
-    let primary = state.as_ref().and_then(|state| state.primary.as_ref());
-    let primary = primary.map(|primary| primary.member.node.as_str());
-    let (leading, following): (Vec<_>, Vec<_>) =
-        cluster.brokers().iter().partition(|broker| Some(broker.name.as_str()) == primary);
-    match (leading[..].first(), following[..].first()) {
-        (Some(primary), Some(backup)) => Ok((primary, backup)),
-        _ => Err(cluster.unexpected()),
-    }
+    let (primary, backups) = cluster.roles()?;
+    let backup = backups.first().ok_or_else(|| cluster.unexpected())?;
+    Ok((primary, backup))
 }
 
-async fn clients(cluster: &mut Cluster, args: &ClientsArgs) -> Result<Value, Failure> {
+async fn clients(cluster: &mut Cluster, args: &ClientsArgs, mut display: Display) -> Result<Value, Failure> {
     let (count, size) = (args.clients, args.options.size);
     let epoch = cluster.state().map(|state| state.epoch);
-    let mut display = Display::new(true);
     sleep(SETTLE).await;
     let alone = Nodes::of(cluster)?;
     let subscribers = idle(cluster, &mut display, ("subscribers", count, size)).await?;
@@ -202,7 +206,6 @@ async fn clients(cluster: &mut Cluster, args: &ClientsArgs) -> Result<Value, Fai
     }
     let sessions = count * GENERATIONS;
     Ok(json!({
-        "clients": count,
         "alone_mib": alone.resident_mib(),
         "connected_mib": connected.resident_mib(),
         "bytes_per_subscriber": subscribed.each_since(&alone, count),
@@ -212,46 +215,32 @@ async fn clients(cluster: &mut Cluster, args: &ClientsArgs) -> Result<Value, Fai
 }
 
 /// Connects clients that do nothing, and waits until all are there.
-async fn idle(
+///
+/// # Errors
+/// When they do not connect in time.
+pub async fn idle(
     cluster: &Cluster,
     display: &mut Display,
     (kind, count, size): (&str, u32, u32),
 ) -> Result<Process, Failure> {
     let args = ["idle", &format!("--{kind}"), &count.to_string(), "--size", &size.to_string()];
     let mut process = cluster.start_worker(kind, &args.map(str::to_owned))?;
-    let end = Instant::now() + CONNECT;
-    let mut connected = 0;
-    while connected < u64::from(count) {
-        match timeout(end - Instant::now(), process.next()).await {
-            Ok(Output::Line(line)) => match serde_json::from_str(&line) {
-                Ok(Report::Progress(progress)) => connected = progress.count,
-                _ => return Err(process.failure()),
-            },
-            Ok(Output::Ended) => return Err(process.failure()),
-            Err(_) => {
-                let cause = format!("only {connected} of {count} {kind} are connected in time");
-                return Err(Failure::new(
-                    cause,
-                    "try again with less load on the machine, or fewer --clients",
-                ));
-            }
-        }
-        let status = format!("{} of {} {kind} are connected", grouped(connected), grouped(count.into()));
-        display.status(&[format!("  {status}")], &status);
-    }
+    connected(&mut process, display, (kind, count)).await?;
     sleep(SETTLE).await;
     Ok(process)
 }
 
-async fn end(mut process: Process) {
+/// Ends them.
+pub async fn end(mut process: Process) {
     process.signal(Signal::KILL);
     process.ended().await;
     sleep(SETTLE).await;
 }
 
-async fn load(cluster: &mut Cluster, args: &LoadArgs) -> Result<Value, Failure> {
-    let mut trial = start(cluster, &work(&args.options, 0, None)).await?;
+async fn load(cluster: &mut Cluster, args: &LoadArgs, display: Display) -> Result<Value, Failure> {
+    let mut trial = start(cluster, &work(&args.options, 0, None), display).await?;
     let (begin, mut most) = (Instant::now(), [[0; 2]; 2]);
+    trial.goal = Goal::Time(begin.into_std(), args.time);
     while begin.elapsed() < args.time {
         trial.run_for(SAMPLE.min(args.time - begin.elapsed())).await?;
         let half = usize::from(begin.elapsed() * 2 > args.time);
@@ -264,9 +253,6 @@ async fn load(cluster: &mut Cluster, args: &LoadArgs) -> Result<Value, Failure> 
     let [first, second] =
         most.map(|[primary, backup]| json!({ "primary": mib(primary), "backup": mib(backup) }));
     Ok(json!({
-        "record_bytes": args.options.size,
-        "retention_mib": mib(args.kept.retention),
-        "seconds": args.time.as_secs(),
         "acknowledged": results.published.acknowledged.len(),
         "acknowledged_per_second": per_second(results.published.acknowledged.len(), results.published.seconds),
         "gaps_reported": gaps(&results)?,
@@ -284,8 +270,8 @@ fn gaps(results: &Results) -> Result<u64, Failure> {
     }
 }
 
-async fn snapshot(cluster: &mut Cluster, args: &SnapshotArgs) -> Result<Value, Failure> {
-    let mut trial = start(cluster, &work(&args.options, 0, None)).await?;
+async fn snapshot(cluster: &mut Cluster, args: &SnapshotArgs, display: Display) -> Result<Value, Failure> {
+    let mut trial = start(cluster, &work(&args.options, 0, None), display).await?;
     publish(&mut trial, args).await?;
     let full = Nodes::of(trial.cluster)?.resident_mib();
     let restarted = restart(&mut trial).await?;
@@ -293,8 +279,6 @@ async fn snapshot(cluster: &mut Cluster, args: &SnapshotArgs) -> Result<Value, F
     let primary = Usage::of(roles(trial.cluster)?.0.pid())?.peak;
     let (results, _) = trial.finish().await?;
     Ok(json!({
-        "record_bytes": args.options.size,
-        "retention_mib": mib(args.kept.retention),
         "acknowledged": results.published.acknowledged.len(),
         "gaps_reported": gaps(&results)?,
         "full_mib": full,

@@ -3,6 +3,7 @@
 use super::super::args::ClientArgs;
 use super::super::metrics::MetricsArgs;
 use super::super::text;
+use super::crowd::CrowdArgs;
 use super::idle::IdleWorkerArgs;
 use clap::{Args, Subcommand};
 use steadfast_core::filter::{Filter, Topic};
@@ -16,6 +17,8 @@ pub enum WorkerCommand {
     Subscriber(SubscriberWorkerArgs),
     /// Hold clients that do nothing.
     Idle(IdleWorkerArgs),
+    /// Many publishers, or many subscribers.
+    Crowd(CrowdArgs),
 }
 
 /// `steadfast worker publisher`

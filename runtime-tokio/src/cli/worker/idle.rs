@@ -48,20 +48,12 @@ pub async fn run(
     let _orders = parent.take().ok_or_else(not_attached)?;
     let discovery = &discovery(configuration);
     let subscribers = connect_all(args.subscribers, || async {
-        let options = SubscriberOptions {
-            transport: configuration.settings.transport.kind,
-            connect_timeout: PATIENCE,
-            ..SubscriberOptions::default()
-        };
+        let options = subscriber_options(configuration);
         Subscriber::connect(discovery, [FILTER], options).await.map_err(connect_failure)
     });
     let _subscribers = subscribers.await?;
     let publishers = connect_all(args.publishers, || async {
-        let options = PublisherOptions {
-            transport: configuration.settings.transport.kind,
-            connect_timeout: PATIENCE,
-            ..PublisherOptions::default()
-        };
+        let options = publisher_options(configuration);
         let publisher = Publisher::connect(discovery, options).await.map_err(connect_failure)?;
         let payload = Factory::new(args.size as usize).make(0, now());
         let receipt = publisher.publish(TOPIC, payload).await.map_err(Failure::complete)?;
@@ -72,7 +64,29 @@ pub async fn run(
     std::future::pending().await
 }
 
-async fn connect_all<T, F: Future<Output = Result<T, Failure>>>(
+/// Of one of many subscribers.
+pub fn subscriber_options(configuration: &Configuration) -> SubscriberOptions {
+    SubscriberOptions {
+        transport: configuration.settings.transport.kind,
+        connect_timeout: PATIENCE,
+        ..SubscriberOptions::default()
+    }
+}
+
+/// Of one of many publishers.
+pub fn publisher_options(configuration: &Configuration) -> PublisherOptions {
+    PublisherOptions {
+        transport: configuration.settings.transport.kind,
+        connect_timeout: PATIENCE,
+        ..PublisherOptions::default()
+    }
+}
+
+/// Connects so many clients, and reports how many are connected.
+///
+/// # Errors
+/// When one does not connect.
+pub async fn connect_all<T, F: Future<Output = Result<T, Failure>>>(
     count: u32,
     connect: impl Fn() -> F,
 ) -> Result<Vec<T>, Failure> {

@@ -2,6 +2,7 @@
 //! their own, and report to the process that has started them.
 
 pub mod args;
+pub mod crowd;
 pub mod idle;
 pub mod payload;
 pub mod publisher;

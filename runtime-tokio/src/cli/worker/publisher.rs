@@ -28,8 +28,26 @@ const NAME: &str = "publisher";
 const DRAIN: Duration = Duration::from_secs(12);
 /// Shortest time between two wake-ups of the pacing thread.
 const SHORTEST_STEP: Duration = Duration::from_micros(100);
+/// A record that is sent so much later than planned is late, in nanoseconds.
+const LATE: u64 = 1_000_000;
 /// Records in a row before the sockets get their turn.
 const BURST: u64 = 1_024;
+
+/// When records should be sent, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    start: u64,
+    step: u64,
+}
+
+impl Plan {
+    /// What a record says of when it was sent. One that is late counts from when it should have been
+    /// sent: while the cluster holds up the publisher, those that wait behind it are held up too.
+    const fn sent_at(self, number: u64, now: u64) -> u64 {
+        let planned = self.start + self.step * (number + 1);
+        if now > planned + LATE { planned } else { now }
+    }
+}
 
 /// What the worker's tasks share.
 struct Work {
@@ -105,22 +123,24 @@ impl Work {
     async fn publish_all(&self, rate: u32) -> Result<(), PublishError> {
         if rate == 0 {
             while self.next.get() < self.records {
-                self.publish(BURST).await?;
+                self.publish(BURST, None).await?;
                 tokio::task::yield_now().await;
             }
             return Ok(());
         }
-        let mut steps = pace(Duration::from_secs(1) / rate);
+        let step = Duration::from_secs(1) / rate;
+        let plan = Plan { start: now(), step: step.as_nanos() as u64 };
+        let mut steps = pace(step);
         while let (Some(due), true) = (steps.recv().await, self.next.get() < self.records) {
-            self.publish(due.saturating_sub(self.next.get())).await?;
+            self.publish(due.saturating_sub(self.next.get()), Some(plan)).await?;
         }
         Ok(())
     }
 
-    async fn publish(&self, count: u64) -> Result<(), PublishError> {
+    async fn publish(&self, count: u64, plan: Option<Plan>) -> Result<(), PublishError> {
         for _ in 0..count.min(self.records - self.next.get()) {
             let number = self.next.get();
-            let at = now();
+            let at = plan.map_or_else(now, |plan| plan.sent_at(number, now()));
             let payload = self.factory.borrow_mut().make(number, at);
             let receipt = self.publisher.publish(&self.topic, payload).await?;
             self.next.set(number + 1);
@@ -196,4 +216,17 @@ pub fn pace(step: Duration) -> mpsc::Receiver<u64> {
         }
     });
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_record_counts_from_when_it_was_due() {
+        let plan = Plan { start: 1_000, step: 200_000 };
+        assert_eq!(plan.sent_at(0, 201_500), 201_500, "a little late is the clock's own");
+        assert_eq!(plan.sent_at(9, 2_001_000 + LATE + 1), 2_001_000);
+        assert_eq!(plan.sent_at(10, 2_001_000 + LATE + 1), 2_001_000 + LATE + 1, "not late yet");
+    }
 }

@@ -9,6 +9,9 @@ const WARM_UP: Duration = Duration::from_secs(1);
 /// One minute, in microseconds: longer latencies count as this long.
 const LONGEST_US: u64 = 60_000_000;
 
+/// Points of the curve each time that what is left halves.
+const TICKS: u32 = 5;
+
 /// Counts, silences and latencies.
 #[derive(Debug)]
 pub struct Pulse {
@@ -66,6 +69,12 @@ impl Pulse {
         summary(&self.whole)
     }
 
+    /// The same as a curve, without the longest.
+    pub fn percentiles(&self) -> Vec<(f64, u64)> {
+        let curve = self.whole.iter_quantiles(TICKS).map(|step| (step.quantile(), step.value_iterated_to()));
+        curve.filter(|(quantile, _)| *quantile < 1.0).map(|(quantile, us)| (quantile * 100.0, us)).collect()
+    }
+
     fn note_silence(&mut self, now: u64) {
         let silence = Silence { from: self.last, until: now };
         if self.silence.is_none_or(|longest| silence.length() > longest.length()) {
@@ -77,7 +86,9 @@ impl Pulse {
 fn summary(histogram: &Histogram<u64>) -> Option<Latency> {
     (!histogram.is_empty()).then(|| Latency {
         p50_us: histogram.value_at_quantile(0.5),
+        p90_us: histogram.value_at_quantile(0.9),
         p99_us: histogram.value_at_quantile(0.99),
+        p999_us: histogram.value_at_quantile(0.999),
         max_us: histogram.max(),
     })
 }
@@ -116,5 +127,8 @@ mod tests {
         assert_eq!((latency.p50_us, latency.max_us), (51, 1_000));
         assert_eq!(pulse.report(later).latency, None);
         assert_eq!(pulse.whole_latency().unwrap().max_us, 100, "without the warm-up");
+        let curve = pulse.percentiles();
+        assert!(curve.is_sorted() && curve.iter().all(|&(percent, us)| percent < 100.0 && us <= 100));
+        assert!(curve.iter().any(|&(percent, us)| percent >= 90.0 && us >= 90), "{curve:?}");
     }
 }

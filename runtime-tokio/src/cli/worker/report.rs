@@ -21,6 +21,8 @@ pub enum Report {
     Disconnected,
     /// A regular sign of life.
     Progress(Progress),
+    /// A regular sign of life of many clients.
+    Tally(Tally),
     /// The last line of a publisher.
     Published(Published),
     /// The last line of a subscriber.
@@ -59,13 +61,30 @@ impl Silence {
     }
 }
 
+/// What many clients of one kind have done together.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Tally {
+    /// Records acknowledged or delivered.
+    pub total: u64,
+    /// Those that were delivered to the subscriber with the fewest.
+    pub least: u64,
+    /// Records that are not acknowledged, or came again or out of order, and gaps.
+    pub faults: u64,
+    /// Publishers have stopped, and everything has its outcome.
+    pub is_last: bool,
+}
+
 /// A distribution of delays, in microseconds.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Latency {
     /// Half are below.
     pub p50_us: u64,
+    /// 90 % are below.
+    pub p90_us: u64,
     /// 99 % are below.
     pub p99_us: u64,
+    /// 99.9 % are below.
+    pub p999_us: u64,
     /// The longest.
     pub max_us: u64,
 }
@@ -98,6 +117,8 @@ pub struct Received {
     pub seconds: f64,
     /// Over the whole run, without its first second.
     pub latency: Option<Latency>,
+    /// The same as a curve: percentiles, and the microseconds that so many are within.
+    pub percentiles: Vec<(f64, u64)>,
 }
 
 /// A set of record numbers, kept as ranges: whole runs are one range.

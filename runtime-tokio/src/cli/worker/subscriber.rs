@@ -91,6 +91,7 @@ impl Check {
     fn summary(mut self) -> Received {
         self.received.seconds = self.pulse.seconds();
         self.received.latency = self.pulse.whole_latency();
+        self.received.percentiles = self.pulse.percentiles();
         self.received
     }
 }
