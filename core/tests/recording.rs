@@ -141,7 +141,7 @@ proptest! {
         let (some, flaw) = read(&bytes[..end]);
         let all = records.iter().map(|record| format!("{record:?}"));
         prop_assert!(some.len() < records.len() && all.take(some.len()).eq(some));
-        prop_assert!(matches!(flaw, None | Some(Flaw::Cut)));
+        prop_assert!(matches!(flaw, None | Some(Flaw::Cut | Flaw::FirstLine)));
     }
 
     #[test]
@@ -198,12 +198,13 @@ fn a_recording_begins_with_a_head_and_whole() {
         beginning.map(|it| (it.inputs, it.broker.address().to_string())).map_err(|damage| damage.flaw)
     };
     assert_eq!(begins(&[head(true)]), Ok((0, "tcp://127.0.0.1:1".to_owned())));
-    assert_eq!(begins(&[]), Err(Flaw::Misplaced));
+    assert_eq!(begins(&[]), Err(Flaw::Ends));
     assert_eq!(begins(&[Record::End]), Err(Flaw::Misplaced));
-    assert_eq!(begins(&[head(false)]), Err(Flaw::Cut), "its state was never written");
+    assert_eq!(begins(&[head(false)]), Err(Flaw::Ends), "its state was never written");
     assert_eq!(begins(&[head(false), Record::Lost]), Err(Flaw::Misplaced));
     let flaw = |bytes: &[u8]| Decoder::new(bytes).map(drop).map_err(|damage| damage.flaw);
     assert_eq!(flaw(b"steadfast recording 9\n"), Err(Flaw::OtherVersion));
     assert_eq!(flaw(b"duration 2s\n"), Err(Flaw::NoRecording));
-    assert_eq!(flaw(b"steadfast"), Err(Flaw::Cut));
+    assert_eq!(flaw(b"steadfast"), Err(Flaw::FirstLine));
+    assert_eq!(flaw(b"steadfast recording 1\r\n"), Err(Flaw::Converted));
 }

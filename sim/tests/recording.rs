@@ -219,3 +219,21 @@ fn a_state_does_not_disturb_the_broker() {
     let [with, without] = [50, 0].map(|every| good(&parts(&life(1, every)), "a life").outputs);
     assert_eq!(with, without);
 }
+
+#[test]
+fn nothing_can_follow_the_end_of_a_broker() {
+    let recorded = life(2, 0);
+    let mut decoder = Decoder::new(&recorded[0]).unwrap();
+    let mut encoder = Encoder::default();
+    while let Some(record) = decoder.next_record().unwrap() {
+        encoder.push(&record);
+    }
+    encoder.push(&Record::End);
+    let whole = encoder.bytes().to_vec();
+    assert_eq!(good(&[&whole], "a life with its end").end, End::Orderly);
+    encoder.push(&Record::End);
+    for more in [[whole.as_slice(), b"junk"].concat(), encoder.bytes().to_vec()] {
+        let (_, damage) = replay(&[&more]).unwrap_err();
+        assert_eq!((damage.flaw, damage.offset), (Flaw::Trailing, whole.len()));
+    }
+}

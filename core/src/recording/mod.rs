@@ -161,8 +161,16 @@ pub enum Flaw {
     NoRecording,
     /// Another version has made it.
     OtherVersion,
+    /// It is one whose bytes were taken for text, and its line ends changed.
+    Converted,
+    /// The file ends within its first line.
+    FirstLine,
     /// The file ends within a record: its process, or its machine, stopped there.
     Cut,
+    /// The file ends where a record has to come.
+    Ends,
+    /// There is more behind the end of the broker.
+    Trailing,
     /// A record's length is not what was written, or records are missing before it.
     Length,
     /// A record is not what was written.
@@ -196,7 +204,17 @@ impl fmt::Display for Damage {
                     "another version of the program has made this recording: replay it with that version",
                 );
             }
+            Flaw::Converted => {
+                return f.write_str(
+                    "the line ends of this recording were changed, as of a text: copy it again, byte by byte",
+                );
+            }
+            Flaw::FirstLine => {
+                return f.write_str("this recording ends within its first line: nothing of it is left");
+            }
             Flaw::Cut => "the file ends within it",
+            Flaw::Ends => "the file ends before it, and there is nothing to begin with",
+            Flaw::Trailing => "it stands behind the end of the broker, where nothing can follow",
             Flaw::Length => "its length is not what was written, or records are missing before it",
             Flaw::Checksum => "its content is not what was written",
             Flaw::Content => "it holds something that this program does not know",
@@ -209,6 +227,14 @@ impl fmt::Display for Damage {
 
 impl core::error::Error for Damage {}
 
+/// Whether this is a recording of this version but for the end of its first line.
+fn is_converted(bytes: &[u8]) -> bool {
+    MAGIC
+        .strip_suffix(b"\n")
+        .and_then(|line| bytes.strip_prefix(line))
+        .is_some_and(|rest| rest.starts_with(b"\r"))
+}
+
 /// Reads the bytes of a recording.
 #[derive(Clone, Debug)]
 pub struct Decoder<'a> {
@@ -219,9 +245,9 @@ pub struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    /// Whether these bytes begin like a recording, of whatever version.
+    /// Whether these bytes begin like a recording, of whatever version, or end where one has just begun.
     pub fn recognises(bytes: &[u8]) -> bool {
-        bytes.starts_with(ANY_MAGIC)
+        bytes.starts_with(ANY_MAGIC) || (!bytes.is_empty() && ANY_MAGIC.starts_with(bytes))
     }
 
     /// Begins to read.
@@ -232,7 +258,8 @@ impl<'a> Decoder<'a> {
         let decoder = Self { bytes, offset: 0, record: 1, chain: 0 };
         match bytes.starts_with(MAGIC) {
             true => Ok(Self { offset: MAGIC.len(), ..decoder }),
-            false if MAGIC.starts_with(bytes) => Err(decoder.damage(Flaw::Cut)),
+            false if MAGIC.starts_with(bytes) => Err(decoder.damage(Flaw::FirstLine)),
+            false if is_converted(bytes) => Err(decoder.damage(Flaw::Converted)),
             false if Self::recognises(bytes) => Err(decoder.damage(Flaw::OtherVersion)),
             false => Err(decoder.damage(Flaw::NoRecording)),
         }

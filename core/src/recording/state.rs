@@ -69,8 +69,11 @@ pub struct Beginning {
 /// When it cannot be read, or does not fit together.
 pub fn begin(decoder: &mut Decoder<'_>) -> Result<Beginning, Damage> {
     let place = decoder.damage(Flaw::Misplaced);
-    let Some(Record::Head(head)) = decoder.next_record()? else { return Err(place) };
-    let head = *head;
+    let head = match decoder.next_record()? {
+        Some(Record::Head(head)) => *head,
+        Some(_) => return Err(place),
+        None => return Err(decoder.damage(Flaw::Ends)),
+    };
     if head.booted {
         let broker = Broker::new(head.now, head.boot.clone());
         return Ok(Beginning { head, broker, inputs: 0, outputs: Outputs::default() });
@@ -86,7 +89,7 @@ pub fn begin(decoder: &mut Decoder<'_>) -> Result<Beginning, Damage> {
                 let broker = restore(broker, log).ok_or(Damage { flaw: Flaw::Unfit, ..place })?;
                 return Ok(Beginning { head, broker, inputs, outputs });
             }
-            None => return Err(decoder.damage(Flaw::Cut)),
+            None => return Err(decoder.damage(Flaw::Ends)),
             Some(_) => return Err(place),
         }
     }

@@ -1,6 +1,6 @@
 //! `bugs`: the simulator examined. Each planted bug, and how many seeds it takes to notice it.
 
-use super::Verdict;
+use super::output::{Carried, Stop, Verdict, found, say, tell};
 use serde_json::{Value, json};
 use std::num::NonZero;
 use std::thread;
@@ -21,14 +21,14 @@ pub struct Args {
     /// Only these, by name, or `A+B` for both at a time; all, if none is given.
     bugs: Vec<String>,
     /// At most so many seeds for each.
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 0, value_name = "SEED")]
     from: u64,
     /// So many detections are enough.
-    #[arg(long, default_value_t = 20, value_name = "COUNT")]
-    detections: usize,
+    #[arg(long, default_value = "20", value_name = "COUNT")]
+    detections: NonZero<usize>,
     /// How many at a time; as many as there are cores, if not given.
     #[arg(long)]
     jobs: Option<NonZero<usize>>,
@@ -46,34 +46,50 @@ struct Least {
 }
 
 /// Carries it out. A bug that was not noticed is a failure: of the simulator.
-pub fn run(args: &Args, json: bool) -> Result<Verdict, String> {
+pub fn run(args: &Args, json: bool) -> Carried {
     let chosen: Vec<Vec<Bug>> = match args.bugs.is_empty() {
         true => all(),
         false => args.bugs.iter().map(|names| all_named(names)).collect::<Result<_, _>>()?,
     };
     let jobs = args.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
     let Args { from, seeds, detections, .. } = *args;
-    println!("{:<44} {:<10} {:>6} {:>7} {:>6}  caught by", "bug", "rule", "seeds", "median", "p95");
+    let detections = detections.get();
+    // In JSON there is one result, at the end: until then the table is progress.
+    let row_of = |text: String| {
+        if json {
+            tell(text);
+            return Ok(());
+        }
+        say(text)
+    };
+    row_of(format!("{:<44} {:<10} {:>6} {:>7} {:>6}  caught by", "bug", "rule", "seeds", "median", "p95"))?;
     let mut rows = Vec::new();
     for bugs in &chosen {
         let begin = Instant::now();
         let finding = examine(bugs, Effort { from, seeds, detections, jobs });
         let took = begin.elapsed();
         let least = finding.first.filter(|_| args.minimise).and_then(|seed| cut_down(bugs, seed));
-        println!("{}  ({:.0} s){}", row(&finding), took.as_secs_f64(), least.map_or_else(String::new, words));
+        let words = least.map_or_else(String::new, words);
+        row_of(format!("{}  ({:.0} s){words}", row(&finding), took.as_secs_f64()))?;
         rows.push((finding, least));
     }
     let missed = rows.iter().filter(|(finding, _)| finding.trials.is_empty()).count();
-    println!("{} of {} bugs were noticed", rows.len() - missed, rows.len());
-    let leasts: Vec<Least> = rows.iter().filter_map(|(_, least)| *least).collect();
-    if let Some(middle) = median(&leasts) {
-        println!("the first plans that showed them, in the median:{}", words(middle));
-    }
+    let verdict = if missed == 0 { Verdict::Good } else { Verdict::Bad };
     if json {
         let bugs: Vec<Value> = rows.iter().map(|(finding, least)| entry(finding, *least)).collect();
-        println!("{}", json!({ "bugs": bugs }));
+        return found(verdict, say(json!({ "bugs": bugs })));
     }
-    Ok(if missed == 0 { Verdict::Good } else { Verdict::Bad })
+    found(verdict, sum_up(&rows, missed))
+}
+
+/// Prints what all bugs together have come to.
+fn sum_up(rows: &[(Finding, Option<Least>)], missed: usize) -> Result<(), Stop> {
+    say(format_args!("{} of {} bugs were noticed", rows.len() - missed, rows.len()))?;
+    let leasts: Vec<Least> = rows.iter().filter_map(|(_, least)| *least).collect();
+    let middle = median(&leasts);
+    middle.map_or(Ok(()), |middle| {
+        say(format_args!("the first plans that showed them, in the median:{}", words(middle)))
+    })
 }
 
 /// Each bug that breaks a rule, with the one that stands for the same.

@@ -1,22 +1,27 @@
 //! `coverage`: how often everything that can happen has happened, and what has struck whom.
 
-use super::Verdict;
+use super::output::{Carried, Stop, Verdict, found, say, say_all};
+use super::progress::Progress;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 use steadfast_sim::coverage::{Coverage, UNREACHABLE, marks, unreachable};
 use steadfast_sim::matrix::{Cell, Role, troubles};
 use steadfast_sim::plan::generate::generate;
 use steadfast_sim::plan::run;
+
+/// Between two looks at whether all is done.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// Runs many seeds and counts which transitions they come to, and which trouble strikes whom. Fails
 /// where something that can happen has not.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many seeds.
-    #[arg(long, default_value_t = 2_000)]
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 0, value_name = "SEED")]
@@ -80,21 +85,17 @@ fn count(tally: &Tally, mark: &str) -> u64 {
 }
 
 /// Carries it out.
-pub fn run(args: &Args, json: bool) -> Result<Verdict, String> {
+pub fn run(args: &Args, json: bool) -> Carried {
     let tally = sweep(args);
     let gaps = Gaps::of(&tally);
-    if json {
-        println!("{}", in_json(&tally, &gaps));
-    } else {
-        print(&tally, &gaps);
-    }
-    Ok(if gaps.is_none() && tally.failed == 0 { Verdict::Good } else { Verdict::Bad })
+    let verdict = if gaps.is_none() && tally.failed == 0 { Verdict::Good } else { Verdict::Bad };
+    found(verdict, if json { say(in_json(&tally, &gaps)) } else { print(&tally, &gaps) })
 }
 
 /// Runs the seeds on several threads.
 fn sweep(args: &Args) -> Tally {
     let jobs = args.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
-    let next = AtomicU64::new(0);
+    let (next, ended) = (AtomicU64::new(0), AtomicU64::new(0));
     let work = || {
         let mut tally = Tally::default();
         loop {
@@ -104,12 +105,18 @@ fn sweep(args: &Args) -> Tally {
             }
             let outcome = run::run(&generate(args.from.wrapping_add(number)));
             let (seeds, failed) = (1, u64::from(outcome.result.is_err()));
+            ended.fetch_add(1, Ordering::Relaxed);
             tally.add(Tally { seeds, failed, marks: outcome.coverage, cells: outcome.strikes });
         }
     };
     let mut total = Tally::default();
     thread::scope(|scope| {
         let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+        let mut progress = Progress::begin();
+        while !workers.iter().all(|worker| worker.is_finished()) {
+            thread::sleep(GLANCE);
+            progress.show(|| format!("{} of {} seeds", ended.load(Ordering::Relaxed), args.seeds));
+        }
         for worker in workers {
             total.add(worker.join().expect("a panic of a run is caught, and is its result"));
         }
@@ -117,34 +124,34 @@ fn sweep(args: &Args) -> Tally {
     total
 }
 
-fn print(tally: &Tally, gaps: &Gaps) {
+fn print(tally: &Tally, gaps: &Gaps) -> Result<(), Stop> {
     let mut counts: Vec<_> = marks().into_iter().map(|mark| (count(tally, &mark), mark)).collect();
     counts.sort_unstable();
     for (count, mark) in counts {
         match unreachable(&mark) {
-            Some(reason) if count == 0 => println!("{:>10} {mark}: {reason}", "–"),
-            _ => println!("{count:>10} {mark}"),
+            Some(reason) if count == 0 => say(format_args!("{:>10} {mark}: {reason}", "–"))?,
+            _ => say(format_args!("{count:>10} {mark}"))?,
         }
     }
-    print_matrix(tally);
-    gaps.marks.iter().for_each(|mark| println!("never reached: {mark}"));
-    gaps.cells.iter().for_each(|cell| println!("never struck: {cell}"));
-    gaps.surprises.iter().for_each(|what| println!("reached, and held for unreachable: {what}"));
+    print_matrix(tally)?;
+    say_all(gaps.marks.iter().map(|mark| format!("never reached: {mark}")))?;
+    say_all(gaps.cells.iter().map(|cell| format!("never struck: {cell}")))?;
+    say_all(gaps.surprises.iter().map(|what| format!("reached, and held for unreachable: {what}")))?;
     let Gaps { marks, cells, surprises } = gaps;
-    println!(
+    say(format_args!(
         "{} seeds, {} failed; {} marks and {} cells are empty, {} should be",
         tally.seeds,
         tally.failed,
         marks.len(),
         cells.len(),
         surprises.len()
-    );
+    ))
 }
 
 /// A line for each trouble, a column for each role: connected, suspended, none.
-fn print_matrix(tally: &Tally) {
+fn print_matrix(tally: &Tally) -> Result<(), Stop> {
     let heads: String = Role::ALL.iter().map(|role| format!("{:>20}", role.name())).collect();
-    println!("\n{:<26}{heads}", "connected/suspended/none");
+    say(format_args!("\n{:<26}{heads}", "connected/suspended/none"))?;
     for trouble in troubles() {
         let mut line = format!("{trouble:<26}");
         for role in Role::ALL {
@@ -157,9 +164,9 @@ fn print_matrix(tally: &Tally) {
                 .collect();
             line += &format!("{:>20}", counts.join("/"));
         }
-        println!("{line}");
+        say(line)?;
     }
-    println!();
+    say("")
 }
 
 fn in_json(tally: &Tally, gaps: &Gaps) -> Value {

@@ -1,12 +1,10 @@
 //! `explore`: a small scope, exhaustively.
 
-use super::Verdict;
+use super::output::{Carried, Verdict, found, say, say_all};
+use super::progress::Progress;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use steadfast_sim::explore::{Explorer, Limit, Report, Scope, Trouble};
-
-/// Between two progress lines.
-const PROGRESS: Duration = Duration::from_secs(2);
 
 /// Explores every history of small scopes: the real brokers, publisher and subscriber, and everything that
 /// can happen next as a choice.
@@ -72,7 +70,7 @@ pub struct Args {
     #[arg(long)]
     retries: Option<u8>,
     /// Stop each scope after so many states.
-    #[arg(long, default_value_t = 10_000_000)]
+    #[arg(long, default_value_t = 10_000_000, value_parser = at_least_one)]
     states: usize,
     /// Plant this bug, or two as `A+B`, and look for it; `all`: one after the other.
     #[cfg(feature = "bugs")]
@@ -130,8 +128,14 @@ impl Args {
     }
 }
 
+/// A number of states.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number: usize = text.parse().map_err(|error| format!("{error}"))?;
+    if number == 0 { Err("an exploration has at least 1 state".to_owned()) } else { Ok(number) }
+}
+
 /// Carries it out.
-pub fn run(args: &Args, json: bool) -> Result<Verdict, String> {
+pub fn run(args: &Args, json: bool) -> Carried {
     #[cfg(feature = "bugs")]
     if !args.bug.is_empty() {
         return bugs::run(args, json);
@@ -139,38 +143,43 @@ pub fn run(args: &Args, json: bool) -> Result<Verdict, String> {
     let mut verdict = Verdict::Good;
     for (name, scope) in args.scopes() {
         let (report, seconds) = explore(&name, scope, args.states);
-        let found = report.counterexample.as_ref();
-        if found.is_some() {
-            verdict = Verdict::Bad;
-        }
-        if json {
-            let mut line = figures(&report, seconds);
-            line["scope"] = json!(name);
-            line["exhausted"] = json!(report.exhausted);
-            line["marks"] = json!(report.marks);
-            line["timeline"] = json!(found.map(|found| &found.lines));
-            println!("{line}");
-            continue;
-        }
-        println!("{name}: {seconds:.1} s, {:.0} states/s, {report}", report.states as f64 / seconds);
-        println!("  occurred: {}", report.marks.iter().cloned().collect::<Vec<_>>().join(", "));
-        if let Some(found) = found {
-            found.lines.iter().for_each(|line| println!("{line}"));
-            println!("{} after {} choices", found.violation, found.actions.len());
+        verdict = match report.counterexample {
+            Some(_) => Verdict::Bad,
+            None if !report.exhausted && verdict == Verdict::Good => Verdict::Unfinished,
+            None => verdict,
+        };
+        let printed = show(&name, &report, seconds, json);
+        if printed.is_err() {
+            return found(verdict, printed);
         }
     }
     Ok(verdict)
 }
 
+/// Prints what has come of a scope.
+fn show(name: &str, report: &Report, seconds: f64, json: bool) -> Result<(), super::Stop> {
+    let found = report.counterexample.as_ref();
+    if json {
+        let mut line = figures(report, seconds);
+        line["scope"] = json!(name);
+        line["exhausted"] = json!(report.exhausted);
+        line["marks"] = json!(report.marks);
+        line["timeline"] = json!(found.map(|found| &found.lines));
+        return say(line);
+    }
+    say(format_args!("{name}: {seconds:.1} s, {:.0} states/s, {report}", report.states as f64 / seconds))?;
+    say(format_args!("  occurred: {}", report.marks.iter().cloned().collect::<Vec<_>>().join(", ")))?;
+    let Some(found) = found else { return Ok(()) };
+    say_all(&found.lines)?;
+    say(format_args!("{} after {} choices", found.violation, found.actions.len()))
+}
+
 /// Explores a scope and says from time to time how far it is. Also returns the seconds that it took.
 fn explore(name: &str, scope: Scope, states: usize) -> (Report, f64) {
     let begin = Instant::now();
-    let mut told = begin;
+    let mut progress = Progress::begin();
     let report = Explorer::new(scope).run(Limit { states }, 1_000, |so_far: &dyn Fn() -> Report| {
-        if told.elapsed() >= PROGRESS {
-            told = Instant::now();
-            eprintln!("{:7.1} s  {name}: {}", begin.elapsed().as_secs_f64(), so_far());
-        }
+        progress.show(|| format!("{:7.1} s  {name}: {}", begin.elapsed().as_secs_f64(), so_far()));
     });
     (report, begin.elapsed().as_secs_f64())
 }
@@ -195,11 +204,11 @@ fn figures(report: &Report, seconds: f64) -> Value {
 #[cfg(feature = "bugs")]
 mod bugs {
     use super::super::bugs::{all, all_named, name};
-    use super::{Args, Verdict, explore, figures};
+    use super::{Args, Carried, Verdict, explore, figures, found as stands, say};
     use serde_json::json;
     use steadfast_core::sabotage::{Bug, plant};
 
-    pub fn run(args: &Args, json: bool) -> Result<Verdict, String> {
+    pub fn run(args: &Args, json: bool) -> Carried {
         let chosen: Vec<Vec<Bug>> = match args.bug.iter().any(|name| name == "all") {
             true => all(),
             false => args.bug.iter().map(|names| all_named(names)).collect::<Result<_, _>>()?,
@@ -208,12 +217,13 @@ mod bugs {
         for bugs in &chosen {
             let entry = look_for(bugs, args);
             if !json {
-                println!("{}", row(bugs, entry.as_ref()));
+                say(row(bugs, entry.as_ref()))?;
             }
             entries.push(entry);
         }
         let found = entries.iter().flatten().count();
-        if json {
+        let verdict = if found == chosen.len() { Verdict::Good } else { Verdict::Bad };
+        let printed = if json {
             let bugs: Vec<_> = chosen
                 .iter()
                 .zip(entries)
@@ -222,11 +232,11 @@ mod bugs {
                     json!({"name": name, "rule": rule, "detected": entry.is_some(), "found": entry})
                 })
                 .collect();
-            println!("{}", json!({ "bugs": bugs }));
+            say(json!({ "bugs": bugs }))
         } else {
-            println!("{found} of {} bugs were noticed", chosen.len());
-        }
-        Ok(if found == chosen.len() { Verdict::Good } else { Verdict::Bad })
+            say(format_args!("{found} of {} bugs were noticed", chosen.len()))
+        };
+        stands(verdict, printed)
     }
 
     /// Scope after scope until one shows the bug, or the two that stand for the same.

@@ -1,17 +1,22 @@
 //! The command line: one file per command. Results go to standard output, progress and complaints to
-//! standard error; the exit status is 1 when a property does not hold and 2 when the command could not
-//! be carried out.
+//! standard error. The exit status is 0 when every property holds, 1 when one does not (or when results cannot be
+//! written), 2 when the command could not be carried out, and 3 when it was stopped before its end and nothing
+//! was found until then. A reader of the results that goes away has seen enough: that changes no exit status.
 
 #[cfg(feature = "bugs")]
 mod bugs;
 mod coverage;
 mod explore;
+mod interrupt;
 mod minimise;
+mod output;
+mod progress;
 mod replay;
 mod report;
 mod run;
 
 use clap::{Parser, Subcommand};
+use output::{Stop, Verdict, found, tell};
 use std::process::ExitCode;
 
 /// Simulates Steadfast clusters, deterministically, through everything that can go wrong.
@@ -36,15 +41,6 @@ enum Command {
     Bugs(bugs::Args),
 }
 
-/// How a command ended, if it could be carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// Every property held.
-    Good,
-    /// One did not.
-    Bad,
-}
-
 /// Carries out what the command line asks for.
 pub fn main() -> ExitCode {
     let Cli { json, command } = Cli::parse();
@@ -58,11 +54,20 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "bugs")]
         Command::Bugs(args) => bugs::run(&args, json),
     };
+    // Of a command that goes on printing while it looks, nothing bad was seen until then.
+    let result = result.or_else(|stop| found(Verdict::Good, Err(stop)));
     match result {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
         Ok(Verdict::Bad) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("steadfast-sim: {error}");
+        Ok(Verdict::Unfinished) => ExitCode::from(3),
+        Err(Stop::Output(error)) => {
+            tell(format_args!(
+                "steadfast-sim: cannot write to standard output: {error}: check where it leads"
+            ));
+            ExitCode::FAILURE
+        }
+        Err(Stop::Refused(error)) => {
+            tell(format_args!("steadfast-sim: {error}"));
             ExitCode::from(2)
         }
     }

@@ -1,10 +1,12 @@
 //! `run`: many seeds, on several cores.
 
-use super::{Verdict, report};
+use super::interrupt::Interrupt;
+use super::output::{Carried, Stop, Verdict, found, say, say_all, tell};
+use super::progress::Progress;
+use super::report;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,14 +23,14 @@ use steadfast_sim::render::Renderer;
 const TWICE: u64 = 100;
 /// How long cutting a failing plan down may take.
 const MINIMISING: Duration = Duration::from_secs(60);
-/// Between two progress lines.
-const PROGRESS: Duration = Duration::from_secs(2);
+/// A year, in minutes: nobody waits for longer.
+const LONGEST: u64 = 366 * 24 * 60;
 
 /// Runs the plans of many seeds. Stops at the first that fails, and cuts it down.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many seeds.
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 0, value_name = "SEED")]
@@ -37,7 +39,7 @@ pub struct Args {
     #[arg(long)]
     jobs: Option<NonZero<usize>>,
     /// Stop after so many minutes.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=LONGEST))]
     minutes: Option<u64>,
     /// Go on after a failure: list all, cut none down.
     #[arg(long)]
@@ -100,37 +102,52 @@ fn processor_time() -> Duration {
 }
 
 /// Carries it out.
-pub fn run(args: &Args, json: bool) -> Result<Verdict, String> {
+pub fn run(args: &Args, json: bool) -> Carried {
+    report::may_write_into(&args.out)?;
     let begin = Instant::now();
-    let summary = sweep(args, begin)?;
-    let passed = begin.elapsed();
+    let interrupt = Interrupt::hear()?;
+    let summary = sweep(args, begin, &interrupt)?;
+    let verdict = match summary.failures.is_empty() {
+        false => Verdict::Bad,
+        true if interrupt.has_come() || summary.seeds == 0 => Verdict::Unfinished,
+        true => Verdict::Good,
+    };
+    found(verdict, tell_all(args, json, &summary, begin.elapsed(), &interrupt))
+}
+
+/// Prints the summary, and what was found.
+fn tell_all(
+    args: &Args,
+    json: bool,
+    summary: &Summary,
+    passed: Duration,
+    interrupt: &Interrupt,
+) -> Result<(), Stop> {
     if json {
-        println!("{}", in_json(&summary, passed));
+        say(in_json(summary, passed))?;
     } else {
-        println!("{}", summary.line(passed));
-        summary
-            .excuses
-            .iter()
-            .for_each(|(excuse, count)| println!("liveness was excused {count} times: {excuse}"));
-    }
-    if summary.failures.is_empty() {
-        return Ok(Verdict::Good);
+        say(summary.line(passed))?;
+        let excuses = summary.excuses.iter();
+        say_all(excuses.map(|(excuse, count)| format!("liveness was excused {count} times: {excuse}")))?;
     }
     for (seed, outcome) in &summary.failures {
         match &outcome.result {
+            Err(failure) if args.keep_going && json => {
+                say(json!({"seed": seed, "violation": report::failure(failure)}))?;
+            }
             Err(failure) if args.keep_going => {
                 let text: String = failure.to_string().chars().take(300).collect();
-                println!("seed {seed}: {text}");
+                say(format_args!("seed {seed}: {text}"))?;
             }
-            Err(_) => cut_down(args, *seed, json)?,
+            Err(_) => cut_down(args, *seed, json, interrupt)?,
             Ok(()) => {}
         }
     }
-    Ok(Verdict::Bad)
+    Ok(())
 }
 
 /// Runs the seeds on several threads.
-fn sweep(args: &Args, begin: Instant) -> Result<Summary, String> {
+fn sweep(args: &Args, begin: Instant, interrupt: &Interrupt) -> Result<Summary, String> {
     let jobs = args.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let (results, inbox) = mpsc::channel();
@@ -150,7 +167,7 @@ fn sweep(args: &Args, begin: Instant) -> Result<Summary, String> {
             });
         }
         drop(results);
-        let mut shown = begin;
+        let mut progress = Progress::begin();
         let outcome = loop {
             match inbox.recv_timeout(Duration::from_millis(200)) {
                 Ok((seed, Ok(outcome))) => summary.add(seed, outcome),
@@ -158,13 +175,9 @@ fn sweep(args: &Args, begin: Instant) -> Result<Summary, String> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break Ok(()),
             }
-            if shown.elapsed() >= PROGRESS && std::io::stderr().is_terminal() {
-                shown = Instant::now();
-                eprint!("\r{}   ", summary.line(begin.elapsed()));
-                let _ = std::io::stderr().flush();
-            }
+            progress.show(|| summary.line(begin.elapsed()));
             let failed = !summary.failures.is_empty() && !args.keep_going;
-            if failed || end.is_some_and(|end| Instant::now() >= end) {
+            if failed || interrupt.has_come() || end.is_some_and(|end| Instant::now() >= end) {
                 stop.store(true, Ordering::Relaxed);
             }
         };
@@ -188,30 +201,36 @@ fn attempt(seed: u64) -> Result<Outcome, String> {
 }
 
 /// Prints all there is to say about a seed that fails.
-fn cut_down(args: &Args, seed: u64, json: bool) -> Result<(), String> {
+fn cut_down(args: &Args, seed: u64, json: bool, interrupt: &Interrupt) -> Result<(), Stop> {
     let plan = generate(seed);
     let Err(failure) = run::run(&plan).result else { return Ok(()) };
     let property = failure.violation.property;
+    tell(format_args!(
+        "seed {seed} violates {property}: cutting it down, for {} s at most",
+        MINIMISING.as_secs()
+    ));
     let end = Instant::now() + MINIMISING;
-    let least = minimise(&plan, property, || Instant::now() < end);
+    let least = minimise(&plan, property, || Instant::now() < end && !interrupt.has_come());
     let outcome = run::render(&least, Renderer::default());
     let failure = outcome.result.err().unwrap_or(failure);
-    let file = report::keep(&least, &failure, args.out.join(format!("{property}-{seed}.plan")))?;
-    if json {
-        let failure = report::failure(&failure);
-        let (plan, file) = (least.to_string(), file.display().to_string());
-        println!(
-            "{}",
-            json!({"seed": seed, "violation": failure, "plan": plan, "file": file, "timeline": outcome.lines})
-        );
-        return Ok(());
+    let file = args.out.join(format!("{property}-{seed}.plan"));
+    let kept = report::keep(&least, &failure, &file);
+    if let Err(error) = &kept {
+        tell(format_args!("steadfast-sim: the plan cannot be kept: {error}"));
     }
-    outcome.lines.iter().for_each(|line| println!("{line}"));
-    println!(
-        "\nseed {seed} violates {property}\n{failure}\n\nThe plan, cut down, is in {}:\n\n{least}",
-        file.display()
-    );
-    Ok(())
+    let place = kept.is_ok().then(|| file.display().to_string());
+    if json {
+        let (failure, plan) = (report::failure(&failure), least.counted());
+        return say(
+            json!({"seed": seed, "violation": failure, "plan": plan, "file": place, "timeline": outcome.lines}),
+        );
+    }
+    say_all(&outcome.lines)?;
+    let place = place.map_or_else(|| "is this".to_owned(), |file| format!("is in {file}"));
+    say(format_args!(
+        "\nseed {seed} violates {property}\n{failure}\n\nThe plan, cut down, {place}:\n\n{}",
+        least.counted()
+    ))
 }
 
 fn in_json(summary: &Summary, passed: Duration) -> serde_json::Value {

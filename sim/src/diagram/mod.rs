@@ -18,7 +18,7 @@ use steadfast_core::trace::Trace;
 use steadfast_core::wire;
 
 /// Most marks, and most messages of each sort, that a diagram keeps: the latest.
-const MOST: usize = 40_000;
+pub const MOST: usize = 40_000;
 
 /// One direction of a connection: its number, and the end at which frames arrive.
 type Way = (u64, usize);

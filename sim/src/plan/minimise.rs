@@ -129,7 +129,7 @@ fn at_most(plan: &mut Plan, brokers: u32, discoveries: u32) {
     }
 }
 
-/// Leaves out runs of lines, long ones first, as long as that works.
+/// Leaves out runs of lines, long ones first, as long as that works. One line stays: without any it is no plan.
 fn fewer_lines(plan: Plan, violates: &mut impl FnMut(&Plan) -> bool) -> Plan {
     let mut best = plan;
     let mut lines = best.lines();
@@ -140,8 +140,11 @@ fn fewer_lines(plan: Plan, violates: &mut impl FnMut(&Plan) -> bool) -> Plan {
         while to > 0 {
             let from = to.saturating_sub(size);
             let rest = [&lines[..from], &lines[to..]].concat();
+            if rest.is_empty() {
+                break;
+            }
             let candidate: Plan =
-                rest.join("\n").parse().expect("a plan without some of its lines is a plan");
+                rest.join("\n").parse().expect("a plan with some of its lines left is a plan");
             // A default may stand for more nodes than the line that is left out.
             if nodes(&candidate) <= nodes(&best) && violates(&candidate) {
                 (best, lines) = (candidate, rest);

@@ -7,12 +7,14 @@
 //!
 //! - [`generate`] makes a plan from a seed: by chance, by schedules that aim at what chance seldom hits
 //!   (`targeted.rs`, `provoked.rs`), and cell by cell of the matrix of who is struck by what (`aim.rs`).
+//! - [`idle`] names the items that can have no effect.
 //! - [`run`] carries a plan out and judges it.
 //! - [`minimise`] cuts a plan down to what it takes to violate a property.
 
 mod aim;
 mod epilogue;
 pub mod generate;
+pub mod idle;
 pub mod kinds;
 pub mod knobs;
 pub mod minimise;
@@ -40,6 +42,17 @@ pub struct Plan {
     pub subscribers: Vec<Subscriber>,
     /// What happens. Of what happens at the same time, what stands first comes first.
     pub events: Vec<Event>,
+}
+
+impl Plan {
+    /// Records that are published, if their publishers live.
+    pub fn records(&self) -> u64 {
+        let count = |event: &Event| match event.action {
+            Action::Publish { count, .. } => count,
+            _ => 0,
+        };
+        self.events.iter().map(count).sum()
+    }
 }
 
 /// A publisher.

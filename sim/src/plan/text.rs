@@ -15,6 +15,9 @@
 //! @3s shutdown b2 back 300ms
 //! ```
 //!
+//! Files that a program has written begin with `items N`, the number of the items that follow: one that was cut
+//! shows.
+//!
 //! Processes are `b1`, `d1`, `p1`, `s1`, or by role at that time: `primary` and `backup` among the brokers,
 //! `leader` and `follower` among the discovery replicas, and `it`, whom the event waited for.
 
@@ -23,6 +26,8 @@ use super::knobs::Knobs;
 use super::value::{Value, within};
 use super::{Action, Again, Cue, Event, Plan, Publisher, Subscriber, Target};
 use crate::cluster::{MOST_BROKERS, MOST_DISCOVERIES, MOST_PUBLISHERS, MOST_SUBSCRIBERS};
+use crate::coverage::{is_mark, transitions};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -52,17 +57,74 @@ impl FromStr for Plan {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let mut plan = Self::default();
-        for (number, line) in (1..).zip(text.lines()) {
+        let mut reader = Reader::default();
+        let mut last = 1;
+        // Some editors put this mark before the first line.
+        for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
+            last = number;
             let mut words = Words(line.split_whitespace().collect(), 0);
             let read = match words.peek() {
                 None => continue,
                 Some(word) if word.starts_with('#') => continue,
-                Some(_) => plan.read(&mut words).and_then(|()| words.end()),
+                Some(_) => reader.read(number, &mut words).and_then(|()| words.end()),
             };
             read.map_err(|reason| ParseError { line: number, reason })?;
         }
-        Ok(plan)
+        reader.conclude(last)
+    }
+}
+
+/// A plan, as far as it was read.
+#[derive(Default)]
+struct Reader<'a> {
+    plan: Plan,
+    items: usize,
+    /// Where each setting was given.
+    given: BTreeMap<&'a str, usize>,
+    /// How many items there are to be, and where that stands.
+    announced: Option<(usize, usize)>,
+}
+
+impl<'a> Reader<'a> {
+    fn read(&mut self, line: usize, words: &mut Words<'a>) -> Result<(), String> {
+        match words.peek() {
+            Some("items") => {
+                words.expect("items")?;
+                let count = usize::read(words.take("the number of items")?)?;
+                match self.announced.replace((line, count)) {
+                    Some((before, _)) => Err(format!("\"items\" was given before, in line {before}")),
+                    None => Ok(()),
+                }
+            }
+            Some(name) => {
+                self.items += 1;
+                if Knobs::NAMES.contains(&name)
+                    && let Some(before) = self.given.insert(name, line)
+                {
+                    return Err(format!("{name:?} was given before, in line {before}: leave one out"));
+                }
+                self.plan.read(words)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn conclude(self, last: usize) -> Result<Plan, ParseError> {
+        match self.announced {
+            Some((line, count)) if count != self.items => Err(ParseError {
+                line,
+                reason: format!(
+                    "{count} items are announced, {} are there: the file was cut, or changed by hand; then correct \
+                     this number, or leave the line out",
+                    self.items
+                ),
+            }),
+            None if self.items == 0 => Err(ParseError {
+                line: last,
+                reason: "up to here there is no item, and a plan has at least one".to_owned(),
+            }),
+            _ => Ok(self.plan),
+        }
     }
 }
 
@@ -143,6 +205,11 @@ impl Plan {
         }
     }
 
+    /// Its text as it is kept in a file, with the number of items: what is cut off later is missed.
+    pub fn counted(&self) -> String {
+        format!("items {}\n{self}", self.lines().len())
+    }
+
     /// Its lines: each is an item.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = self.knobs.lines();
@@ -185,7 +252,7 @@ fn subscriber(words: &mut Words<'_>) -> Result<Subscriber, String> {
 
 fn event(at: Duration, words: &mut Words<'_>) -> Result<Event, String> {
     let on = if words.took("on") {
-        let mark = words.take("a mark")?.to_owned();
+        let mark = mark(words.take("a mark")?)?;
         let after = words.peek().and_then(|word| word.strip_prefix('+'));
         let after = after.map(|time| words.take("a time").and_then(|_| Duration::read(time))).transpose()?;
         Some(Cue { mark, after: after.unwrap_or_default() })
@@ -193,6 +260,23 @@ fn event(at: Duration, words: &mut Words<'_>) -> Result<Event, String> {
         None
     };
     Ok(Event { at, on, action: action(words)? })
+}
+
+/// A mark that there is, or the first word of some.
+fn mark(word: &str) -> Result<String, String> {
+    let known = transitions();
+    if known.iter().any(|mark| is_mark(mark, word)) {
+        return Ok(word.to_owned());
+    }
+    let first = word.split('(').next().unwrap_or(word);
+    let alike: Vec<_> = known.iter().map(String::as_str).filter(|mark| is_mark(mark, first)).collect();
+    let (what, marks) = match alike.is_empty() {
+        true => ("the marks", known.iter().filter_map(|mark| mark.split('(').next()).collect()),
+        false => ("those", alike),
+    };
+    let marks: BTreeSet<_> = marks.into_iter().collect();
+    let marks: Vec<_> = marks.into_iter().collect();
+    Err(format!("nobody ever comes to {word:?}; {what} are {}", marks.join(", ")))
 }
 
 fn action(words: &mut Words<'_>) -> Result<Action, String> {
@@ -407,12 +491,36 @@ mod tests {
 
     #[test]
     fn comments_and_empty_lines_say_nothing() {
-        assert_eq!("\n # seed 1\n\t\n#\n".parse::<Plan>(), Ok(Plan::default()));
+        assert_eq!("\n # seed 1\n\t\n#\nbrokers 3\n".parse::<Plan>(), Ok(Plan::default()));
+    }
+
+    #[test]
+    fn a_mark_before_the_first_line_says_nothing() {
+        assert_eq!("\u{feff}brokers 2\n".parse::<Plan>(), "brokers 2\n".parse());
+    }
+
+    #[test]
+    fn a_plan_that_was_cut_is_refused() {
+        let plan: Plan = "brokers 2\npublisher p1\n@1s crash b1\n".parse().expect("a plan");
+        let text = format!("# What it violates.\n{}", plan.counted());
+        assert_eq!(text.parse(), Ok(plan));
+        for (cut, _) in text.match_indices('\n').skip(1) {
+            if cut + 1 < text.len() {
+                refused(&text[..=cut], 2, "3 items are announced");
+            }
+        }
+        refused("# What it violates.\n", 1, "no item");
+        refused("", 1, "no item");
+        refused("items 1\nitems 1\nbrokers 2", 2, "given before, in line 1");
+        assert_eq!(Plan::default().counted().parse(), Ok(Plan::default()));
     }
 
     #[test]
     fn what_is_no_plan_is_refused_with_line_and_reason() {
         refused("seed 1\n\nbrokers 7", 3, "7 is not between 1 and 5");
+        refused("seed 1\nbrokers 2\nseed 1", 3, "\"seed\" was given before, in line 1");
+        refused("@1s on NoSuchMark crash it", 1, "nobody ever comes to \"NoSuchMark\"");
+        refused("@1s on Proposed(Nothing) crash it", 1, "those are Proposed(Expand), Proposed(GiveUp)");
         refused("sed 1", 1, "\"sed\" is no item");
         refused("seed", 1, "the value of \"seed\" is missing");
         refused("seed 1 2", 1, "\"2\" is one word too many");

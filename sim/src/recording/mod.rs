@@ -198,6 +198,9 @@ impl Run {
         loop {
             let place = decoder.damage(Flaw::Misplaced);
             let record = match decoder.next_record() {
+                Ok(Some(_)) | Err(_) if self.end == End::Orderly => {
+                    return Err(Damage { flaw: Flaw::Trailing, ..place });
+                }
                 Ok(record) => record,
                 Err(damage) if damage.flaw == Flaw::Cut => {
                     self.end = End::Cut(damage);

@@ -1,0 +1,50 @@
+//! The examination of the simulator, in little: bugs that a few seeds show, planted one after the other by the
+//! program itself. All of them take hours (`docs/sensitivity.md`); this shows that planting and noticing work.
+
+#![cfg(feature = "bugs")]
+
+use serde_json::Value;
+use std::process::{Command, Output};
+
+/// Each breaks another rule, and nearly every seed shows it.
+const EASY: [&str; 10] = [
+    "WritesUnconditionally",
+    "EpochNotRaised",
+    "FloorForgotten",
+    "AcksUndurable",
+    "CountsItselfUndurable",
+    "DeliversUncommitted",
+    "HelloCountsAsAck",
+    "TwoChangesAtOnce",
+    "GenerationKept",
+    "OutsidersPromote",
+];
+
+/// Calls `bugs` with these arguments. Returns its status and its result, the only line on standard output.
+fn bugs(args: &[&str]) -> (Option<i32>, Value) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_steadfast-sim"));
+    let Output { status, stdout, .. } = command
+        .args(["bugs", "--json", "--detections", "1"])
+        .args(args)
+        .output()
+        .expect("the program starts");
+    (status.code(), serde_json::from_slice(&stdout).expect("one line of JSON"))
+}
+
+#[test]
+fn planted_bugs_are_noticed_within_a_few_seeds() {
+    let (status, result) = bugs(&[&["--seeds", "30"], &EASY[..]].concat());
+    let found = result["bugs"].as_array().expect("a list");
+    let missed: Vec<_> = found.iter().filter(|bug| bug["detected"] != true).collect();
+    assert!(missed.is_empty(), "not noticed: {missed:?}");
+    let names: Vec<_> = found.iter().map(|bug| bug["name"].as_str().expect("a name")).collect();
+    assert_eq!((status, names), (Some(0), EASY.to_vec()));
+    assert!(found.iter().all(|bug| bug["property"].is_string() && bug["median"].is_u64()));
+}
+
+#[test]
+fn a_bug_that_is_not_noticed_is_a_failure() {
+    // Seldom noticed within a thousand seeds.
+    let (status, result) = bugs(&["--seeds", "1", "ConflictMeansNever"]);
+    assert_eq!((status, &result["bugs"][0]["detected"]), (Some(1), &Value::Bool(false)));
+}
