@@ -21,6 +21,7 @@ pub(crate) use state::length;
 pub use state::{Beginning, begin, state, tail};
 
 use crate::broker::{Boot, Broker, Command};
+use crate::checksum::crc32c_append;
 use crate::log::Entry;
 use crate::node::Input;
 use crate::time::Instant;
@@ -29,7 +30,6 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
-use crate::checksum::crc32c_append;
 use serde::{Deserialize, Serialize};
 
 /// The first line of every recording. Its number is raised whenever a record, an input or the state of a

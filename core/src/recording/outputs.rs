@@ -1,11 +1,11 @@
 //! What a broker has put out, as one number.
 
+use crate::checksum::crc32c_append;
 use crate::node::Output;
 use crate::storage::Operation;
 use core::fmt::{self, Debug};
 use core::hash::{Hash as _, Hasher};
 use core::mem::discriminant;
-use crate::checksum::crc32c_append;
 use serde::{Deserialize, Serialize};
 
 /// A checksum of everything that a node has put out, in order. Of the bodies of frames only the lengths

@@ -62,8 +62,7 @@ impl RecordsBuilder {
 
     /// Whether all records of the other one may be added, up to this many bytes in all.
     pub fn fits_all(&self, other: &Self, bytes: usize) -> bool {
-        self.len() + other.len() <= bytes.min(MAX_BATCH_LEN)
-            && self.count + other.count <= MAX_BATCH_RECORDS
+        self.len() + other.len() <= bytes.min(MAX_BATCH_LEN) && self.count + other.count <= MAX_BATCH_RECORDS
     }
 
     /// Adds all records of the other one, in their order.

@@ -194,10 +194,9 @@ impl Publisher {
         if len > MAX_RECORD_LEN {
             return Err(PublishError::TooLarge { len });
         }
-        let ticket = poll_fn(|cx| {
-            self.completions.poll_take(cx, len, |ticket| self.send(ticket, &topic, payload))
-        })
-        .await?;
+        let ticket =
+            poll_fn(|cx| self.completions.poll_take(cx, len, |ticket| self.send(ticket, &topic, payload)))
+                .await?;
         Ok(Receipt { ticket, completions: Arc::clone(&self.completions), waited: false })
     }
 
