@@ -74,6 +74,16 @@ fn what_can_have_no_effect_is_said_and_the_rest_runs() {
 }
 
 #[test]
+fn what_takes_long_is_said_beforehand() {
+    let plan = file("long.plan", "brokers 1\ndiscoveries 1\nduration 300s\n");
+    let page = plan.with_extension("html");
+    let [plan, page] = [&plan, &page].map(|path| path.to_str().expect("text"));
+    let (status, _, stderr) = call(&["replay", plan, "--html", page]);
+    assert_eq!((status, stderr.lines().count()), (0, 2), "{stderr}");
+    assert!(stderr.contains("takes a while") && stderr.contains("the latest 40000 messages"), "{stderr}");
+}
+
+#[test]
 fn a_damaged_recording_is_one_line() {
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/00.recording");
     let whole = fs::read(&kept).expect("a recording");

@@ -115,7 +115,7 @@ pub fn run(args: &Args, json: bool) -> Carried {
     found(verdict, tell_all(args, json, &summary, begin.elapsed(), &interrupt))
 }
 
-/// Prints the summary, and what was found.
+/// Prints the summary, and what was found. A plan that fails is kept also where nobody reads on.
 fn tell_all(
     args: &Args,
     json: bool,
@@ -123,27 +123,30 @@ fn tell_all(
     passed: Duration,
     interrupt: &Interrupt,
 ) -> Result<(), Stop> {
-    if json {
-        say(in_json(summary, passed))?;
-    } else {
-        say(summary.line(passed))?;
-        let excuses = summary.excuses.iter();
-        say_all(excuses.map(|(excuse, count)| format!("liveness was excused {count} times: {excuse}")))?;
-    }
+    let mut printed = sum_up(summary, passed, json);
     for (seed, outcome) in &summary.failures {
-        match &outcome.result {
+        printed = printed.and(match &outcome.result {
             Err(failure) if args.keep_going && json => {
-                say(json!({"seed": seed, "violation": report::failure(failure)}))?;
+                say(json!({"seed": seed, "violation": report::failure(failure)}))
             }
             Err(failure) if args.keep_going => {
                 let text: String = failure.to_string().chars().take(300).collect();
-                say(format_args!("seed {seed}: {text}"))?;
+                say(format_args!("seed {seed}: {text}"))
             }
-            Err(_) => cut_down(args, *seed, json, interrupt)?,
-            Ok(()) => {}
-        }
+            Err(_) => cut_down(args, *seed, json, interrupt),
+            Ok(()) => Ok(()),
+        });
     }
-    Ok(())
+    printed
+}
+
+fn sum_up(summary: &Summary, passed: Duration, json: bool) -> Result<(), Stop> {
+    if json {
+        return say(in_json(summary, passed));
+    }
+    say(summary.line(passed))?;
+    let excuses = summary.excuses.iter();
+    say_all(excuses.map(|(excuse, count)| format!("liveness was excused {count} times: {excuse}")))
 }
 
 /// Runs the seeds on several threads.
