@@ -1,6 +1,8 @@
 //! Processes of this same program that belong to this one.
 
 use super::failure::Failure;
+use futures::FutureExt as _;
+use futures::future::select_all;
 use rustix::process::{Pid, Signal, kill_process};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -160,6 +162,12 @@ impl Process {
             "try again with --logs DIR and look at its log",
         )
     }
+}
+
+/// The next thing that any of them says, and which of them does.
+pub async fn next_of<'a>(processes: impl Iterator<Item = &'a mut Process>) -> (usize, Output) {
+    let (output, index, _) = select_all(processes.map(|process| process.next().boxed_local())).await;
+    (index, output)
 }
 
 fn log_file(directory: &Path, name: &str) -> Result<File, Failure> {

@@ -4,11 +4,9 @@
 use super::cluster::Cluster;
 use super::display::{Display, Goal, grouped};
 use super::failure::Failure;
-use super::process::{Output, Process};
+use super::process::{Output, Process, next_of};
 use super::worker::payload::now;
 use super::worker::report::{Progress, Published, Received, Report, Silence};
-use futures::FutureExt as _;
-use futures::future::select_all;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -284,8 +282,7 @@ impl<'a> Trial<'a> {
 
     async fn next(&mut self) -> (usize, Output) {
         let workers = std::iter::once(&mut self.publisher).chain(&mut self.subscribers);
-        let (output, index, _) = select_all(workers.map(|worker| worker.process.next().boxed_local())).await;
-        (index, output)
+        next_of(workers.map(|worker| &mut worker.process)).await
     }
 
     fn handle(&mut self, index: usize, output: Output) -> Result<(), Failure> {

@@ -4,11 +4,9 @@
 use super::super::cluster::Cluster;
 use super::super::display::{Display, Goal, grouped};
 use super::super::failure::Failure;
-use super::super::process::{Output, Process};
+use super::super::process::{Output, Process, next_of};
 use super::super::worker::report::{Report, Tally};
 use super::usage::processor_seconds;
-use futures::FutureExt as _;
-use futures::future::select_all;
 use std::time::Duration;
 use steadfast_runtime::identity;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -161,8 +159,8 @@ impl<'a> Crowd<'a> {
         self.allow().await;
         while !done(self) {
             let members = self.publishers.iter_mut().chain(&mut self.subscribers);
-            let next = select_all(members.map(|member| member.process.next().boxed_local()));
-            let Ok((output, index, _)) = timeout_at(end, next).await else { return Ok(done(self)) };
+            let next = next_of(members.map(|member| &mut member.process));
+            let Ok((index, output)) = timeout_at(end, next).await else { return Ok(done(self)) };
             let member = self.publishers.iter_mut().chain(&mut self.subscribers).nth(index);
             member.expect("it has just spoken").hear(output)?;
             self.allow().await;

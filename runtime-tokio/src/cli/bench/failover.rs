@@ -41,13 +41,17 @@ impl Outages {
         })
     }
 
-    /// Of the one whom the case is about, the shortest first.
+    /// What the case is about, and how long that was each time.
+    const fn of(&self, case: Case) -> (&'static str, &Vec<f64>) {
+        match case {
+            Case::PrimaryKilled | Case::Handover => ("subscriber's outage", &self.subscriber),
+            Case::BackupKilled | Case::BackupPaused => ("publisher's stall", &self.publisher),
+        }
+    }
+
+    /// What the case is about, the shortest first.
     pub fn curve(&self, case: Case) -> Vec<(f64, f64)> {
-        let outages = match case {
-            Case::PrimaryKilled | Case::Handover => &self.subscriber,
-            Case::BackupKilled | Case::BackupPaused => &self.publisher,
-        };
-        (1..).map(f64::from).zip(sorted(outages)).collect()
+        (1..).map(f64::from).zip(sorted(self.of(case).1)).collect()
     }
 }
 
@@ -95,11 +99,7 @@ pub async fn failover(
     figures.insert("lag_threshold_ms".into(), millis(lag).into());
     figures.extend(measured.iter().map(|(case, outages)| (case.name().replace(' ', "_"), outages.figures())));
     let series = measured.iter().map(|(case, outages)| {
-        let who = match case {
-            Case::PrimaryKilled | Case::Handover => "subscriber's outage",
-            Case::BackupKilled | Case::BackupPaused => "publisher's stall",
-        };
-        Series::dots(format!("{}: {who}", case.name()), outages.curve(*case))
+        Series::dots(format!("{}: {}", case.name(), outages.of(*case).0), outages.curve(*case))
     });
     let chart = Chart {
         title: format!("Failover, {} rounds each, at {} records/s", args.rounds, args.rate),
