@@ -290,6 +290,44 @@ bugs! {
     EventsIgnored "Section 4",
     /// Clients are not told of changes.
     WatchersNotTold "Section 4",
+    /// A publisher gives what is under way up as unknown when its primary is not ready.
+    UnknownAtOnce "R29",
+    /// A publisher ends when it is told of a gap.
+    GapsEnd "R28",
+    /// A publisher with anything in flight turns records away.
+    TurnsAway "R28",
+    /// Of the batches that wait the youngest is sent first.
+    YoungestFirst "R28",
+    /// The decision to drop reaches beyond the commit offset.
+    TrimsBeyondCommit "R36",
+    /// A primary that hands over appends decisions to drop entries.
+    TrimsWhileLeaving "R34",
+    /// A primary that hands over ends sessions.
+    ExpiresWhileLeaving "R34",
+    /// The time before a primary serves counts against publishers.
+    ExpiryCountsFromPromotion "R29",
+    /// The primary's own sleep counts as silence of its publishers.
+    SleepCountsForExpiry "R29",
+    /// A primary that is cut off answers pings.
+    SilentAnswersPings "R20",
+    /// A primary that is cut off opens streams.
+    SilentOpensStreams "R20",
+    /// A primary that is cut off takes batches.
+    SilentTakesBatches "R20",
+    /// A backup that counts leaves though it does not hear its primary.
+    LeavesUnheard "R34",
+    /// A head counts as reached one record early.
+    ReachedOneEarly "R19",
+    /// A head of a history that was given up is waited for.
+    HeadOutlivesHistory "R19",
+    /// A subscriber grants credit whatever is unread.
+    CreditForgetsUnread "R30",
+    /// Who is told to leave does not read the tree first.
+    LeavesUnread "R27",
+    /// A member leaves that the epoch's first record still needs.
+    AwaitedLeaves "R35",
+    /// A member that is being replaced counts no more.
+    ReplacedNotCounted "R35",
 }
 
 /// From now on every node of this process has these bugs, and no others.

@@ -71,6 +71,8 @@ pub struct Cluster {
     brokers: Vec<ProcessId>,
     discoveries: Vec<ProcessId>,
     publishers: Vec<ProcessId>,
+    /// When each publisher is asked for the last record of which that is known.
+    published_until: BTreeMap<ProcessId, u64>,
     disks: BTreeMap<ProcessId, Rc<RefCell<Disk>>>,
     subscribers: BTreeMap<ProcessId, Reader>,
     /// Processes that were asked to leave, and how long after their end they start again; `None`: when
@@ -110,6 +112,8 @@ fn terms(config: &Config) -> Terms {
         goodbye: timing.suspicion * 4,
         retention: config.retention,
         memory: (config.log_bytes, config.uncommitted_bytes),
+        queue: (config.publisher.queue_records, config.publisher.queue_bytes),
+        unread: config.credit_bytes,
     }
 }
 
@@ -128,6 +132,7 @@ impl Cluster {
             brokers: Vec::new(),
             discoveries: Vec::new(),
             publishers: Vec::new(),
+            published_until: BTreeMap::new(),
             disks: BTreeMap::new(),
             subscribers: BTreeMap::new(),
             leaving: BTreeMap::new(),
@@ -283,11 +288,14 @@ impl Cluster {
         self.world.node(process)?.broker()
     }
 
-    /// A publisher is asked to publish records, one after the other, from now on in these intervals.
+    /// A publisher is asked to publish records, one after the other, from now on in these intervals; where others are
+    /// still to come, after those.
     pub fn publish(&mut self, publisher: ProcessId, topic: &str, count: u64, interval: Duration) {
         let topic = Topic::new(topic).expect("a valid topic");
+        let begin = self.published_until.get(&publisher).copied().unwrap_or(0).max(self.world.now());
         for number in 0..count {
-            let at = self.world.now() + number * interval.as_nanos() as u64;
+            let at = begin + number * interval.as_nanos() as u64;
+            self.published_until.insert(publisher, at);
             let (ticket, payload) = self.observer.publish(publisher);
             let fact = Fact::Published {
                 publisher: self.observer.identity(publisher),
@@ -295,6 +303,8 @@ impl Cluster {
                 payload: &payload,
             };
             self.checks.observe(&fact).expect("what is published violates nothing");
+            let asked = Fact::Asked { client: publisher.0, ticket, bytes: payload.len() };
+            self.checks.observe(&asked).expect("what is asked for violates nothing");
             let command = publisher::Command::publish(ticket, topic.clone(), &payload);
             self.world.command(at, publisher, Command::Publisher(command));
         }
@@ -319,6 +329,8 @@ impl Cluster {
     }
 
     fn consume(&mut self, subscriber: ProcessId, late: Duration, bytes: u64) {
+        let consumed = Fact::Consumed { subscriber: subscriber.0, bytes };
+        self.checks.observe(&consumed).expect("what is consumed violates nothing");
         let command = Command::Subscriber(subscriber::Command::Consumed { bytes });
         let at = self.world.now() + late.as_nanos() as u64;
         self.world.command(at, subscriber, command);
@@ -376,15 +388,13 @@ impl Cluster {
             // Then its end was another one.
             self.leaving.remove(&process);
         }
+        let mut consumed = Vec::new();
         if let Some(reader) = self.subscribers.get_mut(&step.process) {
-            let consumed = reader.see(step);
+            consumed = reader.see(step);
             let place =
                 reader.tell(step, &mut self.checks).map_err(|violation| failure(&self.world, violation))?;
             if step.cause == Cause::Started {
                 self.observer.begins(step.process, place);
-            }
-            for (late, bytes) in consumed {
-                self.consume(step.process, late, bytes);
             }
         }
         let sent = |output: &&Output<Event>| matches!(output, Output::Transmit { .. });
@@ -403,6 +413,9 @@ impl Cluster {
         }
         let result = self.observer.observe(&mut self.world, step, &mut self.checks);
         result.map_err(|violation| self.failure(violation))?;
+        for (late, bytes) in consumed {
+            self.consume(step.process, late, bytes);
+        }
         self.note_situations(step);
         let stopped = |output: &Output<Event>| {
             let stopped = Event::Broker(broker::Event::Stopped);

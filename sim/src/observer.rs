@@ -71,6 +71,8 @@ pub struct Received {
     pub heads: u64,
     /// Whether a read of the head waits for its answer.
     pub asks: bool,
+    /// The head that it was told and has not come to.
+    pub ahead: Option<(History, Offset)>,
 }
 
 /// Who is who among the clients.
@@ -105,7 +107,7 @@ impl Observer {
             subscribers: BTreeMap::new(),
             coverage: Coverage::default(),
             length,
-            times: times::Times::default(),
+            times: times::Times::new(nap),
             conduct: conduct::Conduct::default(),
             proposals: proposals::Proposals::new(nap),
         }
@@ -157,7 +159,7 @@ impl Observer {
         let received = self.subscribers.entry(process).or_default();
         received.history = place.map_or_else(History::default, |place| place.history());
         received.next = place.map_or(0, |place| place.position.offset);
-        received.asks = false;
+        (received.asks, received.ahead) = (false, None);
     }
 
     /// What has happened so far.
@@ -249,7 +251,9 @@ impl Observer {
         self.times.observe(broker, step, &said, checks)?;
         conduct::said(world, broker, step.process, &said, checks)?;
         self.conduct.broker(broker, step, from, checks)?;
-        self.proposals.observe(broker, step, (from, &said), checks)
+        self.proposals.observe(broker, step, (from, &said), checks)?;
+        let since_then = self.proposals.since_the_order(step.process);
+        self.conduct.leaves(broker, step, since_then, checks)
     }
 
     /// A subscriber's read of the head counts from when it was sent last.
@@ -276,11 +280,15 @@ impl Observer {
         event: &publisher::Event,
         checks: &mut Checks,
     ) -> Result<(), Violation> {
+        let (id, published) = self.publishers.get_mut(&process).expect("a publisher");
+        let (client, publisher) = (process.0, id.get());
         if let publisher::Event::Recovered { result, .. } = event {
             self.coverage.note(if result.is_ok() { "recovered" } else { "aside" }.to_owned());
+            let result = result.err();
+            return checks.observe(&Fact::Told { client, publisher, tickets: &(0..0), result });
         }
         let publisher::Event::Completed { tickets, result } = event else { return Ok(()) };
-        let (id, published) = self.publishers.get_mut(&process).expect("a publisher");
+        checks.observe(&Fact::Told { client, publisher, tickets, result: result.err() })?;
         let count = tickets.end - tickets.start;
         match result {
             Ok(()) => published.acknowledged += count,
@@ -293,10 +301,8 @@ impl Observer {
         }
         if result.is_ok() {
             for ticket in tickets.clone() {
-                checks.observe(&Fact::Acknowledged {
-                    publisher: id.get(),
-                    payload: &payload(id.get(), ticket, self.length),
-                })?;
+                let payload = &payload(publisher, ticket, self.length);
+                checks.observe(&Fact::Acknowledged { publisher, payload })?;
             }
         }
         Ok(())
@@ -316,6 +322,7 @@ impl Observer {
                 received.records += payloads.len() as u64;
                 received.next = delivery.next.position.offset;
                 received.history = delivery.next.history();
+                checks.observe(&Fact::Unread { subscriber, bytes: delivery.bytes })?;
                 checks.observe(&Fact::Delivered {
                     subscriber,
                     history: received.history,
@@ -344,9 +351,13 @@ impl Observer {
             }
             subscriber::Event::Head { at, .. } => {
                 received.heads += 1;
-                received.asks = false;
+                (received.asks, received.ahead) = (false, Some((at.history(), at.position.offset)));
                 let (history, head) = (at.history(), at.position.offset);
                 checks.observe(&Fact::HeadTold { client: subscriber, history, head })
+            }
+            subscriber::Event::Reached { .. } => {
+                let head = received.ahead.take();
+                checks.observe(&Fact::HeadReached { subscriber, head })
             }
             subscriber::Event::Diverged { from, common } => {
                 Err(unexpected(format!("subscriber {subscriber} diverged from {from} at {common}")))

@@ -145,6 +145,7 @@ impl Backup {
     /// Begins to wait for the primary anew: this process itself was not running.
     pub fn forgive(&mut self, now: Instant) {
         self.heard = now;
+        self.clear(&[Suspicion::Silence]);
     }
 
     /// Notes why the primary is suspected; the first reason stays, unless it is mere silence. Returns whether

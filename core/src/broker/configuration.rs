@@ -59,11 +59,11 @@ impl Configuration {
         matches!(proposal.change, Change::Expand | Change::Replace).then_some(&proposal.subject)
     }
 
-    /// The state that a shrink under way would lead to.
+    /// The state that a change of this kind under way would lead to.
     #[cfg(feature = "bugs")]
-    pub fn shrunk(&self) -> Option<&GroupState> {
-        let shrink = self.proposal.as_ref().filter(|proposal| proposal.change == Change::Shrink);
-        shrink.map(|proposal| &proposal.state)
+    pub fn wanted(&self, change: Change) -> Option<&GroupState> {
+        let wanted = self.proposal.as_ref().filter(|proposal| proposal.change == change);
+        wanted.map(|proposal| &proposal.state)
     }
 
     /// Whether this broker may have been made primary without knowing it yet.

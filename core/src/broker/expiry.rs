@@ -111,7 +111,8 @@ impl Broker {
     /// one step.
     pub(super) fn expire_sessions(&mut self, now: Instant) {
         // R34: nothing is added to what a target has to have.
-        if self.shutdown.is_none() && !sabotage!(SessionsNeverExpire) {
+        let leaves = self.shutdown.is_some() && !sabotage!(ExpiresWhileLeaving);
+        if !leaves && !sabotage!(SessionsNeverExpire) {
             let term = self.config.session_expiry;
             self.expire_quiet(now, term, EXPIRY_STEP);
         }

@@ -28,7 +28,7 @@ struct Attempt {
 /// What a broker that was asked to leave has done for it so far.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Shutdown {
-    /// When it was asked.
+    /// When it was asked, or woke up since.
     asked: Instant,
     /// In which epoch it was primary then.
     reign: Option<Epoch>,
@@ -69,6 +69,11 @@ impl Shutdown {
             goodbye_until: None,
             farewell_until: None,
         }
+    }
+
+    /// This process was not running: what it has heard since the order was perhaps long ago.
+    pub(super) const fn forgive(&mut self, now: Instant) {
+        self.asked = now;
     }
 
     /// When it ends at the latest. Everything else is looked at with each heartbeat.
@@ -207,7 +212,8 @@ impl Broker {
         // R27a: of two that leave one after the other the second one must know that it is the last.
         // R14: a change under way may be what makes this broker the last one.
         let round = self.shutdown.as_ref().map(|shutdown| shutdown.round);
-        if Some(self.registry.round()) < round || self.configuration.is_busy() {
+        let unread = Some(self.registry.round()) < round && !sabotage!(LeavesUnread);
+        if unread || self.configuration.is_busy() {
             return;
         }
         let Some((state, _)) = self.registry.view().state.clone() else {
@@ -228,7 +234,8 @@ impl Broker {
         if self.counts() && !self.hears_primary(now) {
             return;
         }
-        if self.is_awaited(&state) && self.goodbye_until(now).is_some_and(|until| now < until) {
+        let awaited = self.is_awaited(&state) && !sabotage!(AwaitedLeaves);
+        if awaited && self.goodbye_until(now).is_some_and(|until| now < until) {
             return;
         }
         let led = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.led);
@@ -242,8 +249,13 @@ impl Broker {
 
     /// R34: whether the primary was heard since the order, and of late.
     fn hears_primary(&self, now: Instant) -> bool {
+        if sabotage!(LeavesUnheard) {
+            return true;
+        }
         let (Role::Backup(backup), Some(shutdown)) = (&self.role, &self.shutdown) else { return false };
-        backup.heard() > shutdown.asked && backup.heard() + self.config.timing.heartbeat * 2 > now
+        // Who begins to follow, or has slept, counts its primary as heard: that is no word of its.
+        let spoke = backup.source().is_some() && backup.heard() > shutdown.asked;
+        spoke && backup.heard() + self.config.timing.heartbeat * 2 > now
     }
 
     /// R34: its copy may be the last one. With its live node back it stands for the lead.

@@ -53,14 +53,15 @@ impl Broker {
         primary.followers.attach(now, hello.sender, (link, common), from, &mut self.io.out);
     }
 
-    /// R32: whether a later process of the sender's node is live.
+    /// R32: whether a later process of the sender's node is live, as the tree tells; a sender whose session is
+    /// lost does not know which transaction has made its own live node.
     fn is_superseded(&self, sender: &BrokerIdentity) -> bool {
-        self.registry.view().live.values().any(|live| {
-            live.node.id.member.node == sender.member.node
-                && live.node.id.incarnation != sender.incarnation
-                && live.czxid > sender.czxid
-                && !sabotage!(StaleProcessesHeard)
-        })
+        let live = || self.registry.view().live.values();
+        let is_sender = |live: &&Live| {
+            live.node.id.member == sender.member && live.node.id.incarnation == sender.incarnation
+        };
+        let superseded = |own: &Live| live().any(|other| supersedes(other, own));
+        live().find(is_sender).is_some_and(superseded) && !sabotage!(StaleProcessesHeard)
     }
 
     /// R8: counts only if it is of this epoch and from a member's current process.
@@ -145,7 +146,10 @@ impl Broker {
         let joining = primary.joining.as_ref().filter(|it| now < it.until && attached(&it.member));
         let pending = self.configuration.pending_member().into_iter();
         let pending = pending.chain(joining.map(|joining| &joining.member));
-        let counted = sabotage!(ShrinkCountsAtOnce => self.configuration.shrunk().unwrap_or(state); state);
+        let known = sabotage!(ShrinkCountsAtOnce =>
+            self.configuration.wanted(Change::Shrink).unwrap_or(state); state);
+        let counted = sabotage!(ReplacedNotCounted =>
+            self.configuration.wanted(Change::Replace).unwrap_or(known); known);
         let to = primary.followers.committable(counted, pending, me);
         if to <= self.replica.commit() {
             return;
@@ -170,7 +174,9 @@ impl Broker {
         if !primary.serving {
             primary.serving = true;
             // R29: until now it refused whoever came to continue a session.
-            primary.expiry.forgive(now);
+            if !sabotage!(ExpiryCountsFromPromotion) {
+                primary.expiry.forgive(now);
+            }
             self.candidacy.heeded();
             self.io.out.trace(Trace::EpochCommitted { epoch: primary.epoch(), commit });
         }

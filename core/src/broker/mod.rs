@@ -419,6 +419,9 @@ impl Broker {
                 Role::Primary(primary) => primary.forgive(now),
                 Role::Stopped => {}
             }
+            if let Some(shutdown) = &mut self.shutdown {
+                shutdown.forgive(now);
+            }
         }
         self.last_input = now;
     }

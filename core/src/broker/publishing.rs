@@ -170,7 +170,7 @@ impl Broker {
     /// Why a publisher's request cannot be carried out here and now, whatever it is.
     fn unfit(&self, history: History) -> Option<Refusal> {
         let Role::Primary(primary) = &self.role else { return Some(self.not_primary()) };
-        if primary.silent {
+        if primary.silent && !sabotage!(SilentTakesBatches) {
             return Some(Refusal::NotPrimary { primary: None, epoch: 0 });
         }
         if let Some(refusal) = self.withholds() {

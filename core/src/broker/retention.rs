@@ -93,7 +93,7 @@ impl Retention {
         if let Some(age) = self.age {
             to = to.max(ages.expired(now, age));
         }
-        let to = log.boundary(to.min(commit));
+        let to = log.boundary(sabotage!(TrimsBeyondCommit => to; to.min(commit)));
         // A trim that drops nothing but trims would call for the next one.
         let worth_it = |entry: &Entry| !matches!(entry.kind, EntryKind::Trim { .. });
         log.iter_from(log.start()).take_while(|entry| entry.end() <= to).any(worth_it).then_some(to)
@@ -115,7 +115,8 @@ impl Broker {
         self.ages.trimmed(self.replica.log().start());
         let super::Role::Primary(primary) = &self.role else { return };
         let undecided = primary.trim.is_some_and(|offset| offset >= self.replica.commit());
-        if undecided || !primary.serving || self.shutdown.is_some() || sabotage!(NeverTrims) {
+        let leaves = self.shutdown.is_some() && !sabotage!(TrimsWhileLeaving);
+        if undecided || !primary.serving || leaves || sabotage!(NeverTrims) {
             return;
         }
         if let Some(to) = self.config.retention.due(now, &self.replica, &self.ages) {

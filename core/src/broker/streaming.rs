@@ -30,7 +30,7 @@ impl Broker {
     fn stream_start(&mut self, now: Instant, request: &OpenStream) -> Result<Offset, Refusal> {
         let retry_after = self.config.timing.heartbeat;
         let Role::Primary(primary) = &self.role else { return Err(self.not_primary()) };
-        if primary.silent || self.gives_up() {
+        if primary.silent && !sabotage!(SilentOpensStreams) || self.gives_up() {
             return Err(Refusal::NotPrimary { primary: None, epoch: 0 });
         }
         let history = self.replica.history();
@@ -87,7 +87,7 @@ impl Broker {
             primary.expiry.heard_on(now, link);
         }
         let silent = matches!(&self.role, Role::Primary(primary) if primary.silent);
-        if !silent {
+        if !silent || sabotage!(SilentAnswersPings) {
             self.send(link, &Message::Pong { token });
         }
     }

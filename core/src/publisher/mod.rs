@@ -278,6 +278,9 @@ impl Publisher {
         if self.closing != Closing::No {
             return Some(Error::Closed);
         }
+        if sabotage!(TurnsAway) && !self.window.is_empty() {
+            return Some(Error::QueueFull);
+        }
         let config = &self.config;
         let full = self.queue.records() + records.count() as usize > config.queue_records
             || self.queue.bytes() + records.len() > config.queue_bytes;

@@ -184,7 +184,8 @@ impl Queue {
 
     /// Length of the batch that [`Self::pop`] would return.
     pub(super) fn next_len(&self) -> Option<usize> {
-        self.line.first_key_value().map(|(_, waiting)| match waiting {
+        let next = sabotage!(YoungestFirst => self.line.last_key_value(); self.line.first_key_value());
+        next.map(|(_, waiting)| match waiting {
             Waiting::Full(batch) => batch.body.len(),
             Waiting::Open(topic) => self.open.get(topic).map_or(0, |open| open.builder.len()),
         })
@@ -192,7 +193,7 @@ impl Queue {
 
     /// The batch that began to wait first, full or not.
     pub(super) fn pop(&mut self) -> Option<Unnumbered> {
-        let (_, waiting) = self.line.pop_first()?;
+        let (_, waiting) = sabotage!(YoungestFirst => self.line.pop_last(); self.line.pop_first())?;
         let batch = match waiting {
             Waiting::Full(batch) => {
                 self.full -= 1;

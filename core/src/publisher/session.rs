@@ -161,6 +161,9 @@ impl Publisher {
     fn handle_refusal(&mut self, reason: Refusal) {
         match reason {
             Refusal::NotPrimary { primary, epoch } => self.handle_not_primary(primary, epoch),
+            Refusal::Electing { .. } if sabotage!(UnknownAtOnce) && !self.window.is_empty() => {
+                self.handle_unknown_session();
+            }
             Refusal::Electing { retry_after } => self.open_later(retry_after),
             Refusal::Busy { publisher, expect, retry_after } if publisher == self.id => {
                 self.pause(expect, retry_after);
@@ -203,6 +206,9 @@ impl Publisher {
     /// Go back to what the primary expects. That is no acknowledgement of what lies below: it may
     /// hold it uncommitted.
     fn handle_gap(&mut self, expect: Sequence) {
+        if sabotage!(GapsEnd) {
+            return self.end(Error::Fenced { incarnation: 0 });
+        }
         if self.session.phase != Phase::Open || self.answered_gap == Some(expect) {
             return;
         }

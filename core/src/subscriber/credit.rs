@@ -18,14 +18,15 @@ impl Credit {
     }
 
     /// A new stream: the first limit.
-    pub(super) const fn open(&mut self) -> u64 {
+    pub(super) fn open(&mut self) -> u64 {
         self.received = 0;
         self.granted = self.limit();
         self.granted
     }
 
-    const fn limit(&self) -> u64 {
-        (self.received + self.window).saturating_sub(self.unread)
+    fn limit(&self) -> u64 {
+        let unread = if sabotage!(CreditForgetsUnread) { 0 } else { self.unread };
+        (self.received + self.window).saturating_sub(unread)
     }
 
     /// Whether the broker has overrun its credit by more than `slack`.

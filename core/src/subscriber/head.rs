@@ -34,6 +34,9 @@ impl HeadRead {
 
     /// A head of an earlier history says nothing about this one: it is read again.
     pub(super) fn history_changed(&mut self) {
+        if sabotage!(HeadOutlivesHistory) {
+            return;
+        }
         if let Some((request, _)) = self.ahead.take() {
             self.wanted = self.wanted.or(Some(request));
         }
@@ -89,7 +92,7 @@ impl Subscriber {
     pub(super) fn look_ahead(&mut self) {
         if let (Some((request, head)), Some(at)) = (self.head.ahead, self.at)
             && at.history() == head.history()
-            && at.position.offset >= head.position.offset
+            && at.position.offset + u64::from(sabotage!(ReachedOneEarly)) >= head.position.offset
         {
             self.head.ahead = None;
             self.shared.out.event(Event::Reached { request });

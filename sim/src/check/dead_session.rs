@@ -81,7 +81,13 @@ mod tests {
         story.append("a", drafts).state(1, Some("a"), &["a"]).commit("a", drafts.len() as u64);
         story.tell(&Fact::SessionHeard { process: &process, publisher: PUBLISHER, at: heard * SECOND });
         for at in [1, 10] {
-            story.tell(&Fact::Spoke { process: &process, epoch: 1, at: at * SECOND, since: 0 });
+            story.tell(&Fact::Spoke {
+                process: &process,
+                epoch: 1,
+                at: at * SECOND,
+                since: 0,
+                answers: true,
+            });
         }
         story.tell(&Fact::Settled);
         story

@@ -2,6 +2,7 @@
 
 use super::proposal::Proposal;
 use bytes::Bytes;
+use std::ops::Range;
 use std::time::Duration;
 use steadfast_core::broker::sessions::SessionTable;
 use steadfast_core::broker::topics::Topics;
@@ -11,6 +12,7 @@ use steadfast_core::group::{GroupState, PrimaryId};
 use steadfast_core::id::{Epoch, Lineage, Member, NodeName, Offset, PublisherId, Sequence};
 use steadfast_core::log::Entry;
 use steadfast_core::message::{History, Start};
+use steadfast_core::publisher;
 use strum::{EnumCount, EnumDiscriminants};
 
 /// Number of a client in its run.
@@ -122,6 +124,24 @@ pub enum Fact<'a> {
         /// Up to where.
         matched: Offset,
     },
+    /// A primary has decided where the log is to start.
+    Decided {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// Where.
+        to: Offset,
+        /// Its commit offset.
+        commit: Offset,
+    },
+    /// A primary takes more for committed than before.
+    Advanced {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// In which epoch.
+        epoch: Epoch,
+        /// The commit offset.
+        commit: Offset,
+    },
     /// A primary said something to a client that believes in it.
     Spoke {
         /// Which process.
@@ -132,15 +152,21 @@ pub enum Fact<'a> {
         at: u64,
         /// Since when the process runs without a break.
         since: u64,
+        /// Whether that answers the client at once: what commits lead to does not.
+        answers: bool,
     },
     /// A primary has stopped talking to clients.
     FellSilent {
         /// Which process.
         process: &'a PrimaryId,
+        /// In which epoch.
+        epoch: Epoch,
         /// For how long it has not heard of the other in-sync member that was heard of longest ago, while it
         /// was running; `None`: there is no other.
         unheard: Option<Duration>,
     },
+    /// It talks to them again.
+    SpokeAgain(&'a PrimaryId),
     /// A primary has heard of a publisher, on the link of its session.
     SessionHeard {
         /// Which process.
@@ -158,6 +184,8 @@ pub enum Fact<'a> {
         publisher: PublisherId,
         /// When, in nanoseconds of the world's time.
         at: u64,
+        /// Since when it has been serving without a break, if that is known.
+        since: Option<u64>,
     },
     /// A broker's clock has jumped.
     ClockJumped(&'a PrimaryId),
@@ -207,6 +235,12 @@ pub enum Fact<'a> {
         after: Duration,
         /// The group's state as it knew it.
         known: Option<&'a GroupState>,
+        /// Whether a read of the tree that began since is complete, or nothing that it holds counts any more.
+        read: bool,
+        /// Whether it has followed the primary since.
+        heard: bool,
+        /// Whether the first record of the primary's epoch is not committed, as far as it knows.
+        awaited: bool,
     },
     /// A subscriber allows so many body bytes in all on a stream.
     Granted {
@@ -290,6 +324,17 @@ pub enum Fact<'a> {
         /// The end of what it showed.
         upto: Offset,
     },
+    /// A primary told a publisher that another session has followed.
+    Fenced {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// Of which history.
+        history: History,
+        /// Whose sessions.
+        publisher: PublisherId,
+        /// The one that has followed.
+        incarnation: u64,
+    },
     /// A publisher was asked to publish a record.
     Published {
         /// Whose record.
@@ -298,6 +343,26 @@ pub enum Fact<'a> {
         topic: &'a Topic,
         /// The record. A run's payloads are unique.
         payload: &'a Bytes,
+    },
+    /// A publisher's application has given it a record.
+    Asked {
+        /// Which publisher.
+        client: ClientId,
+        /// Its number for the record.
+        ticket: u64,
+        /// The payload, in bytes.
+        bytes: usize,
+    },
+    /// A publisher told its application what became of records.
+    Told {
+        /// Which publisher.
+        client: ClientId,
+        /// Its identity.
+        publisher: PublisherId,
+        /// The application's numbers of the records; those that an earlier process has left have none.
+        tickets: &'a Range<u64>,
+        /// Why they are not acknowledged, if they are not.
+        result: Option<publisher::Error>,
     },
     /// A publisher told its application that a record is acknowledged.
     Acknowledged {
@@ -336,6 +401,20 @@ pub enum Fact<'a> {
         first_sequence: Sequence,
         /// The records.
         payloads: &'a [Bytes],
+    },
+    /// What was delivered is in the hands of a subscriber's application.
+    Unread {
+        /// Which one.
+        subscriber: ClientId,
+        /// The body, in bytes.
+        bytes: u64,
+    },
+    /// A subscriber's application is done with what was delivered, or will be.
+    Consumed {
+        /// Which one.
+        subscriber: ClientId,
+        /// Bodies, in bytes.
+        bytes: u64,
     },
     /// A subscriber that had no position yet was told where it begins.
     Began {
@@ -377,6 +456,13 @@ pub enum Fact<'a> {
         history: History,
         /// This far.
         head: Offset,
+    },
+    /// A subscriber told its application that it has come to the head.
+    HeadReached {
+        /// Which one.
+        subscriber: ClientId,
+        /// The head that it had told last, if it has not come to that before.
+        head: Option<(History, Offset)>,
     },
     /// A client's process has started, perhaps not for the first time: it knows nothing of the one
     /// before.

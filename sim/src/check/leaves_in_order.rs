@@ -1,10 +1,12 @@
-//! LeavesInOrder (R12, R34): a broker that was asked to leave does not end while the tree names it as primary,
-//! nor while it knows itself as a member that could be dropped, unless it has waited for that as long as it is to
-//! wait.
+//! LeavesInOrder (R12, R27, R34, R35): a broker that was asked to leave reads the tree first. It does not end while
+//! the tree names it as primary, as it is or as it knows it; nor while it knows itself as a member that could be
+//! dropped, or that the first record of the epoch waits for, unless it has waited as long as it is to wait. And a
+//! member goes only when it has heard the primary since, which then holds what it takes away.
 
 use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeSet;
 use std::time::Duration;
+use steadfast_core::group::GroupState;
 use steadfast_core::id::Incarnation;
 use steadfast_core::limits::SHUTDOWN_DEADLINE;
 
@@ -42,22 +44,32 @@ impl Check for LeavesInOrder {
         if let Fact::ClockJumped(process) = fact {
             self.jumped.insert(process.incarnation);
         }
-        let Fact::Left { process, after, known } = *fact else { return Ok(()) };
-        if self.jumped.contains(&process.incarnation) {
+        let Fact::Left { process, after, known, read, heard, awaited } = *fact else { return Ok(()) };
+        // At its deadline it goes, whatever is.
+        if self.jumped.contains(&process.incarnation) || after >= nearly(SHUTDOWN_DEADLINE) {
             return Ok(());
         }
         let Some(state) = ledger.states().last() else { return Ok(()) };
-        let leads = state.primary.as_ref() == Some(process) && after < nearly(SHUTDOWN_DEADLINE);
-        // Whether anybody could drop it is for it to judge by what it knows.
-        let counts = known.is_some_and(|known| {
-            let spare = known.in_sync.len() > known.min_in_sync.max(1) as usize;
-            spare && known.in_sync.contains(&process.member) && after < nearly(self.goodbye)
-        });
-        match (leads, counts) {
-            (true, _) => Err(format!("{process:?} leaves after {after:?} and is primary")),
-            (_, true) => Err(format!("{process:?} leaves after {after:?} and is in sync")),
-            _ => Ok(()),
-        }
+        let leads = |state: &GroupState| state.primary.as_ref() == Some(process);
+        let reason = match known {
+            _ if leads(state) => "is primary",
+            _ if !read => "has not read the tree",
+            Some(known) if leads(known) => "knows of no other primary",
+            Some(known) if known.in_sync.contains(&process.member) => {
+                let waited = after >= nearly(self.goodbye);
+                let spare = known.in_sync.len() > known.min_in_sync.max(1) as usize;
+                let frozen = known.in_sync.len() < known.min_in_sync as usize;
+                match () {
+                    // Whether anybody could drop it is for it to judge by what it knows.
+                    () if spare && !waited => "is in sync",
+                    () if !heard => "is in sync and has not heard the primary",
+                    () if awaited && !frozen && !waited => "is needed for the first record of the epoch",
+                    () => return Ok(()),
+                }
+            }
+            _ => return Ok(()),
+        };
+        Err(format!("{process:?} leaves after {after:?} and {reason}"))
     }
 }
 
@@ -66,40 +78,95 @@ mod tests {
     use super::*;
     use crate::check::testing::*;
 
-    fn leaves(name: &str, primary: &str, in_sync: &[&str], after: u64) -> Story<LeavesInOrder> {
-        let mut story = Story::new(LeavesInOrder::after(Duration::from_secs(1)));
-        story.state(1, Some(primary), in_sync);
-        let (after, known) = (Duration::from_millis(after), state(1, 0, Some(primary), in_sync));
-        story.tell(&Fact::Left { process: &process(name), after, known: Some(&known) });
-        story
+    /// How somebody leaves: so many milliseconds after the order, and what it has done since then.
+    struct Parting<'a> {
+        name: &'a str,
+        known: GroupState,
+        after: u64,
+        read: bool,
+        heard: bool,
+        awaited: bool,
+    }
+
+    impl Parting<'_> {
+        fn told(&self) -> Story<LeavesInOrder> {
+            let mut story = Story::new(LeavesInOrder::after(Duration::from_secs(1)));
+            story.state(1, Some("a"), &["a", "b"]);
+            let (process, known) = (&process(self.name), Some(&self.known));
+            let after = Duration::from_millis(self.after);
+            let (read, heard, awaited) = (self.read, self.heard, self.awaited);
+            story.tell(&Fact::Left { process, after, known, read, heard, awaited });
+            story
+        }
+    }
+
+    /// It has read the tree and heard the primary.
+    fn parting<'a>(name: &'a str, in_sync: &[&str], after: u64) -> Parting<'a> {
+        let known = state(1, 0, Some("a"), in_sync);
+        Parting { name, known, after, read: true, heard: true, awaited: false }
+    }
+
+    fn leaves(name: &str, in_sync: &[&str], after: u64) -> Story<LeavesInOrder> {
+        parting(name, in_sync, after).told()
     }
 
     #[test]
     fn who_is_not_needed_any_more_may_go() {
-        leaves("b", "a", &["a"], 10).accepted();
-        leaves("b", "a", &["b"], 10).accepted();
+        leaves("b", &["a"], 10).accepted();
+        leaves("b", &["b"], 10).accepted();
     }
 
     #[test]
     fn who_has_waited_for_long_may_go() {
-        leaves("b", "a", &["a", "b"], 1_000).accepted();
-        leaves("a", "a", &["a"], 5_000).accepted();
+        leaves("b", &["a", "b"], 1_000).accepted();
+        leaves("a", &["a"], 5_000).accepted();
     }
 
     #[test]
     fn after_a_jump_of_the_clock_nothing_is_known() {
         let mut story = Story::new(LeavesInOrder::after(Duration::from_secs(1)));
         story.state(1, Some("a"), &["a"]).tell(&Fact::ClockJumped(&process("a")));
-        story.tell(&Fact::Left { process: &process("a"), after: Duration::ZERO, known: None }).accepted();
+        let (process, after) = (&process("a"), Duration::ZERO);
+        let (read, heard, awaited) = (false, false, false);
+        story.tell(&Fact::Left { process, after, known: None, read, heard, awaited }).accepted();
     }
 
     #[test]
     fn a_primary_that_just_goes_is_rejected() {
-        leaves("a", "a", &["a"], 1_000).rejected("is primary");
+        leaves("a", &["a"], 1_000).rejected("is primary");
     }
 
     #[test]
     fn a_member_that_just_goes_is_rejected() {
-        leaves("b", "a", &["a", "b"], 500).rejected("is in sync");
+        leaves("b", &["a", "b"], 500).rejected("is in sync");
+    }
+
+    #[test]
+    fn who_has_not_read_the_tree_is_rejected() {
+        Parting { read: false, ..parting("b", &["a"], 10) }.told().rejected("not read the tree");
+        Parting { read: false, ..parting("b", &["a"], 5_000) }.told().accepted();
+    }
+
+    #[test]
+    fn who_knows_of_no_other_primary_is_rejected() {
+        let known = state(1, 0, Some("c"), &["a", "b"]);
+        Parting { known, ..parting("c", &[], 1_000) }.told().rejected("knows of no other primary");
+    }
+
+    #[test]
+    fn a_member_that_has_not_heard_the_primary_is_rejected() {
+        Parting { heard: false, ..parting("b", &["a", "b"], 1_000) }.told().rejected("not heard the primary");
+        Parting { heard: false, ..parting("b", &["b"], 10) }.told().rejected("not heard the primary");
+        Parting { heard: false, ..parting("b", &["a"], 10) }.told().accepted();
+    }
+
+    #[test]
+    fn a_member_that_the_epoch_waits_for_is_rejected() {
+        let awaited = |after| Parting { awaited: true, ..parting("b", &["b"], after) };
+        awaited(500).told().rejected("needed for the first record");
+        awaited(1_000).told().accepted();
+        let mut frozen = awaited(500);
+        frozen.known.min_in_sync = 2;
+        frozen.told().accepted();
     }
 }

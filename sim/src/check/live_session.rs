@@ -1,5 +1,5 @@
 //! LiveSession (R29): the session of a publisher that a primary has heard of within the term does not
-//! expire.
+//! expire; nor any session before the primary itself has been serving for the term.
 
 use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
@@ -42,12 +42,12 @@ impl Check for LiveSession {
                 self.heard.retain(|(incarnation, _), _| *incarnation != process.incarnation);
                 Ok(())
             }
-            Fact::SessionExpired { process, publisher, at } => {
-                let heard = self.heard.remove(&(process.incarnation, publisher));
+            Fact::SessionExpired { process, publisher, at, since } => {
+                let heard = self.heard.remove(&(process.incarnation, publisher)).max(since);
                 match heard.filter(|heard| at < heard + self.term.as_nanos() as u64) {
                     None => Ok(()),
                     Some(heard) => Err(format!(
-                        "{process:?} lets the session of {publisher:?} expire, of whom it has heard {} ms ago",
+                        "{process:?} lets the session of {publisher:?} expire, of whom it could not hear or has heard {} ms ago",
                         (at - heard) / 1_000_000
                     )),
                 }
@@ -64,11 +64,15 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
+    fn expires(story: &mut Story<LiveSession>, name: &str, at: u64, since: Option<u64>) {
+        let (process, at, since) = (&process(name), at * SECOND, since.map(|since| since * SECOND));
+        story.tell(&Fact::SessionExpired { process, publisher: PUBLISHER, at, since });
+    }
+
     fn heard_and_expired(name: &str, at: u64) -> Story<LiveSession> {
         let mut story = Story::new(LiveSession::for_at_least(Duration::from_secs(3)));
-        let (hears, expires) = (process("a"), process(name));
-        story.tell(&Fact::SessionHeard { process: &hears, publisher: PUBLISHER, at: SECOND });
-        story.tell(&Fact::SessionExpired { process: &expires, publisher: PUBLISHER, at: at * SECOND });
+        story.tell(&Fact::SessionHeard { process: &process("a"), publisher: PUBLISHER, at: SECOND });
+        expires(&mut story, name, at, None);
         story
     }
 
@@ -88,7 +92,16 @@ mod tests {
         let process = process("a");
         story.tell(&Fact::SessionHeard { process: &process, publisher: PUBLISHER, at: SECOND });
         story.tell(&Fact::ClockJumped(&process));
-        story.tell(&Fact::SessionExpired { process: &process, publisher: PUBLISHER, at: 2 * SECOND });
+        expires(&mut story, "a", 2, None);
         story.accepted();
+    }
+
+    #[test]
+    fn a_primary_that_serves_only_now_lets_nobody_go() {
+        let mut story = Story::new(LiveSession::for_at_least(Duration::from_secs(3)));
+        expires(&mut story, "a", 9, Some(6));
+        story.accepted();
+        expires(&mut story, "a", 9, Some(7));
+        story.rejected("has heard 2000 ms ago");
     }
 }

@@ -7,6 +7,7 @@ pub mod acked_durable;
 pub mod admission_grounds;
 pub mod candidate_complete;
 pub mod commit_monotone;
+pub mod commits_counted;
 pub mod committed_stable;
 pub mod conditional_writes;
 pub mod config_intent;
@@ -32,6 +33,7 @@ pub mod no_phantom;
 pub mod no_premature_visibility;
 pub mod nothing_missing;
 pub mod one_primary_per_epoch;
+pub mod outcomes;
 pub mod promotion_grounds;
 pub mod proposal;
 pub mod pub_fencing;
@@ -48,6 +50,7 @@ pub mod takes_from_primary;
 mod testing;
 pub mod told_of_changes;
 pub mod trim_safe;
+pub mod unread_bounded;
 pub mod within_memory;
 
 pub use fact::{ClientId, Fact, Kind};
@@ -130,6 +133,10 @@ pub struct Terms {
     pub retention: Retention,
     /// Memory for the log, and for what is not committed, in bytes.
     pub memory: (u64, u64),
+    /// So many records may wait at a publisher, of so many bytes.
+    pub queue: (usize, usize),
+    /// So many body bytes may wait for a subscriber's application, and one batch.
+    pub unread: u64,
 }
 
 /// The ledger and all checkers.
@@ -161,6 +168,7 @@ impl Default for Checks {
             Box::<nothing_missing::NothingMissing>::default(),
             Box::<superset_quorum::SupersetQuorum>::default(),
             Box::<counts_verified::CountsVerified>::default(),
+            Box::<commits_counted::CommitsCounted>::default(),
             Box::<session_fold::SessionFold>::default(),
             Box::new(trim_safe::TrimSafe),
             Box::<config_intent::ConfigIntent>::default(),
@@ -198,6 +206,7 @@ impl Checks {
     pub fn under(terms: &Terms) -> Self {
         let mut checks = Self::default().checks;
         let (log, uncommitted) = terms.memory;
+        let (records, bytes) = terms.queue;
         checks.extend([
             Box::new(silenced::Silenced::within(terms.silence)) as Box<dyn Check>,
             Box::new(live_session::LiveSession::for_at_least(terms.session)),
@@ -210,6 +219,8 @@ impl Checks {
             Box::new(leaves_in_order::LeavesInOrder::after(terms.goodbye)),
             Box::new(within_memory::WithinMemory::of(log, uncommitted)),
             Box::new(retained::Retained::of(terms.retention)),
+            Box::new(outcomes::Outcomes::with_queue_of(records, bytes)),
+            Box::new(unread_bounded::UnreadBounded::by(terms.unread)),
         ]);
         Self::of(checks)
     }

@@ -1,4 +1,7 @@
-//! NoPhantom: whatever is committed was published: by this publisher, on this topic, as it is.
+//! NoPhantom: whatever is committed was published: by this publisher, on this topic, as it is; and the
+//! records of one publisher on one topic stand in a history in the order in which they were published, each
+//! once. Sequence numbers do not say that: who numbers the same record twice, or a later one first, keeps
+//! them contiguous.
 
 use super::{Check, Fact, Kind, Ledger};
 use bytes::Bytes;
@@ -9,12 +12,18 @@ use steadfast_core::log::EntryKind;
 use steadfast_core::message::History;
 use steadfast_core::wire::records::Records;
 
+/// The place of a record among all that were published.
+type Place = u64;
+
 /// The property.
 #[derive(Clone, Debug, Default)]
 pub struct NoPhantom {
-    published: BTreeMap<(PublisherId, Bytes), Topic>,
+    /// On which topic each record was published, and its place.
+    published: BTreeMap<(PublisherId, Bytes), (Topic, Place)>,
     /// Up to where each history was looked at.
     read: BTreeMap<History, Offset>,
+    /// The last record of each publisher on each topic that is committed in each history.
+    last: BTreeMap<(History, PublisherId, Topic), Place>,
 }
 
 impl NoPhantom {
@@ -24,18 +33,30 @@ impl NoPhantom {
         for held in log.from(read) {
             let EntryKind::Batch(batch) = &held.entry.kind else { continue };
             let header = &batch.header;
+            let key = (history, header.publisher, header.topic.clone());
             let records = Records::decode(header, batch.body.clone()).map_err(|error| {
                 format!("the committed batch at {} cannot be read: {error}", held.entry.offset)
             })?;
+            let mut last = self.last.remove(&key).unwrap_or(0);
             for (offset, payload) in (held.entry.offset..).zip(records) {
                 let published = self.published.get(&(header.publisher, payload.clone()));
-                if published != Some(&header.topic) {
+                let Some((_, place)) = published.filter(|(topic, _)| *topic == header.topic) else {
                     return Err(format!(
-                        "{payload:?} of {:?} on {} is committed at {offset}; it published that on {published:?}",
+                        "{payload:?} of {:?} on {} is committed at {offset}; it published that on {:?}",
+                        header.publisher,
+                        header.topic,
+                        published.map(|(topic, _)| topic)
+                    ));
+                };
+                if *place <= last {
+                    return Err(format!(
+                        "{payload:?} of {:?} on {} is committed at {offset}, behind itself or a later one",
                         header.publisher, header.topic
                     ));
                 }
+                last = *place;
             }
+            self.last.insert(key, last);
         }
         Ok(())
     }
@@ -53,7 +74,8 @@ impl Check for NoPhantom {
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
         match *fact {
             Fact::Published { publisher, topic, payload } => {
-                self.published.insert((publisher, payload.clone()), topic.clone());
+                let place = self.published.len() as Place + 1;
+                self.published.insert((publisher, payload.clone()), (topic.clone(), place));
                 Ok(())
             }
             Fact::Committed { history, .. } => self.read(ledger, history),
@@ -92,5 +114,51 @@ mod tests {
     #[test]
     fn what_was_published_on_another_topic_is_rejected() {
         story("u", 1..=2).commit("a", 4).rejected("committed at 2");
+    }
+
+    /// Three records are published on `t`; the last two are then committed in this order.
+    fn committed(later: &[u64]) -> Story<NoPhantom> {
+        let mut story = story("t", 1..=4);
+        story.append("a", &later.iter().map(|sequence| batch(1, *sequence, 1)).collect::<Vec<_>>());
+        story.commit("a", 4 + later.len() as Offset);
+        story
+    }
+
+    #[test]
+    fn the_order_of_publishing_is_accepted_also_with_gaps() {
+        committed(&[3, 4]).accepted();
+        committed(&[4]).accepted();
+    }
+
+    #[test]
+    fn a_record_behind_a_later_one_is_rejected() {
+        committed(&[4, 3]).rejected("committed at 5, behind itself or a later one");
+    }
+
+    #[test]
+    fn a_record_that_is_committed_twice_is_rejected() {
+        committed(&[3, 3]).rejected("committed at 5, behind itself");
+        committed(&[1]).rejected("committed at 4, behind itself");
+    }
+
+    #[test]
+    fn each_history_has_its_own_order() {
+        let mut story = committed(&[3]);
+        let other = History { lineage: 2, ..HISTORY };
+        for (entry, member) in story.entries("a").iter().zip(std::iter::repeat(&member("b"))) {
+            story.tell(&Fact::Appended { member, history: other, entry });
+        }
+        story.tell(&Fact::Committed { process: &process("b"), history: other, commit: 5 }).accepted();
+    }
+
+    #[test]
+    fn topics_are_independent() {
+        let mut story = Story::new(NoPhantom::default());
+        for (topic, sequence) in [("t", 1), ("u", 2)] {
+            let topic = &Topic::new(topic).expect("a topic");
+            story.tell(&Fact::Published { publisher: PUBLISHER, topic, payload: &payload(sequence) });
+        }
+        let log = [start(1), session(1, 1), batch_on("u", 1, 1, 2, 1), batch(1, 1, 1)];
+        story.append("a", &log).commit("a", 4).accepted();
     }
 }

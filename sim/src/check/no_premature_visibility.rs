@@ -1,5 +1,6 @@
 //! NoPrematureVisibility: nothing is shown to a subscriber or acknowledged to a publisher at or above
-//! the commit offset of an epoch whose first record is committed.
+//! the commit offset of an epoch whose first record is committed; and no publisher is told of a session that may
+//! never have been.
 
 use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
@@ -42,7 +43,7 @@ impl Check for NoPrematureVisibility {
     }
 
     fn hears(&self) -> &'static [Kind] {
-        &[Kind::AckSent, Kind::Committed, Kind::Shown]
+        &[Kind::AckSent, Kind::Committed, Kind::Fenced, Kind::Shown]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
@@ -53,6 +54,15 @@ impl Check for NoPrematureVisibility {
             }
             Fact::Shown { process, history, epoch, upto } => {
                 self.shown(ledger, process, history, epoch, upto)
+            }
+            // A session's number is its place in the log.
+            Fact::Fenced { process, history, publisher, incarnation } => {
+                match self.commits.get(&key(process)) {
+                    Some(&(of, commit)) if of == history && incarnation < commit => Ok(()),
+                    commit => Err(format!(
+                        "{process:?} tells {publisher:?} of its session {incarnation} of {history:?}, its commit is {commit:?}"
+                    )),
+                }
             }
             Fact::AckSent { process, history, epoch, .. } => self.shown(ledger, process, history, epoch, 0),
             _ => Ok(()),
@@ -104,6 +114,23 @@ mod tests {
         story.append("a", &[start(2)]);
         shown(&mut story, 2, 3);
         story.rejected("serves in epoch 2");
+    }
+
+    fn fenced(incarnation: u64) -> Story<NoPrematureVisibility> {
+        let mut story = primary();
+        let (process, publisher) = (&process("a"), PUBLISHER);
+        story.tell(&Fact::Fenced { process, history: HISTORY, publisher, incarnation });
+        story
+    }
+
+    #[test]
+    fn a_session_that_is_committed_fences_those_before() {
+        fenced(2).accepted();
+    }
+
+    #[test]
+    fn a_session_that_is_not_committed_fences_nobody() {
+        fenced(3).rejected("of its session 3");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Retained (R36): when all is calm, no in-sync member keeps more than it is to keep: neither more bytes or
-//! records, nor batches of long ago.
+//! records, nor batches of long ago. And nobody decides to drop what may still be taken back.
 
 use super::ledger::Replica;
 use super::{Check, Fact, Kind, Ledger};
@@ -52,10 +52,15 @@ impl Check for Retained {
     }
 
     fn hears(&self) -> &'static [Kind] {
-        &[Kind::Settled]
+        &[Kind::Decided, Kind::Settled]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
+        if let Fact::Decided { process, to, commit } = fact
+            && to > commit
+        {
+            return Err(format!("{process:?} is to drop what lies below {to}, its commit is {commit}"));
+        }
         let (Fact::Settled, Some(state)) = (fact, ledger.states().last()) else { return Ok(()) };
         for member in &state.in_sync {
             let Some(replica) = ledger.replica(member) else { continue };
@@ -70,6 +75,14 @@ impl Check for Retained {
 mod tests {
     use super::*;
     use crate::check::testing::*;
+
+    #[test]
+    fn a_decision_reaches_as_far_as_what_is_committed() {
+        let mut story = Story::new(Retained::of(Retention::default()));
+        let process = &process("a");
+        story.tell(&Fact::Decided { process, to: 3, commit: 3 }).accepted();
+        story.tell(&Fact::Decided { process, to: 4, commit: 3 }).rejected("below 4, its commit is 3");
+    }
 
     fn settled(retention: Retention, trims: &[u64]) -> Story<Retained> {
         let mut story = Story::new(Retained::of(retention));

@@ -27,7 +27,7 @@ impl Check for SilenceGrounds {
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
-        let Fact::FellSilent { process, unheard } = *fact else { return Ok(()) };
+        let Fact::FellSilent { process, unheard, .. } = *fact else { return Ok(()) };
         match unheard {
             Some(unheard) if unheard >= self.step_down => Ok(()),
             Some(unheard) => {
@@ -46,7 +46,7 @@ mod tests {
     fn silent(unheard: Option<u64>) -> Story<SilenceGrounds> {
         let mut story = Story::new(SilenceGrounds::after(Duration::from_millis(500)));
         let unheard = unheard.map(Duration::from_millis);
-        story.tell(&Fact::FellSilent { process: &process("a"), unheard });
+        story.tell(&Fact::FellSilent { process: &process("a"), epoch: 1, unheard });
         story
     }
 

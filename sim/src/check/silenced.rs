@@ -1,10 +1,12 @@
 //! Silenced (L8): a primary whose reign is over in the tree, and that cannot learn of it, stops talking to
 //! clients within the step-down time. One that has fallen silent may speak again when it is in touch with
-//! somebody: it is about to learn of it.
+//! somebody: it is about to learn of it. Until then it answers no clients, and takes nothing from them (R20);
+//! what is committed meanwhile they may hear, for then everybody is heard who counts.
 
 use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use steadfast_core::group::PrimaryId;
 use steadfast_core::id::{Epoch, Incarnation};
 
 /// Who talks to clients does so much more often.
@@ -21,12 +23,14 @@ pub struct Silenced {
     epoch: Epoch,
     /// Since when each process has been talking, and when it last said something.
     talk: BTreeMap<Incarnation, (u64, u64)>,
+    /// Who has fallen silent, in which epoch.
+    silent: BTreeMap<Incarnation, Epoch>,
 }
 
 impl Silenced {
     /// A primary may go on for so long after the end of its reign.
     pub const fn within(patience: Duration) -> Self {
-        Self { patience, over: BTreeMap::new(), epoch: 0, talk: BTreeMap::new() }
+        Self { patience, over: BTreeMap::new(), epoch: 0, talk: BTreeMap::new(), silent: BTreeMap::new() }
     }
 }
 
@@ -36,11 +40,41 @@ impl Check for Silenced {
     }
 
     fn hears(&self) -> &'static [Kind] {
-        &[Kind::Spoke]
+        &[Kind::Accepted, Kind::Acts, Kind::FellSilent, Kind::Spoke, Kind::SpokeAgain]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
-        let Fact::Spoke { process, epoch, at, since } = *fact else { return Ok(()) };
+        match *fact {
+            Fact::Spoke { process, epoch, answers: true, .. }
+                if self.silent.get(&process.incarnation) == Some(&epoch) =>
+            {
+                Err(format!("{process:?} answers clients in epoch {epoch}, in which it has fallen silent"))
+            }
+            Fact::Spoke { process, epoch, at, since, .. } => self.spoke(ledger, (process, epoch), at, since),
+            Fact::Accepted { process, .. } if self.silent.contains_key(&process.incarnation) => {
+                Err(format!("{process:?} takes batches and has fallen silent"))
+            }
+            Fact::FellSilent { process, epoch, .. } => {
+                self.silent.insert(process.incarnation, epoch);
+                Ok(())
+            }
+            Fact::SpokeAgain(process) | Fact::Acts { process, .. } => {
+                self.silent.remove(&process.incarnation);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Silenced {
+    fn spoke(
+        &mut self,
+        ledger: &Ledger,
+        (process, epoch): (&PrimaryId, Epoch),
+        at: u64,
+        since: u64,
+    ) -> Result<(), String> {
         // The tree is looked at before anybody speaks: what it holds now is as old as this moment at most.
         let now = ledger.states().last().map_or(0, |state| state.epoch);
         for over in self.epoch..now {
@@ -69,8 +103,13 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
+    fn says(story: &mut Story<Silenced>, at: u64, since: u64, answers: bool) {
+        let (process, at, since) = (&process("a"), at * SECOND, since * SECOND);
+        story.tell(&Fact::Spoke { process, epoch: 1, at, since, answers });
+    }
+
     fn speaks(story: &mut Story<Silenced>, at: u64, since: u64) {
-        story.tell(&Fact::Spoke { process: &process("a"), epoch: 1, at: at * SECOND, since: since * SECOND });
+        says(story, at, since, true);
     }
 
     /// Speaks every second up to this one.
@@ -118,5 +157,41 @@ mod tests {
         story.accepted();
         speaks(&mut story, 26, 0);
         story.rejected("ended 6000 ms ago");
+    }
+
+    fn silent() -> Story<Silenced> {
+        let mut story = Story::new(Silenced::within(Duration::from_secs(5)));
+        story.state(1, Some("a"), &["a", "b"]);
+        speaks(&mut story, 1, 0);
+        story.tell(&Fact::FellSilent { process: &process("a"), epoch: 1, unheard: None });
+        story
+    }
+
+    fn takes(story: &mut Story<Silenced>) {
+        story.tell(&Fact::Accepted { process: &process("a"), held: (0, 0) });
+    }
+
+    #[test]
+    fn who_has_fallen_silent_answers_and_takes_nothing() {
+        let mut story = silent();
+        says(&mut story, 2, 0, false);
+        story.accepted();
+        speaks(&mut story, 2, 0);
+        story.rejected("in which it has fallen silent");
+        let mut story = silent();
+        takes(&mut story);
+        story.rejected("takes batches");
+    }
+
+    #[test]
+    fn who_is_heard_again_or_leads_again_speaks() {
+        let process = &process("a");
+        for again in [Fact::SpokeAgain(process), Fact::Acts { process, history: HISTORY, epoch: 3 }] {
+            let mut story = silent();
+            story.tell(&again);
+            speaks(&mut story, 2, 0);
+            takes(&mut story);
+            story.accepted();
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! SubPrefix: what a subscriber delivered is the matching committed records from its start on, in
 //! order, without gap or repetition; or the gap was reported, once, and a committed decision had trimmed
-//! what was missing.
+//! what was missing. It says that it has come to a head when nothing below is due any more (R19).
 
 use super::{Check, ClientId, Fact, Kind, Ledger};
 use bytes::Bytes;
@@ -86,6 +86,25 @@ impl SubPrefix {
         Ok(())
     }
 
+    fn reached(
+        &self,
+        ledger: &Ledger,
+        subscriber: ClientId,
+        head: Option<(History, Offset)>,
+    ) -> Result<(), String> {
+        let state = self.subscribers.get(&subscriber);
+        let (Some(state), Some((history, head))) = (state, head) else {
+            return Err(format!("{subscriber} has come to a head that it was not told"));
+        };
+        if state.history != Some(history) {
+            return Err(format!("{subscriber} has come to a head of {history:?} in {:?}", state.history));
+        }
+        match state.next.and_then(|next| state.due(ledger, history, next)).filter(|due| *due < head) {
+            None => Ok(()),
+            Some(due) => Err(format!("{subscriber} has come to the head at {head}, {due} is due before")),
+        }
+    }
+
     /// From now on it is known where it begins (`history_cut.rs` judges that).
     fn began(&mut self, subscriber: ClientId, history: History, at: Offset) {
         if let Some(state) = self.subscribers.get_mut(&subscriber)
@@ -135,7 +154,14 @@ impl Check for SubPrefix {
     }
 
     fn hears(&self) -> &'static [Kind] {
-        &[Kind::Began, Kind::Delivered, Kind::LineageChanged, Kind::Missed, Kind::Subscribed]
+        &[
+            Kind::Began,
+            Kind::Delivered,
+            Kind::HeadReached,
+            Kind::LineageChanged,
+            Kind::Missed,
+            Kind::Subscribed,
+        ]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
@@ -155,6 +181,7 @@ impl Check for SubPrefix {
                 self.began(subscriber, history, at);
                 Ok(())
             }
+            Fact::HeadReached { subscriber, head } => self.reached(ledger, subscriber, head),
             Fact::Missed { subscriber, from, to } => self.missed(ledger, subscriber, (from, to)),
             Fact::LineageChanged { subscriber, to } => {
                 if let Some(state) = self.subscribers.get_mut(&subscriber) {
@@ -234,6 +261,39 @@ mod tests {
     fn reporting_the_same_twice_is_rejected() {
         let mut story = trimmed_story(5);
         story.deliver(1, 1, 2).tell(&missed(3, 5)).tell(&missed(3, 5)).rejected("has passed");
+    }
+
+    fn reached(head: Offset) -> Fact<'static> {
+        Fact::HeadReached { subscriber: 1, head: Some((HISTORY, head)) }
+    }
+
+    #[test]
+    fn the_head_is_reached_when_nothing_below_is_due() {
+        for (head, count) in [(1, 0), (6, 1), (9, 2)] {
+            let mut story = story("t", Start::Earliest);
+            story.begin(1, 0);
+            let deliveries = [(1, 1, 2), (6, 5, 3)].into_iter().take(count);
+            for (offset, first, records) in deliveries {
+                story.deliver(offset, first, records);
+            }
+            story.tell(&reached(head)).accepted();
+        }
+    }
+
+    #[test]
+    fn a_head_above_what_is_due_is_not_reached() {
+        story("t", Start::Earliest).begin(1, 0).tell(&reached(2)).rejected("1 is due before");
+        story("t", Start::Earliest).deliver(1, 1, 2).tell(&reached(7)).rejected("6 is due before");
+    }
+
+    #[test]
+    fn a_head_that_nobody_told_or_of_another_history_is_not_reached() {
+        let mut unasked = story("t", Start::Latest);
+        unasked.tell(&Fact::HeadReached { subscriber: 1, head: None }).rejected("was not told");
+        let of = History { lineage: 2, ..HISTORY };
+        let mut other = story("t", Start::Earliest);
+        let foreign = Fact::HeadReached { subscriber: 1, head: Some((of, 1)) };
+        other.begin(1, 0).tell(&foreign).rejected("has come to a head of");
     }
 
     #[test]

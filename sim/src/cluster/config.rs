@@ -5,7 +5,7 @@ use std::time::Duration;
 use steadfast_core::broker::retention::Retention;
 use steadfast_core::broker::{self, OnTotalLoss};
 use steadfast_core::limits::{SESSION_EXPIRY, Timing};
-use steadfast_core::subscriber;
+use steadfast_core::{publisher, subscriber};
 
 /// What a cluster consists of.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct Config {
     pub session_expiry: Duration,
     /// Whether publishers have an outbox.
     pub outboxes: bool,
+    /// Settings of publishers; timings are those of all nodes.
+    pub publisher: publisher::Config,
     /// How much the brokers keep.
     pub retention: Retention,
     /// A broker's memory for the log, in bytes.
@@ -59,6 +61,7 @@ impl Default for Config {
             on_total_loss: OnTotalLoss::Reset,
             session_expiry: SESSION_EXPIRY,
             outboxes: false,
+            publisher: publisher::Config::default(),
             retention: Retention::default(),
             log_bytes: broker::Config::default().log_bytes,
             uncommitted_bytes: broker::Config::default().uncommitted_bytes,

@@ -87,7 +87,7 @@ impl Cluster {
     pub fn add_publisher(&mut self, config: &Config, number: u32, outbox: bool) -> ProcessId {
         self.world.skip_to(PUBLISHERS + number - 1);
         let discovery = Self::discovery_addresses(config);
-        let timing = config.timing.clone();
+        let settings = publisher::Config { timing: config.timing.clone(), ..config.publisher.clone() };
         let id = PublisherId(u128::from(number) << 96);
         let disk = outbox.then(|| Rc::new(RefCell::new(Disk::default())));
         let reads = disk.clone();
@@ -103,7 +103,7 @@ impl Cluster {
                 nonce: Nonce(life.identity(0)),
                 discovery: discovery.clone(),
                 group: 0,
-                config: publisher::Config { timing: timing.clone(), ..publisher::Config::default() },
+                config: settings.clone(),
                 outbox: reads.as_ref().map(|disk| disk.borrow_mut().read()),
             };
             Actor::Publisher(Box::new(Publisher::new(life.now, boot)))

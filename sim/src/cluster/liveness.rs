@@ -178,10 +178,13 @@ impl Cluster {
 
     /// L6.
     fn is_delivered(&self, core: &Core) -> bool {
-        self.subscribers
-            .iter()
-            .filter(|(process, _)| core.has(**process))
-            .all(|(process, reader)| self.has_everything(*process, reader) && !self.received(*process).asks)
+        let reads_the_head = |process| {
+            let received = self.received(process);
+            received.asks || received.ahead.is_some()
+        };
+        let mut subscribers = self.subscribers.iter().filter(|(process, _)| core.has(**process));
+        subscribers
+            .all(|(process, reader)| self.has_everything(*process, reader) && !reads_the_head(*process))
     }
 
     /// L7.
@@ -334,7 +337,7 @@ impl Cluster {
         let place = |cluster: &Self| {
             cluster.state().map(|state| (state.epoch, if everybody { state.config } else { 0 }))
         };
-        let (before, frames) = (place(self), self.frames);
+        let (before, frames, committed) = (place(self), self.frames, self.committed());
         self.run_for(WATCHED)?;
         let after = place(self);
         if before != after {
@@ -342,7 +345,9 @@ impl Cluster {
             return Err(self.failure(Violation { property: "Flapping", detail }));
         }
         let a_second = (self.frames - frames) / WATCHED.as_secs();
-        if a_second > self.quiet() {
+        // A publisher that is not put right may have something left.
+        let is_still = everybody || committed == self.committed();
+        if is_still && a_second > self.quiet() {
             let detail = format!("nothing happens, and {a_second} frames are sent a second");
             return Err(self.failure(Violation { property: "Quiet", detail }));
         }

@@ -86,6 +86,20 @@ impl Conduct {
             if let Output::Trace(trace) = output {
                 traced(broker, trace, checks)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Shows how a broker leaves, and whether it has read the tree, and followed its primary, since it was asked to.
+    pub(super) fn leaves(
+        &mut self,
+        broker: &Broker,
+        step: &Step<Event>,
+        (read, heard): (bool, bool),
+        checks: &mut Checks,
+    ) -> Result<(), Violation> {
+        let process = broker.id();
+        for output in &step.outputs {
             // Who has left stays for a moment to tell its clients.
             let leaves = matches!(
                 output,
@@ -94,7 +108,11 @@ impl Conduct {
             if let Some(asked) = self.asked.get_mut(&step.process).filter(|_| leaves).and_then(Option::take) {
                 let after = Duration::from_nanos(step.at - asked);
                 let known = broker.registry().view().state.as_ref().map(|(state, _)| &**state);
-                checks.observe(&Fact::Left { process, after, known })?;
+                let (log, commit) = (broker.replica().log(), broker.replica().commit());
+                let awaited = known.is_some_and(|known| log.epoch_before(commit) < Some(known.epoch));
+                let outlived = known.is_some_and(|known| known.history != broker.replica().history());
+                let read = read || outlived;
+                checks.observe(&Fact::Left { process, after, known, read, heard, awaited })?;
             }
         }
         Ok(())

@@ -47,6 +47,8 @@ struct Mind {
     role: u64,
     /// When a backup last took something from its primary.
     heard: u64,
+    /// The same, and nothing else counts for it.
+    followed: Option<u64>,
     /// When each follower last moved, or had nothing left to do, and when it was last heard.
     progressed: BTreeMap<Member, u64>,
     seen: BTreeMap<Member, u64>,
@@ -93,6 +95,14 @@ impl Proposals {
         }
     }
 
+    /// Whether a broker that was asked to leave has, since then, read the tree, and followed its primary.
+    pub(super) fn since_the_order(&self, process: ProcessId) -> (bool, bool) {
+        let mind = self.brokers.get(&process);
+        mind.and_then(|mind| Some((mind, mind.leaving?))).map_or((false, false), |(mind, asked)| {
+            (mind.synced >= Some(asked), mind.followed >= Some(asked))
+        })
+    }
+
     /// Shows what a broker wants in this step to the checkers. `from` is the member whose frame it handles,
     /// and whether it takes what is in it.
     pub(super) fn observe(
@@ -116,9 +126,9 @@ impl Proposals {
                         self.handovers.insert(target.clone(), epoch);
                     }
                     mind.note(broker, step.at, trace);
-                    if *trace == Trace::FellSilent {
+                    if let (Trace::FellSilent, Some(epoch)) = (trace, broker.leads()) {
                         let unheard = mind.unheard(broker, step.at);
-                        checks.observe(&Fact::FellSilent { process: broker.id(), unheard })?;
+                        checks.observe(&Fact::FellSilent { process: broker.id(), epoch, unheard })?;
                     }
                 }
                 Output::Link(LinkCommand::Dial { link, address }) => {
@@ -159,6 +169,11 @@ fn begins_a_round(operation: &Operation) -> bool {
         Operation::Multi(all) => matches!(all[..], [MultiOperation::Check(_)]),
         _ => false,
     }
+}
+
+/// Whether a sync or a barrier is complete; a barrier is, too, where there is no state yet.
+const fn proves(result: &Result<coordination::Reply, coordination::Error>) -> bool {
+    matches!(result, Ok(_) | Err(coordination::Error::Multi { error: coordination::MultiError::NoNode, .. }))
 }
 
 fn live(broker: &Broker) -> impl Iterator<Item = &Live> {
@@ -212,7 +227,7 @@ impl Mind {
                     }
                     self.follow(broker, at, member);
                 } else if taken {
-                    self.heard = at;
+                    (self.heard, self.followed) = (at, Some(at));
                     self.reason = None;
                     self.refused.clear();
                 }
@@ -239,7 +254,7 @@ impl Mind {
         let Cause::Coordination(event) = &step.cause else { return };
         if let coordination::Event::Reply { call, result } = event
             && let Some(began) = self.syncs.remove(call)
-            && result.is_ok()
+            && proves(result)
         {
             self.synced = self.synced.max(Some(began));
         }

@@ -7,8 +7,8 @@ use steadfast_core::broker::Broker;
 use steadfast_core::group::PrimaryId;
 use steadfast_core::id::{Epoch, Member, Offset};
 use steadfast_core::link::{Frame, LinkId};
-use steadfast_core::log::Entry;
-use steadfast_core::message::{History, Message};
+use steadfast_core::log::{Entry, EntryKind};
+use steadfast_core::message::{History, Message, Refusal};
 use steadfast_core::node::Output;
 use steadfast_core::storage::{Operation, Request, Ticket};
 use steadfast_core::wire;
@@ -52,6 +52,8 @@ pub(crate) struct Seen {
     counted: (Epoch, Vec<Member>),
     /// How far it counts each of its followers.
     matched: BTreeMap<Member, Offset>,
+    /// Its commit offset when that was last looked at.
+    advanced: Offset,
 }
 
 impl Seen {
@@ -76,6 +78,7 @@ impl Seen {
             folded: Default::default(),
             counted: Default::default(),
             matched: BTreeMap::new(),
+            advanced: at.commit,
         }
     }
 
@@ -109,6 +112,9 @@ impl Seen {
             self.committed = (history, now.commit);
             checks.observe(&Fact::Committed { process: &self.process, history, commit: now.commit })?;
         }
+        if now.leads.is_some() {
+            self.decide(now.commit, outputs, checks)?;
+        }
         let leads = now.leads.map(|epoch| (history, epoch));
         if self.leads != leads {
             self.leads = leads;
@@ -120,11 +126,27 @@ impl Seen {
         for output in outputs {
             if let Output::Transmit { link, frame } = output {
                 let message = read(&self.process, frame)?;
-                claim(&self.process, &message, checks)?;
+                claim(&self.process, history, &message, checks)?;
                 said.push((*link, message));
             }
         }
         Ok(said)
+    }
+
+    /// Where the log is to start, if a primary has decided that.
+    fn decide<E>(&self, commit: Offset, outputs: &[Output<E>], checks: &mut Checks) -> Result<(), Violation> {
+        let process = &self.process;
+        for output in outputs {
+            let Output::Store(Request { operation: Operation::Append(entries), .. }) = output else {
+                continue;
+            };
+            for entry in entries {
+                if let EntryKind::Trim { to } = entry.kind {
+                    checks.observe(&Fact::Decided { process, to, commit })?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Shows what the broker has folded from its log.
@@ -147,7 +169,10 @@ impl Seen {
 
     /// Whom and what a primary counts.
     pub(crate) fn count(&mut self, broker: &Broker, checks: &mut Checks) -> Result<(), Violation> {
-        let Some(epoch) = broker.leads() else { return Ok(()) };
+        let Some(epoch) = broker.leads() else {
+            self.advanced = broker.replica().commit();
+            return Ok(());
+        };
         let process = &self.process;
         if self.counted.0 != epoch {
             self.matched.clear();
@@ -158,11 +183,15 @@ impl Seen {
                 checks.observe(&Fact::Matched { process, epoch, member, matched })?;
             }
         }
-        if self.counted.0 == epoch && self.counted.1.iter().eq(broker.counted()) {
+        if self.counted.0 != epoch || !self.counted.1.iter().eq(broker.counted()) {
+            self.counted = (epoch, broker.counted().cloned().collect());
+            checks.observe(&Fact::Counts { process, epoch, members: &self.counted.1 })?;
+        }
+        let commit = broker.replica().commit();
+        if std::mem::replace(&mut self.advanced, commit) >= commit {
             return Ok(());
         }
-        self.counted = (epoch, broker.counted().cloned().collect());
-        checks.observe(&Fact::Counts { process, epoch, members: &self.counted.1 })
+        checks.observe(&Fact::Advanced { process, epoch, commit })
     }
 
     fn request(&mut self, history: History, request: &Request, checks: &mut Checks) -> Result<(), Violation> {
@@ -217,8 +246,13 @@ fn read(process: &PrimaryId, frame: &Frame) -> Result<Message, Violation> {
         .map_err(|reason| unexpected(format!("{process:?} sent a frame that is rejected: {reason:?}")))
 }
 
-/// What a broker's message says to its receiver.
-fn claim(process: &PrimaryId, message: &Message, checks: &mut Checks) -> Result<(), Violation> {
+/// What a broker's message says to its receiver. The broker holds this history.
+fn claim(
+    process: &PrimaryId,
+    history: History,
+    message: &Message,
+    checks: &mut Checks,
+) -> Result<(), Violation> {
     match message {
         Message::ReplicateAck(ack) => checks.observe(&Fact::Verified {
             member: &process.member,
@@ -260,6 +294,10 @@ fn claim(process: &PrimaryId, message: &Message, checks: &mut Checks) -> Result<
             epoch: deliver.epoch,
             upto: deliver.upto.offset,
         }),
+        Message::Refusal { reason: Refusal::Fenced { publisher, incarnation }, .. } => {
+            let (publisher, incarnation) = (*publisher, *incarnation);
+            checks.observe(&Fact::Fenced { process, history, publisher, incarnation })
+        }
         _ => Ok(()),
     }
 }

@@ -6,6 +6,7 @@ use crate::fault::Fault;
 use crate::network::ProcessId;
 use crate::world::{Cause, Step};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use steadfast_core::broker::Broker;
 use steadfast_core::id::PublisherId;
 use steadfast_core::link::LinkId;
@@ -18,11 +19,21 @@ use steadfast_core::trace::Trace;
 pub(super) struct Times {
     /// Since when each process runs without a break.
     since: BTreeMap<ProcessId, u64>,
+    /// Since when each has been serving, or has known that it slept meanwhile, unless its clock has jumped since.
+    serving: BTreeMap<ProcessId, u64>,
+    paused: BTreeMap<ProcessId, u64>,
+    /// A process that was not running for longer than this has noticed it.
+    nap: u64,
     /// Whose session was opened on a link.
     sessions: BTreeMap<(ProcessId, LinkId), PublisherId>,
 }
 
 impl Times {
+    /// A process that was not running for longer than `nap` has noticed it.
+    pub(super) fn new(nap: Duration) -> Self {
+        Self { nap: nap.as_nanos() as u64, ..Self::default() }
+    }
+
     /// Shows a broker's step to the checkers.
     pub(super) fn observe(
         &mut self,
@@ -35,10 +46,20 @@ impl Times {
         match step.cause {
             Cause::Started => {
                 self.since.insert(step.process, at);
+                self.paused.remove(&step.process);
                 self.sessions.retain(|(owner, _), _| *owner != step.process);
             }
-            Cause::Fault(Fault::Resume(_)) => drop(self.since.insert(step.process, at)),
-            Cause::Fault(Fault::ClockJump(..)) => checks.observe(&Fact::ClockJumped(process))?,
+            Cause::Fault(Fault::Pause(_)) => drop(self.paused.insert(step.process, at)),
+            Cause::Fault(Fault::Resume(_)) => {
+                self.since.insert(step.process, at);
+                if self.paused.remove(&step.process).is_some_and(|paused| at > paused + self.nap) {
+                    self.serving.entry(step.process).and_modify(|serving| *serving = at);
+                }
+            }
+            Cause::Fault(Fault::ClockJump(..)) => {
+                self.serving.remove(&step.process);
+                checks.observe(&Fact::ClockJumped(process))?;
+            }
             // R29: a session that another one has followed says nothing of that one.
             Cause::Received(link, Some(_)) if !is_fenced(link, said) => {
                 if let Some(&publisher) = self.sessions.get(&(step.process, link)) {
@@ -47,23 +68,32 @@ impl Times {
             }
             _ => {}
         }
+        if step.outputs.iter().any(|output| matches!(output, Output::Trace(Trace::SpokeAgain))) {
+            checks.observe(&Fact::SpokeAgain(process))?;
+        }
         let since = self.since.get(&step.process).copied().unwrap_or(0);
         for (link, message) in said {
             // What only a primary says, to clients that believe in it.
-            let publisher = match message {
-                Message::SessionOpened(opened) => Some(opened.publisher),
-                Message::Deliver(_) | Message::StreamOpened(_) | Message::PublishAck(_) => None,
+            let (publisher, answers) = match message {
+                Message::SessionOpened(opened) => (Some(opened.publisher), false),
+                Message::Deliver(_) | Message::PublishAck(_) => (None, false),
+                Message::StreamOpened(_) | Message::Head(_) | Message::Pong { .. } => (None, true),
                 _ => continue,
             };
             self.sessions.extend(publisher.map(|publisher| ((step.process, *link), publisher)));
             if let Some(epoch) = broker.leads() {
-                checks.observe(&Fact::Spoke { process, epoch, at, since })?;
+                checks.observe(&Fact::Spoke { process, epoch, at, since, answers })?;
             }
         }
         for output in &step.outputs {
-            if let Output::Trace(Trace::SessionExpired { publisher, .. }) = output {
-                let publisher = *publisher;
-                checks.observe(&Fact::SessionExpired { process, publisher, at })?;
+            match output {
+                Output::Trace(Trace::EpochCommitted { .. }) => drop(self.serving.insert(step.process, at)),
+                Output::Trace(Trace::SessionExpired { publisher, .. }) => {
+                    let since = self.serving.get(&step.process).copied();
+                    let publisher = *publisher;
+                    checks.observe(&Fact::SessionExpired { process, publisher, at, since })?;
+                }
+                _ => {}
             }
         }
         Ok(())

@@ -120,7 +120,30 @@ fn knobs(dice: &mut Dice, seed: u64) -> Knobs {
     retention(dice, &mut knobs);
     world(dice, &mut knobs);
     timing(dice, &mut knobs);
+    publishing(dice, &mut knobs);
     knobs
+}
+
+/// How publishers cut what waits into batches, and how much of it may be under way: by default a batch holds
+/// whatever waits, and no window is ever full.
+fn publishing(dice: &mut Dice, knobs: &mut Knobs) {
+    // A log of a few small batches takes too long for a run.
+    let roomy = knobs.uncommitted_bytes == Knobs::default().uncommitted_bytes;
+    if dice.one_in(3) && roomy {
+        knobs.batch_bytes = dice.between(1, 200) as usize;
+    }
+    if dice.one_in(4) {
+        knobs.window_frames = dice.between(1, 3);
+    }
+    if dice.one_in(6) {
+        knobs.window_bytes = dice.between(1, 1_000) as usize;
+    }
+    if dice.one_in(8) {
+        knobs.queue_records = dice.between(1, 40) as usize;
+    }
+    if dice.one_in(5) {
+        knobs.ack_timeout = dice.ms(100, 4_000);
+    }
 }
 
 /// How much is kept: much more than is written, or so little that every run trims and whoever was away

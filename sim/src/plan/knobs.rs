@@ -9,7 +9,8 @@ use crate::{coordination, world};
 use std::time::Duration;
 use steadfast_core::broker::OnTotalLoss;
 use steadfast_core::broker::retention::Retention;
-use steadfast_core::limits::{MAX_FRAME_LEN, Timing};
+use steadfast_core::limits::{MAX_BATCH_LEN, MAX_FRAME_LEN, Timing};
+use steadfast_core::publisher;
 
 /// Records of the least size that a broker has room for in any case.
 const ROOM: u64 = 16;
@@ -116,6 +117,16 @@ knobs! {
     uncommitted_bytes "uncommitted-bytes": u64 = 32 << 20, within (256, 1 << 40);
     /// Payloads are at least so long, in bytes.
     payload "payload": usize = 0, within (0, 64 << 10);
+    /// A publisher's batch of so many bytes is full.
+    batch_bytes "batch-bytes": usize = 64 << 10, within (1, MAX_BATCH_LEN);
+    /// Body bytes that a publisher has in flight.
+    window_bytes "window-bytes": usize = 4 << 20, within (1, 1 << 30);
+    /// Frames that a publisher has in flight.
+    window_frames "window-frames": u64 = 16, within (1, 1 << 10);
+    /// Records that may wait at a publisher; beyond that it turns them away.
+    queue_records "queue-records": usize = 1 << 20, within (1, 1 << 20);
+    /// Without progress for so long a publisher sends everything in flight again.
+    ack_timeout "ack-timeout": Duration = ms(2_000), within (ms(50), ms(10_000));
     /// Body bytes that may wait for a subscriber's application.
     credit_bytes "credit-bytes": u64 = 4 << 20, within (1, 1 << 40);
     /// Time that a storage request takes.
@@ -195,6 +206,14 @@ impl Knobs {
             on_total_loss: self.on_total_loss,
             session_expiry: self.session_expiry,
             outboxes: false,
+            publisher: publisher::Config {
+                batch_bytes: self.batch_bytes,
+                window_bytes: self.window_bytes,
+                window_frames: self.window_frames,
+                queue_records: self.queue_records,
+                ack_timeout: self.ack_timeout,
+                ..publisher::Config::default()
+            },
             retention: Retention {
                 bytes: Some(self.retention_bytes),
                 records: Some(self.retention_records).filter(|records| *records < u64::MAX),
@@ -260,6 +279,7 @@ mod tests {
         let default = cluster::Config::default();
         assert_eq!(config.timing, default.timing);
         assert_eq!(config.retention, default.retention);
+        assert_eq!(config.publisher, default.publisher);
         assert_eq!(
             (config.log_bytes, config.uncommitted_bytes),
             (default.log_bytes, default.uncommitted_bytes)

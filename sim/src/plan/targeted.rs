@@ -319,8 +319,8 @@ fn late_hello(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     }
 }
 
-/// R19, R20: a primary is cut off from all servers, and a client from all but this primary. It asks how far
-/// the group is, and others go on elsewhere.
+/// R19, R20: a primary is cut off from all servers, and a client or two from all but this primary. One asks how
+/// far the group is, and others go on elsewhere.
 fn alone_with_a_client(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     let Some(subscriber) = plan.subscribers.first().map(|subscriber| subscriber.number) else { return };
     // The sooner it falls silent, the shorter is the run.
@@ -328,9 +328,12 @@ fn alone_with_a_client(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     plan.knobs.lag_margin = dice.ms(200, 400);
     let (at, lasts) = (at.min(dice.ms(500, 3_000)), dice.ms(4_000, 7_000));
     plan.knobs.duration = plan.knobs.duration.max(at + lasts);
+    // What a publisher says to it meanwhile can never be committed.
+    let publisher = plan.publishers.first().filter(|_| dice.one_in(2)).map(|publisher| publisher.number);
     for replica in 1..=plan.knobs.discoveries {
         let cut = |who| between("part", who, Target::Discovery(replica), Amount::Plain, Some(lasts));
         happens(plan, at, cut(Target::Subscriber(subscriber)));
+        publisher.into_iter().for_each(|number| happens(plan, at, cut(Target::Publisher(number))));
         happens(plan, at, cut(Target::Primary));
     }
     // What happens at the same time is listed in this order: the primary is one process for all of it.

@@ -1,0 +1,230 @@
+//! Outcomes (R28, R29): a publisher tells its application what became of each record, once, and nothing worse
+//! than it has to. *Unknown* it says of what was sent in a lineage that was given up, or in a session that some
+//! primary has ended. It turns records away only when as many wait as may. In a cluster where each identity has
+//! one process, and no disk fails, it has no other excuse.
+
+use super::{Check, ClientId, Fact, Kind, Ledger};
+use std::collections::{BTreeMap, BTreeSet};
+use steadfast_core::id::PublisherId;
+use steadfast_core::log::EntryKind;
+use steadfast_core::publisher::Error;
+
+/// What a record takes in a queue besides its payload, in bytes, at the most.
+const OVERHEAD: usize = 16;
+
+/// Records of one publisher's application.
+#[derive(Clone, Debug, Default)]
+struct Asked {
+    /// Tickets of whose records nothing was said yet, and the payloads in bytes. Those of a process that died
+    /// stay.
+    open: BTreeMap<u64, usize>,
+    /// Tickets from here on were given to the present process.
+    since: u64,
+    last: u64,
+}
+
+impl Asked {
+    /// Whether more waits at the present process. What was sent and waits for its acknowledgement is in it.
+    fn exceeds(&self, (records, bytes): (usize, usize)) -> bool {
+        let waiting = || self.open.range(self.since..);
+        waiting().count() > records || waiting().map(|(_, bytes)| bytes + OVERHEAD).sum::<usize>() > bytes
+    }
+}
+
+/// The property.
+#[derive(Clone, Debug)]
+pub struct Outcomes {
+    /// So many records may wait at a publisher, of so many bytes.
+    queue: (usize, usize),
+    asked: BTreeMap<ClientId, Asked>,
+    /// Whose sessions some primary has ended.
+    expired: BTreeSet<PublisherId>,
+}
+
+impl Outcomes {
+    /// So many records may wait at a publisher, of so many bytes.
+    pub const fn with_queue_of(records: usize, bytes: usize) -> Self {
+        Self { queue: (records, bytes), asked: BTreeMap::new(), expired: BTreeSet::new() }
+    }
+
+    fn is_right(
+        &self,
+        ledger: &Ledger,
+        publisher: PublisherId,
+        waiting: Option<&Asked>,
+        error: Error,
+    ) -> bool {
+        match error {
+            Error::Unknown { lineage } => {
+                let risen = |history: u64| history > lineage;
+                self.expired.contains(&publisher)
+                    || ledger.states().last().is_some_and(|state| risen(state.history.lineage))
+            }
+            Error::QueueFull => waiting.is_some_and(|asked| asked.exceeds(self.queue)),
+            Error::Closed | Error::Fenced { .. } | Error::OutboxFailed => false,
+        }
+    }
+}
+
+impl Check for Outcomes {
+    fn name(&self) -> &'static str {
+        "Outcomes"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Appended, Kind::Asked, Kind::ClientStarted, Kind::Told]
+    }
+
+    fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
+        match *fact {
+            Fact::Appended { entry, .. } => {
+                if let EntryKind::SessionExpire { publisher, .. } = entry.kind {
+                    self.expired.insert(publisher);
+                }
+            }
+            Fact::Asked { client, ticket, bytes } => {
+                let asked = self.asked.entry(client).or_default();
+                asked.open.insert(ticket, bytes);
+                asked.last = ticket;
+            }
+            Fact::ClientStarted { client } => {
+                if let Some(asked) = self.asked.get_mut(&client) {
+                    asked.since = asked.last + 1;
+                }
+            }
+            Fact::Told { client, publisher, tickets, result } => {
+                let asked = self.asked.get(&client);
+                if let Some(error) = result.filter(|error| !self.is_right(ledger, publisher, asked, *error)) {
+                    return Err(format!(
+                        "publisher {client} gives {tickets:?} up and has no reason: {error}"
+                    ));
+                }
+                let asked = self.asked.entry(client).or_default();
+                if let Some(ticket) = tickets.clone().find(|ticket| asked.open.remove(ticket).is_none()) {
+                    return Err(format!("publisher {client} says twice what became of {ticket}"));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testing::*;
+
+    const UNKNOWN: Error = Error::Unknown { lineage: 1 };
+
+    /// Five records of ten bytes are asked for; two may wait, of 60 bytes.
+    fn story() -> Story<Outcomes> {
+        let mut story = Story::new(Outcomes::with_queue_of(2, 60));
+        for ticket in 1..=5 {
+            story.tell(&Fact::Asked { client: 1, ticket, bytes: 10 });
+        }
+        story.state(1, Some("a"), &["a"]).append("a", &[start(1), session(1, 1)]);
+        story
+    }
+
+    fn told(story: &mut Story<Outcomes>, tickets: std::ops::Range<u64>, result: Option<Error>) {
+        story.tell(&Fact::Told { client: 1, publisher: PUBLISHER, tickets: &tickets, result });
+    }
+
+    #[test]
+    fn each_record_is_acknowledged_once() {
+        let mut story = story();
+        told(&mut story, 1..3, None);
+        told(&mut story, 3..6, None);
+        story.accepted();
+        told(&mut story, 3..4, None);
+        story.rejected("says twice what became of 3");
+    }
+
+    #[test]
+    fn a_record_that_was_never_asked_for_is_rejected() {
+        let mut story = story();
+        told(&mut story, 5..7, None);
+        story.rejected("what became of 6");
+    }
+
+    #[test]
+    fn what_a_session_held_that_has_expired_is_unknown() {
+        let mut story = story();
+        story.append("a", &[expire(1, 1)]);
+        told(&mut story, 1..3, Some(UNKNOWN));
+        story.accepted();
+    }
+
+    #[test]
+    fn what_was_sent_in_a_lineage_that_was_given_up_is_unknown() {
+        let mut story = story();
+        let mut state = state(2, 1, None, &[]);
+        state.history.lineage = 2;
+        story.tell(&Fact::State(&state));
+        told(&mut story, 1..3, Some(UNKNOWN));
+        story.accepted();
+        told(&mut story, 3..4, Some(Error::Unknown { lineage: 2 }));
+        story.rejected("has no reason: unknown");
+    }
+
+    #[test]
+    fn unknown_without_a_reason_is_rejected() {
+        let mut story = story();
+        told(&mut story, 1..3, Some(UNKNOWN));
+        story.rejected("has no reason: unknown");
+    }
+
+    #[test]
+    fn the_end_of_another_session_is_no_reason() {
+        let mut story = story();
+        story.append("a", &[expire(1, 1)]);
+        let publisher = PublisherId(7);
+        story.tell(&Fact::Told { client: 1, publisher, tickets: &(1..2), result: Some(UNKNOWN) });
+        story.rejected("has no reason: unknown");
+    }
+
+    #[test]
+    fn a_full_queue_turns_records_away() {
+        let mut story = story();
+        told(&mut story, 5..6, Some(Error::QueueFull));
+        story.accepted();
+    }
+
+    #[test]
+    fn a_queue_with_room_turns_nothing_away() {
+        let mut story = story();
+        told(&mut story, 1..4, None);
+        told(&mut story, 5..6, Some(Error::QueueFull));
+        story.rejected("has no reason");
+    }
+
+    #[test]
+    fn a_queue_without_room_for_the_bytes_turns_records_away() {
+        let mut story = Story::new(Outcomes::with_queue_of(9, 60));
+        for ticket in 1..=3 {
+            story.tell(&Fact::Asked { client: 1, ticket, bytes: 10 });
+        }
+        told(&mut story, 3..4, Some(Error::QueueFull));
+        story.accepted();
+        told(&mut story, 2..3, Some(Error::QueueFull));
+        story.rejected("has no reason");
+    }
+
+    #[test]
+    fn what_a_process_held_that_died_does_not_wait() {
+        let mut story = story();
+        story.tell(&Fact::ClientStarted { client: 1 }).tell(&Fact::Asked { client: 1, ticket: 6, bytes: 10 });
+        told(&mut story, 6..7, Some(Error::QueueFull));
+        story.rejected("has no reason");
+    }
+
+    #[test]
+    fn nothing_excuses_the_other_errors() {
+        for error in [Error::Closed, Error::OutboxFailed, Error::Fenced { incarnation: 9 }] {
+            let mut story = story();
+            told(&mut story, 1..2, Some(error));
+            story.rejected("has no reason");
+        }
+    }
+}
