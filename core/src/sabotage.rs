@@ -308,6 +308,8 @@ bugs! {
     ExpiryCountsFromPromotion "R29",
     /// The primary's own sleep counts as silence of its publishers.
     SleepCountsForExpiry "R29",
+    /// A primary that is cut off goes on where the member that it misses may have been taken in.
+    PendingNotMissed "R20",
     /// A primary that is cut off answers pings.
     SilentAnswersPings "R20",
     /// A primary that is cut off opens streams.

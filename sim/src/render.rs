@@ -6,7 +6,7 @@ use crate::fault::Fault;
 use crate::network::ProcessId;
 use crate::world::{Cause, Step, World};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use steadfast_core::coordination::{Event as CoordinationEvent, SessionState};
 use steadfast_core::id::{Endpoint, NodeName};
 use steadfast_core::log::{Batch, Entry, EntryKind};
@@ -14,6 +14,21 @@ use steadfast_core::message::{Departure, LogSummary, Message, Refusal, SnapshotA
 use steadfast_core::node::Output;
 use steadfast_core::trace::Trace;
 use steadfast_core::{publisher, subscriber, wire};
+
+/// So many bytes of a record are shown; the others pad it.
+const SHOWN: usize = 32;
+
+/// A record as people read it: where it is long, how it begins and how many bytes there are.
+pub(crate) struct Payload<B>(pub B);
+
+impl<B: AsRef<[u8]>> fmt::Debug for Payload<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0.as_ref();
+        let shown = &bytes[..bytes.len().min(SHOWN)];
+        write!(f, "\"{}\"", shown.escape_ascii())?;
+        if bytes.len() > SHOWN { write!(f, "… ({} bytes)", bytes.len()) } else { Ok(()) }
+    }
+}
 
 /// Collects lines.
 #[derive(Debug, Default)]
@@ -102,7 +117,7 @@ pub(crate) fn event_text(event: &Event) -> String {
             format!("* acknowledged {}..={}", tickets.start, tickets.end - 1)
         }
         Event::Subscriber(subscriber::Event::Delivered(delivery)) => {
-            let payloads: Vec<_> = delivery.records.clone().collect();
+            let payloads: Vec<_> = delivery.records.clone().map(Payload).collect();
             format!("* delivered @{} {} {payloads:?}", delivery.offset, delivery.topic)
         }
         Event::Publisher(publisher::Event::Connected { endpoint, epoch }) => {

@@ -223,8 +223,9 @@ impl Broker {
         primary.followers.retain(|member, other| counted(member) || live(member) || heard(other));
     }
 
-    /// R20: for too long neither the coordination service nor every other in-sync member has
-    /// answered. The primary then says nothing, so that clients look elsewhere; it has not stepped down.
+    /// R20: for too long neither the coordination service nor every other member that counts has answered, and
+    /// one counts that may have been taken in, for then it may lead by now. The primary then says nothing, so that
+    /// clients look elsewhere; it has not stepped down.
     fn judge_isolation(&mut self, now: Instant) {
         let step_down = self.config.timing.step_down;
         let alone = self.alone_since.is_some_and(|since| since + step_down <= now);
@@ -234,8 +235,9 @@ impl Broker {
             let heard = primary.followers.get(member).map_or(primary.since(), |other| other.heard());
             heard + step_down <= now
         };
-        let others = || state.in_sync.iter().filter(|member| **member != self.me.member);
-        let unheard = others().any(|member| unheard(&member)) || sabotage!(SilentInCompany);
+        let pending = self.configuration.pending_member().filter(|_| !sabotage!(PendingNotMissed));
+        let mut others = state.in_sync.iter().chain(pending).filter(|member| **member != self.me.member);
+        let unheard = others.any(|member| unheard(&member)) || sabotage!(SilentInCompany);
         let silent = alone && unheard && !sabotage!(NeverSilent);
         if silent != primary.silent {
             primary.silent = silent;

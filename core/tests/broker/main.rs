@@ -311,6 +311,19 @@ fn an_isolated_primary_falls_silent_and_speaks_again() {
     assert_eq!(world.sent_to(CLIENT).next_back(), Some(&Message::Pong { token: 2 }));
 }
 
+/// R20, R14: whom it may have taken in it misses like a member, for that one may lead by now.
+#[test]
+fn a_primary_that_may_have_taken_somebody_in_is_not_alone() {
+    let mut world = World::primary(Config::default());
+    world.register("b", 2);
+    world.hello(B, "b", 2);
+    world.hold();
+    world.ack(B, "b", 2);
+    world.disconnect();
+    world.run(LONG);
+    assert_eq!((world.in_sync(), world.traces.contains(&Trace::FellSilent)), (vec!["a".into()], true));
+}
+
 /// R20: with its session back it does not know yet whether it was deposed meanwhile.
 #[test]
 fn a_silent_primary_speaks_again_only_when_it_has_read_the_tree() {

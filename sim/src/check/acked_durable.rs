@@ -2,6 +2,7 @@
 //! (That every in-sync member holds what is committed is CandidateComplete's to say.)
 
 use super::{Check, Fact, Kind, Ledger};
+use crate::render::Payload;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use steadfast_core::id::{Offset, PublisherId};
@@ -66,7 +67,8 @@ impl Check for AckedDurable {
                     return Ok(());
                 }
                 Err(format!(
-                    "the acknowledged record {payload:?} of {publisher:?} is committed at {places:?}"
+                    "the acknowledged record {:?} of {publisher:?} is committed at {places:?}",
+                    Payload(payload)
                 ))
             }
             _ => Ok(()),

@@ -4,6 +4,7 @@
 //! them contiguous.
 
 use super::{Check, Fact, Kind, Ledger};
+use crate::render::Payload;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use steadfast_core::filter::Topic;
@@ -42,7 +43,8 @@ impl NoPhantom {
                 let published = self.published.get(&(header.publisher, payload.clone()));
                 let Some((_, place)) = published.filter(|(topic, _)| *topic == header.topic) else {
                     return Err(format!(
-                        "{payload:?} of {:?} on {} is committed at {offset}; it published that on {:?}",
+                        "{:?} of {:?} on {} is committed at {offset}; it published that on {:?}",
+                        Payload(&payload),
                         header.publisher,
                         header.topic,
                         published.map(|(topic, _)| topic)
@@ -50,8 +52,10 @@ impl NoPhantom {
                 };
                 if *place <= last {
                     return Err(format!(
-                        "{payload:?} of {:?} on {} is committed at {offset}, behind itself or a later one",
-                        header.publisher, header.topic
+                        "{:?} of {:?} on {} is committed at {offset}, behind itself or a later one",
+                        Payload(&payload),
+                        header.publisher,
+                        header.topic
                     ));
                 }
                 last = *place;

@@ -3,6 +3,7 @@
 //! by exactly one word of its loss.
 
 use super::{Check, ClientId, Fact, Kind, Ledger};
+use crate::render::Payload;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use steadfast_core::filter::{Filter, Topic};
@@ -107,9 +108,11 @@ impl NothingMissing {
             for (subscriber, state) in &self.subscribers {
                 if let Some(owed) = state.owes(record, place) {
                     let (offset, lineage) = (place.offset, place.history.lineage);
+                    let (publisher, payload) = record;
+                    let payload = Payload(payload);
                     return Err(format!(
-                        "{record:?}, acknowledged, at {offset} of lineage {lineage}: to subscriber \
-                         {subscriber} it {owed}"
+                        "{payload:?} of {publisher:?}, acknowledged, at {offset} of lineage {lineage}: to \
+                         subscriber {subscriber} it {owed}"
                     ));
                 }
             }

@@ -318,16 +318,21 @@ impl Cluster {
             }
         }
         // What has come about may go again while the next is waited for.
-        self.run_until(left(self, limit), |cluster| cluster.unmet(core).is_none())?;
-        if let Some(demand) = self.unmet(core) {
-            return Err(self.stalled(demand));
-        }
+        self.meet_all(core, left(self, limit))?;
         self.stay_calm(core)?;
+        // A publisher that is not put right may have gone on meanwhile.
+        self.meet_all(core, limit)?;
         for (&subscriber, _) in self.subscribers.iter().filter(|(process, _)| !core.has(**process)) {
             let gone = Fact::Unsubscribed { subscriber: subscriber.0 };
             self.checks.observe(&gone).map_err(|violation| failure(&self.world, violation))?;
         }
         self.checks.observe(&Fact::Settled).map_err(|violation| self.failure(violation))
+    }
+
+    /// Everything that is demanded holds at one moment, within this time.
+    fn meet_all(&mut self, core: &Core, within: Duration) -> Result<(), Failure> {
+        self.run_until(within, |cluster| cluster.unmet(core).is_none())?;
+        self.unmet(core).map_or(Ok(()), |demand| Err(self.stalled(demand)))
     }
 
     /// L5: nothing changes hands any more, and nobody says more than that he lives.

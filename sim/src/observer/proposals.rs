@@ -291,10 +291,9 @@ impl Mind {
         }
     }
 
-    /// How long ago the member was heard that was heard longest ago.
+    /// How long ago the member was heard that was heard longest ago, of those that are in sync or may be.
     fn unheard(&self, broker: &Broker, at: u64) -> Option<Duration> {
-        let (state, _) = broker.registry().view().state.as_ref()?;
-        let others = state.in_sync.iter().filter(|member| **member != broker.id().member);
+        let others = broker.counted().filter(|member| **member != broker.id().member);
         let heard = |member| self.seen.get(member).copied().unwrap_or(0).max(self.role).max(self.running);
         others.map(|member| Duration::from_nanos(at - heard(member))).max()
     }

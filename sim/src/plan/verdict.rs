@@ -4,6 +4,7 @@
 use super::Plan;
 use crate::check::Violation;
 use crate::cluster::{Cluster, Core};
+use crate::render::Payload;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use steadfast_core::log::EntryKind;
@@ -32,12 +33,12 @@ pub(super) fn judge(cluster: &Cluster, plan: &Plan, core: &Core) -> Result<(), V
         let gone = |payload: &&Bytes| !logged.contains(*payload) && !disk.aside().contains(*payload);
         if let Some(payload) = disk.stored().iter().find(gone).filter(|_| kept(cluster) && core.has(process))
         {
-            return broken(format!("{payload:?} was stored in the outbox and is gone"));
+            return broken(format!("{:?} was stored in the outbox and is gone", Payload(payload)));
         }
         let prefix = format!("{:?}/", cluster.identity(process));
         let mut own = logged.iter().filter(|payload| payload.starts_with(prefix.as_bytes()));
         if let Some(payload) = own.find(|payload| !disk.stored().contains(*payload)) {
-            return broken(format!("{payload:?} left before it was stored"));
+            return broken(format!("{:?} left before it was stored", Payload(payload)));
         }
     }
     Ok(())
