@@ -23,6 +23,9 @@ use steadfast_core::message::History;
 /// For so long nothing may happen in the end.
 const WATCHED: Duration = Duration::from_secs(5);
 
+/// The last record of a publisher that nobody puts right is committed within this time, however slow its way is.
+const LAST_RECORDS: Duration = Duration::from_secs(300);
+
 /// After healing, what the faults have set off is over within the session timeout and this time: sessions
 /// that were about to expire, silence that was about to be noticed.
 pub(super) const CALM: Duration = Duration::from_secs(1);
@@ -319,9 +322,15 @@ impl Cluster {
         }
         // What has come about may go again while the next is waited for.
         self.meet_all(core, left(self, limit))?;
-        self.stay_calm(core)?;
-        // A publisher that is not put right may have gone on meanwhile.
-        self.meet_all(core, limit)?;
+        // A publisher that is not put right goes on for as long as it has records.
+        let late = self.world.now() + LAST_RECORDS.as_nanos() as u64;
+        while !self.stay_calm(core)? {
+            if self.world.now() > late {
+                let detail = "nothing is asked for any more, and more and more is committed".to_owned();
+                return Err(self.failure(Violation { property: "Quiet", detail }));
+            }
+            self.meet_all(core, limit)?;
+        }
         for (&subscriber, _) in self.subscribers.iter().filter(|(process, _)| !core.has(**process)) {
             let gone = Fact::Unsubscribed { subscriber: subscriber.0 };
             self.checks.observe(&gone).map_err(|violation| failure(&self.world, violation))?;
@@ -335,8 +344,9 @@ impl Cluster {
         self.unmet(core).map_or(Ok(()), |demand| Err(self.stalled(demand)))
     }
 
-    /// L5: nothing changes hands any more, and nobody says more than that he lives.
-    fn stay_calm(&mut self, core: &Core) -> Result<(), Failure> {
+    /// L5: nothing changes hands any more, and nobody says more than that he lives. Returns whether that was to
+    /// be expected: nothing was committed meanwhile.
+    fn stay_calm(&mut self, core: &Core) -> Result<bool, Failure> {
         let everybody = *core == Core::everybody(self);
         // Somebody who is not put right may come and go.
         let place = |cluster: &Self| {
@@ -350,13 +360,12 @@ impl Cluster {
             return Err(self.failure(Violation { property: "Flapping", detail }));
         }
         let a_second = (self.frames - frames) / WATCHED.as_secs();
-        // A publisher that is not put right may have something left.
         let is_still = everybody || committed == self.committed();
         if is_still && a_second > self.quiet() {
             let detail = format!("nothing happens, and {a_second} frames are sent a second");
             return Err(self.failure(Violation { property: "Quiet", detail }));
         }
-        Ok(())
+        Ok(is_still)
     }
 
     /// Most frames a second when nothing happens: signs of life and their answers, between brokers and with
