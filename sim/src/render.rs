@@ -25,7 +25,7 @@ impl<B: AsRef<[u8]>> fmt::Debug for Payload<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.0.as_ref();
         let shown = &bytes[..bytes.len().min(SHOWN)];
-        write!(f, "\"{}\"", shown.escape_ascii())?;
+        write!(f, "b\"{}\"", shown.escape_ascii())?;
         if bytes.len() > SHOWN { write!(f, "… ({} bytes)", bytes.len()) } else { Ok(()) }
     }
 }
