@@ -54,8 +54,11 @@ impl Counts {
         }
         if (more || others) && self.compiler != kept.compiler {
             let (now, then) = (&self.compiler, &kept.compiler);
-            writeln!(text, "The compiler is another one: {now} now, {then} then. That alone may be the reason.")
-                .expect("to a string");
+            writeln!(
+                text,
+                "The compiler is another one: {now} now, {then} then. That alone may be the reason."
+            )
+            .expect("to a string");
         }
         Comparison { text, is_same: !more && !others }
     }

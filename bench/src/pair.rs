@@ -32,7 +32,7 @@ const BATCH_TIME: Duration = Duration::from_micros(100);
 /// Within this time everybody is connected.
 const START_TIME: Duration = Duration::from_secs(10);
 /// What brokers keep: little enough to be reached soon, so that old entries are dropped all the time.
-const RETAINED_BYTES: u64 = 16 << 20;
+const RETAINED_BYTES: u64 = 8 << 20;
 
 /// The cluster.
 pub struct Pair {

@@ -9,7 +9,8 @@ use std::path::Path;
 /// When it cannot be read.
 pub fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
-    let paths = fs::read_dir(folder).expect("a folder of the repository").map(|file| file.expect("a file").path());
+    let paths =
+        fs::read_dir(folder).expect("a folder of the repository").map(|file| file.expect("a file").path());
     let mut files: Vec<_> = paths
         .map(|path| {
             let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
@@ -23,7 +24,9 @@ pub fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
 /// Messages of every kind, and data of the coordination tree, as they are encoded: name, and the parts of the
 /// frame.
 pub fn golden() -> Vec<(String, Vec<Vec<u8>>)> {
-    let parts = |text: &[u8]| text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(from_hex).collect();
+    let parts = |text: &[u8]| {
+        text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(from_hex).collect()
+    };
     files("proto/golden").into_iter().map(|(name, text)| (name, parts(&text))).collect()
 }
 

@@ -43,7 +43,9 @@ pub fn run(bytes: &[u8]) {
     ];
     let mut tree = Tree::new(Limits::default());
     assert!(tree.open_session(STRANGER));
-    for parent in [ROOT, &paths.groups(), &paths.group(0), &paths.live(0), &paths.discovery(), &paths.election()] {
+    for parent in
+        [ROOT, &paths.groups(), &paths.group(0), &paths.live(0), &paths.discovery(), &paths.election()]
+    {
         create(&mut tree, parent, &[]);
     }
     for (path, data) in nodes.iter().filter(|(_, data)| !data.is_empty()) {
@@ -56,11 +58,15 @@ pub fn run(bytes: &[u8]) {
 fn create(tree: &mut Tree, path: &str, data: &[u8]) {
     let data = Bytes::copy_from_slice(data);
     // A name that no path can have, and data over the limit, are refused: then they are not there.
-    let _ = tree.apply(STRANGER, &Operation::Create(Create { path: path.to_owned(), data, mode: CreateMode::Persistent }));
+    let _ = tree.apply(
+        STRANGER,
+        &Operation::Create(Create { path: path.to_owned(), data, mode: CreateMode::Persistent }),
+    );
 }
 
 fn discovery() -> Discovery {
-    let boot = discovery::Boot { seed: 1, replica: 1, root: ROOT.to_owned(), config: discovery::Config::default() };
+    let boot =
+        discovery::Boot { seed: 1, replica: 1, root: ROOT.to_owned(), config: discovery::Config::default() };
     Discovery::new(Instant::from_nanos(0), boot)
 }
 
@@ -119,7 +125,10 @@ fn answer<C, E>(tree: &mut Tree, output: Output<E>, inputs: &mut VecDeque<Input<
         Output::Link(LinkCommand::Dial { link, .. }) => {
             inputs.push_back(Input::Link { link, status: LinkStatus::Refused });
         }
-        Output::Link(LinkCommand::Close { .. }) | Output::Transmit { .. } | Output::Event(_) | Output::Trace(_) => {}
+        Output::Link(LinkCommand::Close { .. })
+        | Output::Transmit { .. }
+        | Output::Event(_)
+        | Output::Trace(_) => {}
     }
 }
 

@@ -75,7 +75,11 @@ struct Peer {
 
 impl Peer {
     fn new(socket: SocketType) -> Self {
-        Self { connection: Connection::new(BEGIN, socket, Limits::default()), is_open: false, messages: Vec::new() }
+        Self {
+            connection: Connection::new(BEGIN, socket, Limits::default()),
+            is_open: false,
+            messages: Vec::new(),
+        }
     }
 
     fn read(&mut self, victim: &mut Connection) {
