@@ -1,5 +1,4 @@
 //! Records per second through the core alone, by wall clock: see `docs/performance.md`.
-#![expect(missing_docs, reason = "criterion's macro makes a public function")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use steadfast_bench::case::CASES;

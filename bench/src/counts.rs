@@ -10,7 +10,7 @@ pub const TOLERANCE: f64 = 0.05;
 /// Counts, and what they belong to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
-    /// The compiler's own words on its version.
+    /// The compiler's own words on its version, and the architecture.
     pub compiler: String,
     /// Instructions for each delivered record, by the name of the case.
     pub instructions: BTreeMap<String, f64>,

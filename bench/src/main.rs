@@ -2,8 +2,8 @@
 //! `instructions.json`: a regression shows on every machine, however busy.
 //!
 //! What is counted is the difference of two runs, of which one publishes more batches: what the start takes
-//! cancels out. Valgrind shows every program the same processor, so what is chosen at run time by its
-//! features (checksums, copies) is chosen alike everywhere.
+//! cancels out. Valgrind shows a program the same processor on every x86-64 machine that has AVX2, so what is
+//! chosen at run time by its features (checksums, copies) is chosen alike. A long copy counts by the byte.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -74,7 +74,8 @@ fn count_all() -> Result<Counts, Box<dyn Error>> {
     }
     let compiler = Command::new("rustc").arg("--version").output();
     let compiler = compiler.map_err(|error| format!("rustc cannot be asked for its version: {error}"))?;
-    Ok(Counts { compiler: String::from_utf8(compiler.stdout)?.trim().to_owned(), instructions })
+    let compiler = format!("{}, {}", String::from_utf8(compiler.stdout)?.trim(), env::consts::ARCH);
+    Ok(Counts { compiler, instructions })
 }
 
 /// Instructions of a whole run. It has no environment, so that nobody's settings change what it does.

@@ -1,6 +1,8 @@
 //! What fuzz targets do with their bytes, and seeds: real encodings to begin with. The targets themselves,
 //! in `fuzz_targets/`, only call this.
 
+pub mod life;
+pub mod nodes;
 pub mod parts;
 pub mod plan;
 pub mod recording;
@@ -24,10 +26,11 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "zmtp", run: zmtp::run, seeds: zmtp::seeds },
     Target { name: "wire", run: wire::run, seeds: wire::seeds },
     Target { name: "records", run: records::run, seeds: records::seeds },
+    Target { name: "nodes", run: nodes::run, seeds: nodes::seeds },
     Target { name: "tree", run: tree::run, seeds: tree::seeds },
     Target { name: "text", run: text::run, seeds: text::seeds },
     Target { name: "plan", run: plan::run, seeds: plan::seeds },

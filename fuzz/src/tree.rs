@@ -1,26 +1,24 @@
 //! Data of the coordination tree that no broker has written: of the group's state, of a live node, of
 //! discovery's epoch. It is refused or can be said again, and the nodes that read it go on.
 
+use crate::life::Life;
 use crate::{parts, samples};
 use bytes::Bytes;
-use std::collections::VecDeque;
 use steadfast_core::broker::{self, Broker};
 use steadfast_core::coordination::tree::{Limits, Tree};
-use steadfast_core::coordination::{Create, CreateMode, Event, Operation, Paths, Request, SessionState};
+use steadfast_core::coordination::{Create, CreateMode, Operation, Paths};
 use steadfast_core::discovery::{self, Discovery};
 use steadfast_core::id::{Address, Generation, Incarnation, NodeName};
-use steadfast_core::link::{LinkCommand, LinkStatus};
-use steadfast_core::node::{Input, Node, Output};
+use steadfast_core::link::LinkStatus;
 use steadfast_core::time::{Duration, Instant};
-use steadfast_core::{storage, wire};
+use steadfast_core::wire;
 
-const ROOT: &str = "/r";
+/// Where the cluster stands.
+pub(crate) const ROOT: &str = "/r";
 /// Whose data it is.
 const STRANGER: u64 = 1;
 /// So long a node lives with it.
 const LIFE: Duration = Duration::from_secs(5);
-/// Most that it may do in that time.
-const INPUTS: usize = 5_000;
 
 /// The data of the three nodes. One that is empty is not there.
 pub fn run(bytes: &[u8]) {
@@ -41,21 +39,34 @@ pub fn run(bytes: &[u8]) {
         (format!("{}/{name}", paths.live(0)), live),
         (paths.discovery_epoch(), epoch),
     ];
-    let mut tree = Tree::new(Limits::default());
-    assert!(tree.open_session(STRANGER));
-    for parent in
-        [ROOT, &paths.groups(), &paths.group(0), &paths.live(0), &paths.discovery(), &paths.election()]
-    {
-        create(&mut tree, parent, &[]);
-    }
+    let mut tree = tree(&paths);
     for (path, data) in nodes.iter().filter(|(_, data)| !data.is_empty()) {
         create(&mut tree, path, data);
     }
-    live_with(&mut tree.clone(), discovery());
-    live_with(&mut tree, broker());
+    // Nobody listens where they dial.
+    Life::new(discovery(), &mut tree.clone(), LinkStatus::Refused).pass(LIFE);
+    Life::new(broker(), &mut tree, LinkStatus::Refused).pass(LIFE);
 }
 
-fn create(tree: &mut Tree, path: &str, data: &[u8]) {
+/// A tree in which a cluster may begin.
+pub(crate) fn tree(paths: &Paths) -> Tree {
+    let mut tree = Tree::new(Limits::default());
+    assert!(tree.open_session(STRANGER), "there is room");
+    for parent in [
+        paths.root(),
+        &paths.groups(),
+        &paths.group(0),
+        &paths.live(0),
+        &paths.discovery(),
+        &paths.election(),
+    ] {
+        create(&mut tree, parent, &[]);
+    }
+    tree
+}
+
+/// Makes a node that nobody owns.
+pub(crate) fn create(tree: &mut Tree, path: &str, data: &[u8]) {
     let data = Bytes::copy_from_slice(data);
     // A name that no path can have, and data over the limit, are refused: then they are not there.
     let _ = tree.apply(
@@ -64,13 +75,15 @@ fn create(tree: &mut Tree, path: &str, data: &[u8]) {
     );
 }
 
-fn discovery() -> Discovery {
+/// A replica of discovery in the tree of [`tree`].
+pub(crate) fn discovery() -> Discovery {
     let boot =
         discovery::Boot { seed: 1, replica: 1, root: ROOT.to_owned(), config: discovery::Config::default() };
     Discovery::new(Instant::from_nanos(0), boot)
 }
 
-fn broker() -> Broker {
+/// `broker-1` in the tree of [`tree`].
+pub(crate) fn broker() -> Broker {
     let boot = broker::Boot {
         seed: 1,
         node: NodeName::new("broker-1").expect("a valid name"),
@@ -82,54 +95,6 @@ fn broker() -> Broker {
         config: broker::Config::default(),
     };
     Broker::new(Instant::from_nanos(0), boot)
-}
-
-/// The node reads the tree and does what it finds right. Nobody listens where it dials.
-fn live_with(tree: &mut Tree, mut node: impl Node) {
-    let end = Instant::from_nanos(0) + LIFE;
-    let (mut now, mut inputs) = (Instant::from_nanos(0), VecDeque::new());
-    for _ in 0..INPUTS {
-        while let Some(output) = node.poll_output() {
-            answer(tree, output, &mut inputs);
-        }
-        match inputs.pop_front() {
-            Some(input) => node.handle_input(now, input),
-            None => match node.poll_timeout().filter(|at| *at <= end) {
-                Some(at) => {
-                    now = now.max(at);
-                    node.handle_input(now, Input::Timeout);
-                }
-                None => return,
-            },
-        }
-    }
-    panic!("the node comes to no rest");
-}
-
-fn answer<C, E>(tree: &mut Tree, output: Output<E>, inputs: &mut VecDeque<Input<C>>) {
-    let session = 2;
-    match output {
-        Output::Coordinate(Request::OpenSession) => {
-            assert!(tree.open_session(session), "its session does not end");
-            inputs.push_back(Input::Coordination(Event::Session(SessionState::Connected(session))));
-        }
-        Output::Coordinate(Request::CloseSession) => {}
-        Output::Coordinate(Request::Call { call, operation }) => {
-            let result = tree.apply(session, &operation);
-            while let Some(fired) = tree.next_fired() {
-                inputs.push_back(Input::Coordination(Event::Watch { path: fired.path, kind: fired.kind }));
-            }
-            inputs.push_back(Input::Coordination(Event::Reply { call, result }));
-        }
-        Output::Store(request) => inputs.push_back(Input::Storage(storage::Event::Done(request.ticket))),
-        Output::Link(LinkCommand::Dial { link, .. }) => {
-            inputs.push_back(Input::Link { link, status: LinkStatus::Refused });
-        }
-        Output::Link(LinkCommand::Close { .. })
-        | Output::Transmit { .. }
-        | Output::Event(_)
-        | Output::Trace(_) => {}
-    }
 }
 
 /// Data as brokers write it.
