@@ -10,5 +10,6 @@ mod rejections;
 mod round_trip;
 mod samples;
 mod snapshots;
+mod sound;
 mod status;
 mod strategies;

@@ -1,0 +1,4 @@
+//! Recordings.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| steadfast_fuzz::recording::run(bytes));

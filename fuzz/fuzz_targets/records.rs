@@ -1,0 +1,4 @@
+//! Bodies of batches.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| steadfast_fuzz::records::run(bytes));
