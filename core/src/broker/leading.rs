@@ -6,7 +6,7 @@ use super::roles::supersedes;
 use super::{Broker, Role};
 use crate::coordination::registry::Live;
 use crate::group::{Change, GroupState};
-use crate::id::{Address, BrokerIdentity, Member, Nonce, Offset, PublisherId};
+use crate::id::{Address, Member, Nonce, Offset, PublisherId};
 use crate::link::LinkId;
 use crate::log::EntryKind;
 use crate::message::{Hello, Refusal, ReplicateAck, ReplicateNack};
@@ -30,15 +30,18 @@ impl Broker {
         }
         // Only a registered process can ever be taken in: strangers take no memory here.
         let sender = &hello.sender;
-        let registered = |live: &Live| {
+        let live = || self.registry.view().live.values();
+        let is_sender = |live: &&Live| {
             live.node.id.member == sender.member && live.node.id.incarnation == sender.incarnation
         };
-        if !self.registry.view().live.values().any(registered) {
+        let Some(own) = live().find(is_sender) else {
             self.registry.refresh(&mut self.io.context(now));
             let retry_after = self.config.timing.heartbeat;
             return self.refuse(link, Refusal::Electing { retry_after });
-        }
-        if self.is_superseded(sender) {
+        };
+        // R32: as the tree tells; a sender whose session is lost does not know which transaction has made its own
+        // live node.
+        if live().any(|other| supersedes(other, own)) && !sabotage!(StaleProcessesHeard) {
             let (node, incarnation) = (sender.member.node.clone(), sender.incarnation);
             return self.io.out.trace(Trace::StaleProcess { node, incarnation });
         }
@@ -51,17 +54,6 @@ impl Broker {
         primary.probes.heard(&hello.sender.member, &mut self.io.out);
         let from = (&self.replica, &primary.sender(identity));
         primary.followers.attach(now, hello.sender, (link, common), from, &mut self.io.out);
-    }
-
-    /// R32: whether a later process of the sender's node is live, as the tree tells; a sender whose session is
-    /// lost does not know which transaction has made its own live node.
-    fn is_superseded(&self, sender: &BrokerIdentity) -> bool {
-        let live = || self.registry.view().live.values();
-        let is_sender = |live: &&Live| {
-            live.node.id.member == sender.member && live.node.id.incarnation == sender.incarnation
-        };
-        let superseded = |own: &Live| live().any(|other| supersedes(other, own));
-        live().find(is_sender).is_some_and(superseded) && !sabotage!(StaleProcessesHeard)
     }
 
     /// R8: counts only if it is of this epoch and from a member's current process.
