@@ -367,6 +367,8 @@ impl Discovery {
         let present = Delete { path: live, version: None };
         let operations = if sabotage!(CreatesUnfenced) {
             [MultiOperation::Check(present), MultiOperation::Create(create)].into()
+        } else if sabotage!(CreatesForTheAbsent) {
+            [fence, MultiOperation::Create(create)].into()
         } else {
             [fence, MultiOperation::Check(present), MultiOperation::Create(create)].into()
         };
