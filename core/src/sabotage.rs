@@ -330,6 +330,24 @@ bugs! {
     AwaitedLeaves "R35",
     /// A member that is being replaced counts no more.
     ReplacedNotCounted "R35",
+    /// A subscriber grants credit once, whether its broker hears it or not.
+    GrantsOnce "R30",
+    /// A frame that does not continue the last one of its stream is taken.
+    MissingFramesUnnoticed "R30",
+    /// Of a batch of which a subscriber has a part it leaves out the rest.
+    RestOfBatchSkipped "R30",
+    /// A publisher sends nothing again on a link that lives.
+    NeverOverdue "R28",
+    /// Who gets a frame that cannot be read says nothing of it.
+    DamageUnsaid "R31",
+    /// What is cut still counts as memory that waits for members.
+    TruncationKeepsBytes "R36",
+    /// Discovery's epoch is raised whatever version it has.
+    EpochUnguarded "Section 4",
+    /// A replica of discovery leads on when its session is lost.
+    LeadsUnconnected "Section 4",
+    /// A group is created for a broker that may be gone.
+    CreatesForTheAbsent "R26",
 }
 
 /// From now on every node of this process has these bugs, and no others.

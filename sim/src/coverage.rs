@@ -141,10 +141,8 @@ pub fn marks() -> Vec<String> {
 
 /// Marks that no generated plan can leave, and why.
 pub const UNREACHABLE: &[(&str, &str)] = &[
-    ("Rejected(Malformed)", "the simulated network does not change frames"),
     ("Rejected(Version)", "all simulated processes are of one version"),
     ("Rejected(TooLarge)", "all simulated brokers have memory for the same log"),
-    ("Rejected(Checksum)", "the simulated network does not change frames"),
     ("BadNode", "nobody else writes to the simulated tree"),
     ("Halted", "a run in which a broker halts fails"),
     ("Kept(Leaving)", "a member that leaves is no cause to drop it: only a primary is suspected of that"),

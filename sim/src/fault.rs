@@ -58,6 +58,9 @@ pub enum Fault {
     Delay(ProcessId, ProcessId, Duration),
     /// From now on packets from the first to the second process take so much longer; zero: as before.
     Lag(ProcessId, ProcessId, Duration),
+    /// From now on so many in a thousand frames from the first to the second process are damaged on their way,
+    /// so that their receiver can tell (G8, R31); zero: none.
+    Damage(ProcessId, ProcessId, u32),
     /// The process takes nothing from its links any more: they fill up. Everything else it still does.
     StopReading(ProcessId),
     /// The process reads again.
@@ -105,6 +108,7 @@ impl Fault {
             | Self::Vanish(process, _)
             | Self::Delay(process, ..)
             | Self::Lag(process, ..)
+            | Self::Damage(process, ..)
             | Self::StopReading(process)
             | Self::ReadAgain(process)
             | Self::CutToCoordination(process)
@@ -134,9 +138,9 @@ pub fn cures(processes: &[ProcessId]) -> Vec<Fault> {
             Fault::HealCoordination(process),
         ]);
         let others = processes.iter();
-        cures.extend(
-            others.flat_map(|&to| [Fault::Heal(process, to), Fault::Lag(process, to, Duration::ZERO)]),
-        );
+        cures.extend(others.flat_map(|&to| {
+            [Fault::Heal(process, to), Fault::Lag(process, to, Duration::ZERO), Fault::Damage(process, to, 0)]
+        }));
     }
     cures
 }

@@ -7,7 +7,7 @@ mod faults;
 use crate::pipe::Pipe;
 use crate::random::{Draws, Purpose, Span};
 use smallvec::SmallVec;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 use steadfast_core::id::Address;
@@ -143,11 +143,23 @@ struct End {
     untaken: (usize, usize),
     /// Bytes of them in its process's inbox.
     unread: usize,
+    /// Frames that its process has taken.
+    taken: u64,
+    /// Which of those that were sent to it and that its process has not taken are damaged.
+    damaged: VecDeque<u64>,
 }
 
 impl End {
     const fn new(process: ProcessId, link: Option<LinkId>) -> Self {
-        Self { process, open: link.is_some(), link, untaken: (0, 0), unread: 0 }
+        Self {
+            process,
+            open: link.is_some(),
+            link,
+            untaken: (0, 0),
+            unread: 0,
+            taken: 0,
+            damaged: VecDeque::new(),
+        }
     }
 }
 
@@ -170,6 +182,8 @@ struct Way {
     lag: u64,
     /// Packets sent.
     sent: u64,
+    /// So many in a thousand frames are damaged.
+    damaged: u32,
     /// Whether packets are held back.
     cut: bool,
 }
@@ -259,9 +273,19 @@ impl Network {
         let mut effects = Effects::default();
         let Some(&(id, end)) = self.links.get(&(process, link)) else { return effects };
         let Some(connection) = self.connections.get_mut(&id) else { return effects };
-        let (frames, bytes) = &mut connection.ends[1 - end].untaken;
+        let way = (process, connection.ends[1 - end].process);
+        let receiver = &mut connection.ends[1 - end];
+        let (frames, bytes) = &mut receiver.untaken;
         if *frames < self.config.link_frames && *bytes + frame.len() <= self.config.link_bytes {
+            let number = receiver.taken + *frames as u64;
             (*frames, *bytes) = (*frames + 1, *bytes + frame.len());
+            let frame = match self.damage(way, &frame) {
+                Some(damaged) => {
+                    self.note_damage(id, 1 - end, number);
+                    damaged
+                }
+                None => frame,
+            };
             self.send(now, id, 1 - end, Packet::Frame(frame), &mut effects);
         } else {
             self.send(now, id, 1 - end, Packet::Reset, &mut effects);
@@ -271,14 +295,16 @@ impl Network {
     }
 
     /// A process takes a frame of so many bytes from its inbox. Returns who sent it, if the link still
-    /// exists.
-    pub fn take(&mut self, process: ProcessId, link: LinkId, bytes: usize) -> Option<ProcessId> {
+    /// exists, and whether it was damaged on its way.
+    pub fn take(&mut self, process: ProcessId, link: LinkId, bytes: usize) -> Option<(ProcessId, bool)> {
         let &(id, end) = self.links.get(&(process, link))?;
         let connection = self.connections.get_mut(&id)?;
         let taker = &mut connection.ends[end];
         taker.untaken = (taker.untaken.0 - 1, taker.untaken.1 - bytes);
         taker.unread -= bytes;
-        Some(connection.ends[1 - end].process)
+        let damaged = taker.damaged.pop_front_if(|number| *number == taker.taken).is_some();
+        taker.taken += 1;
+        Some((connection.ends[1 - end].process, damaged))
     }
 
     /// Bytes in frames that the process has sent and nobody has taken, and in those that it has not

@@ -6,7 +6,7 @@ mod seen;
 mod times;
 
 use crate::actor::{Actor, Event};
-use crate::check::{Checks, Fact, Violation};
+use crate::check::{Checks, Fact, Loss, Violation};
 use crate::coverage::{Coverage, mark};
 use crate::fault::Fault;
 use crate::network::ProcessId;
@@ -23,6 +23,7 @@ use steadfast_core::link::{Frame, LinkId};
 use steadfast_core::message::{History, Message};
 use steadfast_core::node::Output;
 use steadfast_core::subscriber::Bookmark;
+use steadfast_core::trace::Trace;
 use steadfast_core::{publisher, subscriber, wire};
 
 /// What became of a publisher's records, in the order of their tickets.
@@ -203,6 +204,12 @@ impl Observer {
             published.abandoned = published.asked - published.told();
         }
         self.proposals.strike(step);
+        if let Cause::Damaged(link) = step.cause {
+            let says = |output: &Output<Event>| matches!(output, Output::Trace(Trace::Rejected { link: of, .. }) if *of == link);
+            // A subscriber has no use for every batch that it gets.
+            let said = step.outputs.iter().any(says) || self.subscribers.contains_key(&step.process);
+            checks.observe(&Fact::Damaged { receiver: step.process.0, said })?;
+        }
         match world.node(step.process) {
             Some(Actor::Broker(_)) => self.broker(world, step, checks)?,
             Some(Actor::Discovery(replica)) => self.conduct.discovery(replica, step, checks)?,
@@ -217,11 +224,14 @@ impl Observer {
                     return Err(unexpected(format!("{} halted: {reason:?}", world.name(step.process))));
                 }
                 Output::Event(Event::Publisher(event)) => self.publisher(step.process, event, checks)?,
-                Output::Event(Event::Subscriber(event)) => self.subscriber(step.process, event, checks)?,
+                Output::Event(Event::Subscriber(event)) => {
+                    let damaged = matches!(step.cause, Cause::Damaged(_));
+                    self.subscriber(step.process, (event, damaged), checks)?
+                }
                 Output::Transmit { link, frame } => {
                     self.asked(world, step.process, (*link, frame), checks)?
                 }
-                Output::Trace(steadfast_core::trace::Trace::Routed { lineage, epoch, .. }) => {
+                Output::Trace(Trace::Routed { lineage, epoch, .. }) => {
                     let client = step.process.0;
                     checks.observe(&Fact::Routed { client, lineage: *lineage, epoch: *epoch })?;
                 }
@@ -245,9 +255,7 @@ impl Observer {
         seen.count(broker, checks)?;
         let sender =
             if let Cause::Received(_, Some(from)) = step.cause { self.brokers.get(&from) } else { None };
-        let taken = said.iter().any(|(_, message)| acknowledges(message))
-            || step.outputs.iter().any(|output| matches!(output, Output::Store(_)));
-        let from = sender.map(|sender| (sender.member(), taken));
+        let from = sender.map(|sender| (sender.member(), takes(step, &said)));
         self.times.observe(broker, step, &said, checks)?;
         conduct::said(world, broker, step.process, &said, checks)?;
         self.conduct.broker(broker, step, from, checks)?;
@@ -308,10 +316,11 @@ impl Observer {
         Ok(())
     }
 
+    /// What a subscriber tells its application, perhaps because of a frame that was damaged on its way.
     fn subscriber(
         &mut self,
         process: ProcessId,
-        event: &subscriber::Event,
+        (event, damaged): (&subscriber::Event, bool),
         checks: &mut Checks,
     ) -> Result<(), Violation> {
         let subscriber = process.0;
@@ -338,11 +347,12 @@ impl Observer {
                 let (history, at) = (received.history, received.next);
                 checks.observe(&Fact::Began { subscriber, history, epoch: *epoch, at })
             }
-            subscriber::Event::Lost { from, to, .. } => {
+            subscriber::Event::Lost { from, to, reason } => {
                 received.lost += 1;
                 self.coverage.note("lost".to_owned());
                 received.next = *to;
-                checks.observe(&Fact::Missed { subscriber, from: *from, to: *to })
+                let because = Loss::of(*reason, damaged);
+                checks.observe(&Fact::Missed { subscriber, from: *from, to: *to, because })
             }
             subscriber::Event::LineageChanged { to, .. } => {
                 received.lineage_changes += 1;
@@ -368,8 +378,11 @@ impl Observer {
 }
 
 /// Whether a backup has taken what it was sent.
-const fn acknowledges(message: &Message) -> bool {
-    matches!(message, Message::ReplicateAck(_) | Message::SnapshotAck(_))
+fn takes(step: &Step<Event>, said: &[(LinkId, Message)]) -> bool {
+    let acknowledges =
+        |message: &Message| matches!(message, Message::ReplicateAck(_) | Message::SnapshotAck(_));
+    said.iter().any(|(_, message)| acknowledges(message))
+        || step.outputs.iter().any(|output| matches!(output, Output::Store(_)))
 }
 
 fn unexpected(detail: String) -> Violation {

@@ -45,6 +45,8 @@ pub enum Purpose {
     Unsent,
     /// Who is put right when the faults of a run end.
     Core,
+    /// Which frames are damaged, and where.
+    Damage,
 }
 
 /// All draws of one run.

@@ -218,6 +218,7 @@ pub(crate) fn fault_text(world: &World<Actor>, fault: Fault) -> String {
         Fault::Vanish(_, to) => format!("# connections to {} are forgotten", name(to)),
         Fault::Delay(_, to, by) => format!("# what is under way to {} takes {by:?} longer", name(to)),
         Fault::Lag(_, to, by) => format!("# packets to {} take {by:?} longer", name(to)),
+        Fault::Damage(_, to, permille) => format!("# {permille} in 1,000 frames to {} are damaged", name(to)),
         Fault::StopReading(_) => "# stops reading".to_owned(),
         Fault::ReadAgain(_) => "# reads again".to_owned(),
         Fault::CutToCoordination(_) => "# cut to coordination".to_owned(),

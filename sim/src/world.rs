@@ -124,6 +124,8 @@ pub enum Cause {
     Command,
     /// A frame has come, from this process where it is still known.
     Received(LinkId, Option<ProcessId>),
+    /// A frame has come that was damaged on its way.
+    Damaged(LinkId),
     /// A link has changed.
     Link(LinkId, LinkStatus),
     /// The coordination service has said something.
@@ -145,6 +147,7 @@ impl Digest for Cause {
             Self::Link(link, status) => (4_u8, link, *status as u8).hash(hash),
             Self::Stored(ticket) => (5_u8, ticket).hash(hash),
             Self::Coordination(event) => (6_u8, event).hash(hash),
+            Self::Damaged(link) => (7_u8, link).hash(hash),
             rare => hash.debug(rare),
         }
     }
@@ -575,7 +578,10 @@ fn concerns<C>(input: &Input<C>, of: LinkId) -> bool {
 fn cause<C>(input: &Input<C>, process: ProcessId, network: &mut Network) -> Cause {
     match input {
         Input::Command(_) => Cause::Command,
-        Input::Received { link, frame } => Cause::Received(*link, network.take(process, *link, frame.len())),
+        Input::Received { link, frame } => match network.take(process, *link, frame.len()) {
+            Some((_, true)) => Cause::Damaged(*link),
+            sender => Cause::Received(*link, sender.map(|(from, _)| from)),
+        },
         Input::Link { link, status } => Cause::Link(*link, *status),
         Input::Coordination(event) => Cause::Coordination(event.clone()),
         Input::Storage(storage::Event::Done(ticket)) => Cause::Stored(*ticket),

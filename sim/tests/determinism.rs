@@ -60,6 +60,7 @@ fn fault(kind: u64, a: ProcessId, b: ProcessId, by: Duration) -> Fault {
         Fault::Vanish(a, b),
         Fault::Delay(a, b, by),
         Fault::Lag(a, b, by / 10),
+        Fault::Damage(a, b, 300),
         Fault::StopReading(a),
         Fault::ReadAgain(a),
         Fault::CutToCoordination(a),
@@ -109,7 +110,7 @@ fn toys(seed: u64) -> World<Toy> {
         act(&mut world, number, draw(2, 8), toy, other);
         if draw(3, 3) == 0 {
             let by = Duration::from_millis(draw(4, 200));
-            world.strike(fault(draw(5, 28), ProcessId(toy), ProcessId(other), by));
+            world.strike(fault(draw(5, 29), ProcessId(toy), ProcessId(other), by));
         }
         world.run(draw(6, 40));
         if number % 100 == 0 {

@@ -308,6 +308,21 @@ fn a_forgotten_connection_is_a_black_hole_and_a_new_one_is_not() {
 }
 
 #[test]
+fn a_damaged_frame_is_another_one_in_its_place() {
+    let mut world = linked(1);
+    world.strike(Fault::Damage(A, B, 1_000));
+    world.send(0, OUT, "damaged");
+    world.send(1, IN, "whole");
+    world.run(10);
+    assert_eq!(world.seen(0).last(), Some(&">1 whole"), "the other way is as before");
+    assert_eq!(world.seen(1).last(), Some(&"<1 \u{fffd}amaged"));
+    world.strike(Fault::Damage(A, B, 0));
+    world.send(0, OUT, "and whole again");
+    world.run(10);
+    assert_eq!((world.seen(1).len(), world.seen(1).last()), (3, Some(&"<1 and whole again")));
+}
+
+#[test]
 fn a_delayed_frame_of_an_old_connection_comes_after_its_copy_on_the_new_one() {
     let mut world = linked(1);
     world.send(0, OUT, "once");

@@ -128,7 +128,9 @@ impl Replica {
         if !sabotage!(TruncationKeepsSessions) {
             self.sessions.truncated(&self.log, self.commit);
         }
-        self.uncommitted_bytes = self.log.iter_from(self.commit).map(|entry| entry.weight()).sum();
+        if !sabotage!(TruncationKeepsBytes) {
+            self.uncommitted_bytes = self.log.iter_from(self.commit).map(|entry| entry.weight()).sum();
+        }
         self.durability.truncate(to, out);
         out.trace(Trace::Truncated { to, from });
     }

@@ -159,7 +159,9 @@ impl Election {
 
     fn on_session<E>(&mut self, state: SessionState, cx: &mut Context<'_, E>) {
         // A leader that cannot reach the tree cannot act; it stands again when it is back.
-        self.resign(cx);
+        if !sabotage!(LeadsUnconnected) {
+            self.resign(cx);
+        }
         self.step = None;
         self.again = false;
         self.retry_at = None;
@@ -272,7 +274,7 @@ impl Election {
         });
         let epoch = before.saturating_add(1);
         let data = Bytes::from(epoch.to_string());
-        let set = Set { path, data, version: Some(version) };
+        let set = Set { path, data, version: (!sabotage!(EpochUnguarded)).then_some(version) };
         self.call(Operation::Set(set), Step::WriteEpoch { candidate, epoch }, cx);
     }
 

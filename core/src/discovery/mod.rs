@@ -365,11 +365,9 @@ impl Discovery {
         };
         // A group whose only member is gone could never begin: the broker must still be there.
         let present = Delete { path: live, version: None };
-        let operations = if sabotage!(CreatesUnfenced) {
-            [MultiOperation::Check(present), MultiOperation::Create(create)].into()
-        } else {
-            [fence, MultiOperation::Check(present), MultiOperation::Create(create)].into()
-        };
+        let fence = Some(fence).filter(|_| !sabotage!(CreatesUnfenced));
+        let present = Some(MultiOperation::Check(present)).filter(|_| !sabotage!(CreatesForTheAbsent));
+        let operations = fence.into_iter().chain(present).chain([MultiOperation::Create(create)]).collect();
         let call = context!(self, now).call(Operation::Multi(operations));
         self.creation.in_flight = Some((call, state));
     }

@@ -241,7 +241,7 @@ impl Subscriber {
             group: boot.group,
             filters: boot.filters,
             start: boot.start,
-            credit: Credit::new(boot.config.credit_bytes),
+            credit: Credit::new(boot.config.credit_bytes, boot.config.stream_timeout),
             head: HeadRead::default(),
             config: boot.config,
             shared,

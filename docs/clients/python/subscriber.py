@@ -38,8 +38,7 @@ class Subscriber:
             if not re.fullmatch(rf"({WORD}\.){{0,31}}(>|{WORD})", text) or len(text.encode()) > 255:
                 sys.exit(f"{text!r} is not a filter: write orders.eu, orders.* or orders.>")
         self.socket = self.hint = self.group_id = self.position = None
-        self.lineage, self.known = 0, (0, 0)  # known: lineage and epoch of the latest route or hint
-        self.attempts, self.later, self.epoch = 0, 0.0, 0
+        self.lineage, self.epoch, self.attempts, self.later, self.known = 0, 0, 0, 0.0, (0, 0)
         if start not in ("earliest", "latest"):
             with suppress(ValueError):
                 _, group, *numbers, _ = start.split("-")
@@ -60,8 +59,9 @@ class Subscriber:
             try:
                 if not self.socket:
                     self.open_stream()
-                if self.got >= self.granted - CREDIT * 3 // 4:
-                    self.granted = self.got + CREDIT
+                again = self.got >= CREDIT and time.monotonic() > self.again  # One may be lost.
+                if again or self.got >= self.granted - CREDIT * 3 // 4:
+                    self.granted, self.again = self.got + CREDIT, time.monotonic() + PATIENCE / 2
                     self.send(credit=wire.Credit(stream=1, limit=self.granted))
                 if self.socket.poll(QUIET * 1000):
                     self.pings = 0
@@ -79,7 +79,7 @@ class Subscriber:
 
     def open_stream(self):
         self.connect(self.hint or self.find_primary())
-        self.got, self.granted, self.expected = 0, CREDIT, None
+        self.got, self.granted, self.expected, self.again = 0, CREDIT, None, 0.0
         start = {"position": self.position} if self.position else {self.start: {}}
         self.send(open_stream=wire.OpenStream(
             stream=1, group_id=self.group_id, lineage=self.lineage, filters=self.filters,
@@ -96,7 +96,7 @@ class Subscriber:
         if other and route.fresh:
             sys.exit("this is another cluster, or it lost all data: start without a position")
         if other or (route.lineage, route.epoch) < self.known:
-            raise Leave  # A route never goes back.
+            raise Leave  # Older than the latest route or hint: a route never goes back.
         self.known, self.later = (route.lineage, route.epoch), route.retry_after_ms / 1000
         self.group_id, self.lineage = route.group_id, self.lineage or route.lineage
         return route.primary.address  # While there is none, it is empty: that cannot be dialled.

@@ -11,6 +11,7 @@ import zmq
 
 import steadfast_pb2 as wire
 from publisher import Publisher
+import subscriber
 from subscriber import Subscriber
 
 HERE = pathlib.Path(__file__).parent
@@ -25,6 +26,7 @@ class Broker:
 
     def __init__(self, *answers, group_id=LOG):
         self.answers, self.heard, self.group_id, self.lineage = list(answers), [], group_id, 1
+        self.granted = []
         self.socket = zmq.Context.instance().socket(zmq.ROUTER)
         self.socket.linger = 0
         self.address = f"127.0.0.1:{self.socket.bind_to_random_port('tcp://127.0.0.1')}"
@@ -51,6 +53,8 @@ class Broker:
                 fresh=message.fresh)},)]
         if kind == "ping":
             return [({"pong": wire.Pong()},)]
+        if kind == "credit":
+            self.granted.append(message.limit)
         if kind in ("open_session", "open_stream", "publish"):
             self.heard.append((kind, message, bodies))
             answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -226,6 +230,23 @@ class Subscribing(unittest.TestCase):
     def test_another_cluster_is_believed_on_a_fresh_answer_and_ends_it(self):
         with self.assertRaises(SystemExit):
             self.read(1, position(10), silence, group_id=OTHER)
+
+    def test_credit_that_may_be_lost_is_granted_again(self):
+        body = bytes(subscriber.CREDIT)  # All that the stream was opened with.
+        entry = wire.Entry(epoch=1, batch=wire.BatchHeader(count=1, checksum=1))
+        upto = wire.Position(lineage=1, epoch=1, offset=1)
+        frame = wire.Deliver(lineage=1, epoch=5, entries=[entry], upto=upto)
+        asked = []
+        broker = Broker(lambda message: asked.append(message) or stream(0, (frame, body))(message))
+        self.addCleanup(broker.end)
+        reader = Subscriber(broker.address, [">"])
+        self.addCleanup(lambda: reader.socket and reader.socket.close())
+        turns, end = iter(reader), time.monotonic() + PATIENCE
+        while len(broker.granted) < 2:
+            self.assertLess(time.monotonic(), end)
+            next(turns)
+        self.assertEqual(broker.granted, [2 * subscriber.CREDIT] * 2)
+        self.assertEqual(len(asked), 1)
 
     def test_a_changed_position_is_refused(self):
         text = position(3)

@@ -13,10 +13,33 @@ use steadfast_core::id::{Epoch, Lineage, Member, NodeName, Offset, PublisherId, 
 use steadfast_core::log::Entry;
 use steadfast_core::message::{History, Start};
 use steadfast_core::publisher;
+use steadfast_core::subscriber::LossReason;
 use strum::{EnumCount, EnumDiscriminants};
 
 /// Number of a client in its run.
 pub type ClientId = u32;
+
+/// Why a subscriber does not get records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// They were trimmed before it came for them.
+    Trimmed,
+    /// It cannot read them.
+    Unreadable {
+        /// Whether the frame was damaged on its way.
+        damaged: bool,
+    },
+}
+
+impl Loss {
+    /// What a subscriber says of a frame, which was damaged on its way or was not.
+    pub(crate) const fn of(reason: LossReason, damaged: bool) -> Self {
+        match reason {
+            LossReason::Retention => Self::Trimmed,
+            LossReason::Undecodable => Self::Unreadable { damaged },
+        }
+    }
+}
 
 /// Something that was seen.
 #[derive(Clone, Copy, Debug, EnumDiscriminants)]
@@ -216,6 +239,15 @@ pub enum Fact<'a> {
         /// What its log took before, in bytes, and what of that was not committed.
         held: (u64, u64),
     },
+    /// A broker has cut its log.
+    Weighed {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// What is not committed takes so much memory, as it reckons, in bytes.
+        uncommitted: u64,
+        /// It takes so much.
+        is: u64,
+    },
     /// A primary that leaves has begun to hand over.
     HandoverBegan(&'a PrimaryId),
     /// It does so no more.
@@ -273,6 +305,20 @@ pub enum Fact<'a> {
         replica: ClientId,
         /// Only if nobody has led discovery since.
         guarded: bool,
+        /// Only if the broker that it begins with is still there.
+        present: bool,
+    },
+    /// A replica of discovery that is about to lead raises the epoch.
+    CountsReigns {
+        /// Which one.
+        replica: ClientId,
+        /// Only if nobody else has.
+        guarded: bool,
+    },
+    /// A replica of discovery leads though it has no session.
+    LeadsAlone {
+        /// Which one.
+        replica: ClientId,
     },
     /// A replica of discovery leads from now on.
     LeadsDiscovery {
@@ -427,7 +473,7 @@ pub enum Fact<'a> {
         /// Where.
         at: Offset,
     },
-    /// A subscriber told its application that records were trimmed before it came for them.
+    /// A subscriber told its application that it does not get these records.
     Missed {
         /// Which one.
         subscriber: ClientId,
@@ -435,6 +481,15 @@ pub enum Fact<'a> {
         from: Offset,
         /// To here, exclusive.
         to: Offset,
+        /// Why, as it says.
+        because: Loss,
+    },
+    /// A frame that was damaged on its way has come.
+    Damaged {
+        /// To whom.
+        receiver: ClientId,
+        /// Whether that one says so.
+        said: bool,
     },
     /// A subscriber told its application that the group's data is another generation's.
     LineageChanged {
@@ -470,6 +525,8 @@ pub enum Fact<'a> {
         /// Which one.
         client: ClientId,
     },
+    /// A publisher that was not put right publishes on, when all else is calm.
+    GoesOn,
     /// Nothing is wrong any more, every record's fate is settled and every subscriber has come to the end.
     Settled,
     /// A client took a route.

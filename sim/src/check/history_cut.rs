@@ -99,6 +99,7 @@ impl Check for HistoryCut {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::Loss;
     use crate::check::testing::*;
     use steadfast_core::message::{History, Position};
 
@@ -161,7 +162,7 @@ mod tests {
     #[test]
     fn what_lies_below_the_cut_is_rejected() {
         story(Start::Latest).begin(2, 9).deliver(5, 3, 3).rejected("hears of 5, it has begun at 9");
-        let missed = Fact::Missed { subscriber: 1, from: 1, to: 3 };
+        let missed = Fact::Missed { subscriber: 1, from: 1, to: 3, because: Loss::Trimmed };
         story(Start::Earliest).begin(2, 3).tell(&missed).rejected("hears of 1, it has begun at 3");
     }
 

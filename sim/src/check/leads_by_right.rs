@@ -13,22 +13,37 @@ impl Check for LeadsByRight {
     }
 
     fn hears(&self) -> &'static [Kind] {
-        &[Kind::CreatesGroup, Kind::LeadsDiscovery]
+        &[Kind::CountsReigns, Kind::CreatesGroup, Kind::LeadsAlone, Kind::LeadsDiscovery]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
-        if let Fact::CreatesGroup { replica, guarded: false } = *fact {
-            return Err(format!("replica {replica} creates the group whoever leads"));
-        }
-        let Fact::LeadsDiscovery { replica, own, before, owner, session } = *fact else { return Ok(()) };
-        match own {
-            None => Err(format!("replica {replica} leads and does not stand")),
-            Some(own) if before > 0 => Err(format!("replica {replica} leads as {own}, behind {before}")),
-            Some(own) if owner.is_none() || owner != session => {
-                Err(format!("replica {replica} leads as {own}, which is {owner:?}'s and not {session:?}'s"))
+        match *fact {
+            Fact::CreatesGroup { replica, guarded: false, .. } => {
+                Err(format!("replica {replica} creates the group whoever leads"))
             }
-            Some(_) => Ok(()),
+            Fact::CreatesGroup { replica, present: false, .. } => {
+                Err(format!("replica {replica} creates the group for a broker that may be gone"))
+            }
+            Fact::CountsReigns { replica, guarded: false } => {
+                Err(format!("replica {replica} raises the epoch whoever has done so"))
+            }
+            Fact::LeadsAlone { replica } => Err(format!("replica {replica} leads and has no session")),
+            Fact::LeadsDiscovery { .. } => by_right(fact),
+            _ => Ok(()),
         }
+    }
+}
+
+/// Whether a replica may lead from now on.
+fn by_right(fact: &Fact<'_>) -> Result<(), String> {
+    let Fact::LeadsDiscovery { replica, own, before, owner, session } = *fact else { return Ok(()) };
+    match own {
+        None => Err(format!("replica {replica} leads and does not stand")),
+        Some(own) if before > 0 => Err(format!("replica {replica} leads as {own}, behind {before}")),
+        Some(own) if owner.is_none() || owner != session => {
+            Err(format!("replica {replica} leads as {own}, which is {owner:?}'s and not {session:?}'s"))
+        }
+        Some(_) => Ok(()),
     }
 }
 
@@ -51,8 +66,18 @@ mod tests {
     #[test]
     fn a_leader_acts_under_guard() {
         let mut story = Story::new(LeadsByRight);
-        story.tell(&Fact::CreatesGroup { replica: 1, guarded: true }).accepted();
-        story.tell(&Fact::CreatesGroup { replica: 1, guarded: false }).rejected("whoever leads");
+        let creates = |guarded, present| Fact::CreatesGroup { replica: 1, guarded, present };
+        story.tell(&creates(true, true)).accepted();
+        story.tell(&creates(false, true)).rejected("whoever leads");
+        Story::new(LeadsByRight).tell(&creates(true, false)).rejected("may be gone");
+    }
+
+    #[test]
+    fn a_leader_has_raised_the_epoch_and_has_a_session() {
+        let mut story = Story::new(LeadsByRight);
+        story.tell(&Fact::CountsReigns { replica: 1, guarded: true }).accepted();
+        story.tell(&Fact::CountsReigns { replica: 1, guarded: false }).rejected("whoever has done so");
+        Story::new(LeadsByRight).tell(&Fact::LeadsAlone { replica: 1 }).rejected("no session");
     }
 
     #[test]

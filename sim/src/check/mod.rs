@@ -13,6 +13,7 @@ pub mod conditional_writes;
 pub mod config_intent;
 pub mod counts_verified;
 pub mod credit_kept;
+pub mod damage_noticed;
 pub mod dead_session;
 pub mod enough_copies;
 pub mod exactly_once_in_log;
@@ -53,7 +54,7 @@ pub mod trim_safe;
 pub mod unread_bounded;
 pub mod within_memory;
 
-pub use fact::{ClientId, Fact, Kind};
+pub use fact::{ClientId, Fact, Kind, Loss};
 pub use ledger::Ledger;
 use std::fmt;
 use std::sync::Arc;
@@ -182,6 +183,7 @@ impl Default for Checks {
             Box::<credit_kept::CreditKept>::default(),
             Box::new(leads_by_right::LeadsByRight),
             Box::new(told_of_changes::ToldOfChanges),
+            Box::new(damage_noticed::DamageNoticed),
         ];
         Self::of(checks)
     }

@@ -134,7 +134,7 @@ impl NothingMissing {
                     state.delivered.extend(payloads.iter().map(|payload| (publisher, payload.clone())));
                 }
             }
-            Fact::Missed { subscriber, from, to } => {
+            Fact::Missed { subscriber, from, to, .. } => {
                 if let Some(state) = self.subscribers.get_mut(&subscriber) {
                     state.lost.push((state.lineage, from, to));
                 }
@@ -189,6 +189,7 @@ impl Check for NothingMissing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::Loss;
     use crate::check::testing::*;
 
     /// Offsets: 0 epoch, 1 session, 2–3 t, 4–5 u, 6–7 t; all acknowledged.
@@ -207,7 +208,7 @@ mod tests {
     }
 
     fn missed(from: Offset, to: Offset) -> Fact<'static> {
-        Fact::Missed { subscriber: 1, from, to }
+        Fact::Missed { subscriber: 1, from, to, because: Loss::Trimmed }
     }
 
     #[test]

@@ -16,12 +16,14 @@ const CONTROL: u64 = 4;
 #[derive(Clone, Debug)]
 pub struct Retained {
     retention: Retention,
+    /// Whether somebody has published all the time.
+    busy: bool,
 }
 
 impl Retained {
     /// So much is kept.
     pub const fn of(retention: Retention) -> Self {
-        Self { retention }
+        Self { retention, busy: false }
     }
 
     fn judge(&self, replica: &Replica) -> Result<(), String> {
@@ -38,7 +40,7 @@ impl Retained {
             () if self.retention.records.is_some_and(|most| records > most + CONTROL) => {
                 Err(format!("{records} records"))
             }
-            () if batch.is_some() && self.retention.age.is_some_and(|most| most < CALM) => {
+            () if batch.is_some() && !self.busy && self.retention.age.is_some_and(|most| most < CALM) => {
                 Err("batches of long ago".to_owned())
             }
             () => Ok(()),
@@ -52,7 +54,7 @@ impl Check for Retained {
     }
 
     fn hears(&self) -> &'static [Kind] {
-        &[Kind::Decided, Kind::Settled]
+        &[Kind::Decided, Kind::GoesOn, Kind::Settled]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
@@ -61,6 +63,7 @@ impl Check for Retained {
         {
             return Err(format!("{process:?} is to drop what lies below {to}, its commit is {commit}"));
         }
+        self.busy |= matches!(fact, Fact::GoesOn);
         let (Fact::Settled, Some(state)) = (fact, ledger.states().last()) else { return Ok(()) };
         for member in &state.in_sync {
             let Some(replica) = ledger.replica(member) else { continue };
@@ -105,6 +108,13 @@ mod tests {
         settled(keeps(Some(48), Some(1 << 20), Some(Duration::from_secs(60))), &[]).accepted();
         settled(keeps(Some(1), None, None), &[41]).accepted();
         settled(keeps(None, None, Some(Duration::from_secs(1))), &[49]).accepted();
+    }
+
+    #[test]
+    fn what_was_published_just_now_is_young() {
+        let mut story = Story::new(Retained::of(keeps(None, None, Some(Duration::from_secs(1)))));
+        story.append("a", &[start(1), batch(1, 1, 8)]).state(1, Some("a"), &["a"]);
+        story.tell(&Fact::GoesOn).tell(&Fact::Settled).accepted();
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! SubPrefix: what a subscriber delivered is the matching committed records from its start on, in
 //! order, without gap or repetition; or the gap was reported, once, and a committed decision had trimmed
-//! what was missing. It says that it has come to a head when nothing below is due any more (R19).
+//! what was missing, or the frame that brought it was damaged on its way (R31). It says that it has come to a head when nothing below is due any more (R19).
 
-use super::{Check, ClientId, Fact, Kind, Ledger};
+use super::{Check, ClientId, Fact, Kind, Ledger, Loss};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use steadfast_core::filter::Filter;
@@ -67,6 +67,7 @@ impl SubPrefix {
         ledger: &Ledger,
         subscriber: ClientId,
         (from, to): (Offset, Offset),
+        because: Loss,
     ) -> Result<(), String> {
         let Some(state) = self.subscribers.get_mut(&subscriber) else {
             return Err(format!("{subscriber} misses records and never began"));
@@ -80,7 +81,17 @@ impl SubPrefix {
             if due.is_some_and(|due| due < from) {
                 return Err(format!("{subscriber} reports {from}..{to} as missing, {due:?} is due before"));
             }
-            trimmed(ledger, history, to)?;
+            match because {
+                Loss::Trimmed => trimmed(ledger, history, to)?,
+                Loss::Unreadable { damaged } => {
+                    one_batch(ledger, history, (from, to))?;
+                    if !damaged {
+                        return Err(format!(
+                            "{subscriber} cannot read {from}..{to}, which came as it was sent"
+                        ));
+                    }
+                }
+            }
         }
         state.next = Some(to);
         Ok(())
@@ -120,6 +131,14 @@ impl SubPrefix {
 fn trimmed(ledger: &Ledger, history: History, below: Offset) -> Result<(), String> {
     let start = ledger.committed(history).log_start();
     if below <= start { Ok(()) } else { Err(format!("{below} is passed over, and {start} is kept")) }
+}
+
+/// Whether these are the records of one committed batch, or its last ones.
+fn one_batch(ledger: &Ledger, history: History, (from, to): (Offset, Offset)) -> Result<(), String> {
+    match ledger.committed(history).log.get(from).map(|entry| entry.end()) {
+        Some(end) if end == to => Ok(()),
+        end => Err(format!("{from}..{to} cannot be read, and the batch there ends at {end:?}")),
+    }
 }
 
 /// Whether the records are those that were committed there.
@@ -182,7 +201,9 @@ impl Check for SubPrefix {
                 Ok(())
             }
             Fact::HeadReached { subscriber, head } => self.reached(ledger, subscriber, head),
-            Fact::Missed { subscriber, from, to } => self.missed(ledger, subscriber, (from, to)),
+            Fact::Missed { subscriber, from, to, because } => {
+                self.missed(ledger, subscriber, (from, to), because)
+            }
             Fact::LineageChanged { subscriber, to } => {
                 if let Some(state) = self.subscribers.get_mut(&subscriber) {
                     state.history = Some(to);
@@ -242,7 +263,7 @@ mod tests {
     }
 
     fn missed(from: Offset, to: Offset) -> Fact<'static> {
-        Fact::Missed { subscriber: 1, from, to }
+        Fact::Missed { subscriber: 1, from, to, because: Loss::Trimmed }
     }
 
     #[test]
@@ -331,7 +352,21 @@ mod tests {
     #[test]
     fn reporting_what_was_delivered_as_missing_is_rejected() {
         let mut story = story("t", Start::Earliest);
-        story.deliver(1, 1, 2).tell(&Fact::Missed { subscriber: 1, from: 0, to: 2 }).rejected("has passed");
+        story.deliver(1, 1, 2).tell(&missed(0, 2)).rejected("has passed");
+    }
+
+    #[test]
+    fn a_batch_that_was_damaged_on_its_way_may_be_reported() {
+        let unreadable = |from, to, damaged| {
+            let because = Loss::Unreadable { damaged };
+            Fact::Missed { subscriber: 1, from, to, because }
+        };
+        let all = || story("t", Start::Earliest);
+        let mut begun = all();
+        begun.begin(1, 0).tell(&unreadable(1, 3, true)).deliver(6, 5, 3).accepted();
+        all().begin(1, 0).tell(&unreadable(1, 3, false)).rejected("came as it was sent");
+        all().begin(1, 0).tell(&unreadable(1, 5, true)).rejected("the batch there ends at Some(3)");
+        all().begin(1, 0).tell(&unreadable(3, 5, true)).rejected("Some(1) is due before");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! WithinMemory (R36): a primary takes no batch while its log is full, or too much of it waits for in-sync
-//! members.
+//! members; and no broker takes what it has cut for something that waits.
 
 use super::{Check, Fact, Kind, Ledger};
 
@@ -23,10 +23,15 @@ impl Check for WithinMemory {
     }
 
     fn hears(&self) -> &'static [Kind] {
-        &[Kind::Accepted]
+        &[Kind::Accepted, Kind::Weighed]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
+        if let Fact::Weighed { process, uncommitted, is } = *fact
+            && uncommitted != is
+        {
+            return Err(format!("{process:?} reckons with {uncommitted} bytes not committed: it holds {is}"));
+        }
         let Fact::Accepted { process, held: (log, uncommitted) } = *fact else { return Ok(()) };
         match log < self.log && uncommitted < self.uncommitted {
             true => Ok(()),
@@ -51,6 +56,17 @@ mod tests {
     #[test]
     fn a_log_with_room_takes_batches() {
         accepts((99, 49)).accepted();
+    }
+
+    #[test]
+    fn what_is_cut_weighs_nothing() {
+        let weighed = |is| {
+            let mut story = Story::new(WithinMemory::of(100, 50));
+            story.tell(&Fact::Weighed { process: &process("a"), uncommitted: 5, is });
+            story
+        };
+        weighed(5).accepted();
+        weighed(4).rejected("5 bytes not committed: it holds 4");
     }
 
     #[test]

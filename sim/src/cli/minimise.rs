@@ -26,12 +26,20 @@ pub struct Args {
     /// Where to write the plan, instead of to standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Plant this bug before, or two as `A+B`.
+    #[cfg(feature = "bugs")]
+    #[arg(long, value_name = "BUG")]
+    bug: Option<String>,
 }
 
 /// Carries it out.
 pub fn run(args: &Args, json: bool) -> Carried {
     if let Some(file) = &args.out {
         report::may_write(file)?;
+    }
+    #[cfg(feature = "bugs")]
+    if let Some(names) = &args.bug {
+        steadfast_core::sabotage::plant(super::bugs::all_named(names)?);
     }
     let plan = report::plan(args.plan.as_deref(), args.seed)?;
     let Err(failure) = run::run(&plan).result else {

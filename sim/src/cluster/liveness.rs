@@ -335,6 +335,11 @@ impl Cluster {
             let gone = Fact::Unsubscribed { subscriber: subscriber.0 };
             self.checks.observe(&gone).map_err(|violation| failure(&self.world, violation))?;
         }
+        let outside = |publisher: &ProcessId| !core.has(*publisher) && self.world.node(*publisher).is_some();
+        if self.publishers.iter().any(outside) {
+            let busy = self.checks.observe(&Fact::GoesOn);
+            busy.map_err(|violation| failure(&self.world, violation))?;
+        }
         self.checks.observe(&Fact::Settled).map_err(|violation| self.failure(violation))
     }
 

@@ -194,7 +194,7 @@ impl Diagram {
             Cause::Coordination(CoordinationEvent::Session(state)) => {
                 self.mark(step, Sort::Session, format!("session {}", session_text(state)));
             }
-            Cause::Received(link, _) => self.taken(world, step, *link),
+            Cause::Received(link, _) | Cause::Damaged(link) => self.taken(world, step, *link),
             _ => {}
         }
     }

@@ -22,7 +22,7 @@
 use super::process::{Process, UNIT};
 use super::tree::Tree;
 use crate::actor::{Actor, Command, Event};
-use crate::check::{Checks, ClientId, Fact, Violation};
+use crate::check::{Checks, ClientId, Fact, Loss, Violation};
 use bytes::Bytes;
 use std::time::Duration;
 use steadfast_core::filter::{Filter, Topic};
@@ -198,8 +198,9 @@ fn subscriber_says(event: &subscriber::Event, checks: &mut Checks) -> Result<(),
             let (history, epoch, at) = (at.history(), *epoch, at.position.offset);
             checks.observe(&Fact::Began { subscriber, history, epoch, at })
         }
-        subscriber::Event::Lost { from, to, .. } => {
-            checks.observe(&Fact::Missed { subscriber, from: *from, to: *to })
+        subscriber::Event::Lost { from, to, reason } => {
+            let because = Loss::of(*reason, false);
+            checks.observe(&Fact::Missed { subscriber, from: *from, to: *to, because })
         }
         subscriber::Event::LineageChanged { to, .. } => {
             checks.observe(&Fact::LineageChanged { subscriber, to: *to })

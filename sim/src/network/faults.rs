@@ -4,7 +4,7 @@ use super::{ConnectionId, Effects, End, Happening, Network};
 use crate::network::ProcessId;
 use crate::random::Purpose;
 use std::time::Duration;
-use steadfast_core::link::LinkStatus;
+use steadfast_core::link::{Frame, LinkStatus};
 
 impl Network {
     /// Holds back packets from one process to another. Says no when they are already.
@@ -87,6 +87,42 @@ impl Network {
     /// How much longer packets from one process to another take since the last [`Network::lag`].
     pub fn lag_of(&self, from: ProcessId, to: ProcessId) -> Duration {
         self.ways.get(&(from, to)).map_or(Duration::ZERO, |way| Duration::from_nanos(way.lag))
+    }
+
+    /// From now on so many in a thousand frames from one process to another are damaged. Says whether that is a
+    /// change.
+    pub fn damages(&mut self, from: ProcessId, to: ProcessId, permille: u32) -> bool {
+        std::mem::replace(&mut self.ways.entry((from, to)).or_default().damaged, permille) != permille
+    }
+
+    /// What becomes of a frame that is damaged on its way: one byte of its envelope, or of a body, is another one.
+    /// `None`: it is whole. The first byte of an envelope names a field that there must be: whoever reads it can tell.
+    pub(super) fn damage(&mut self, way: (ProcessId, ProcessId), frame: &Frame) -> Option<Frame> {
+        let permille = self.ways.get(&way).map_or(0, |way| way.damaged);
+        if permille == 0 {
+            return None;
+        }
+        let number = self.ways.get(&way).map_or(0, |way| way.sent);
+        let entity = way.0.entity() << 32 | way.1.entity();
+        let draw = |which, bound| self.draws.below(Purpose::Damage, entity, number << 2 | which, bound);
+        if draw(0, 1_000) >= u64::from(permille) {
+            return None;
+        }
+        let part = draw(1, frame.parts.len().max(1) as u64) as usize;
+        let mut damaged = frame.clone();
+        let bytes = damaged.parts.get_mut(part).filter(|bytes| !bytes.is_empty())?;
+        let place = if part == 0 { 0 } else { draw(2, bytes.len() as u64) as usize };
+        let mut changed = bytes.to_vec();
+        changed[place] = !changed[place];
+        *bytes = changed.into();
+        Some(damaged)
+    }
+
+    /// The frame of this number to this end is damaged.
+    pub(super) fn note_damage(&mut self, id: ConnectionId, end: usize, number: u64) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.ends[end].damaged.push_back(number);
+        }
     }
 
     /// Whether the process takes nothing from its links.

@@ -157,12 +157,24 @@ impl Conduct {
             }
             _ => {}
         }
+        if candidate.session.is_none() && replica.figures(Instant::default()).leads {
+            checks.observe(&Fact::LeadsAlone { replica: step.process.0 })?;
+        }
         for output in &step.outputs {
             match output {
+                Output::Coordinate(Request::Call { operation: Operation::Set(set), .. })
+                    if set.path.ends_with("/disc/epoch") =>
+                {
+                    let guarded = set.version.is_some();
+                    checks.observe(&Fact::CountsReigns { replica: step.process.0, guarded })?;
+                }
                 Output::Coordinate(Request::Call { operation: Operation::Multi(operations), .. }) => {
                     let guarded = matches!(operations.first(), Some(MultiOperation::Check(Delete { path, version }))
                         if path.ends_with("/disc/epoch") && version.is_some());
-                    checks.observe(&Fact::CreatesGroup { replica: step.process.0, guarded })?;
+                    let present = operations.iter().any(|operation| {
+                        matches!(operation, MultiOperation::Check(Delete { path, .. }) if path.contains("/live/"))
+                    });
+                    checks.observe(&Fact::CreatesGroup { replica: step.process.0, guarded, present })?;
                 }
                 Output::Coordinate(Request::Call { call, operation }) => candidate.asks(*call, operation),
                 Output::Trace(Trace::DiscoveryLeads { .. }) => {
@@ -195,6 +207,11 @@ fn traced(broker: &Broker, trace: &Trace, checks: &mut Checks) -> Result<(), Vio
             let live = broker.registry().view().live.values();
             let live: Vec<_> = live.map(|Live { node, czxid, .. }| (node.id.clone(), *czxid)).collect();
             checks.observe(&Fact::Attached { process, member, live: &live })
+        }
+        Trace::Truncated { .. } => {
+            let replica = broker.replica();
+            let is = replica.log().iter_from(replica.commit()).map(|entry| entry.weight()).sum();
+            checks.observe(&Fact::Weighed { process, uncommitted: replica.uncommitted_bytes(), is })
         }
         Trace::HandoverBegan { .. } => checks.observe(&Fact::HandoverBegan(process)),
         Trace::HandoverFailed { .. } | Trace::SteppedDown { .. } | Trace::BecameBackup { .. } => {

@@ -1,5 +1,6 @@
 //! What brokers want the group's state to be, and what each has seen when it asks for it.
 
+use super::takes;
 use crate::actor::Event;
 use crate::check::proposal::{Evidence, Proposal};
 use crate::check::{Checks, Fact, Violation};
@@ -162,6 +163,17 @@ fn refuses(step: &Step<Event>, said: &[(LinkId, Message)], link: LinkId) -> bool
     step.outputs.iter().any(rejected) || said.iter().any(refused)
 }
 
+/// Whether a backup says what it has: something is missing before what it got.
+fn lacks(said: &[(LinkId, Message)]) -> bool {
+    said.iter().any(|(_, message)| matches!(message, Message::ReplicateNack(_)))
+}
+
+/// Whether a broker knows this member as primary.
+fn is_primary(broker: &Broker, member: &Member) -> bool {
+    let state = broker.registry().view().state.as_ref();
+    state.and_then(|(state, _)| state.primary.as_ref()).is_some_and(|primary| primary.member == *member)
+}
+
 /// A sync, or a barrier.
 fn begins_a_round(operation: &Operation) -> bool {
     match operation {
@@ -210,8 +222,11 @@ impl Mind {
             }
             Cause::Received(link, _) => {
                 let Some((member, taken)) = from else {
+                    if broker.leads().is_none() && takes(step, said) {
+                        return self.followed(at);
+                    }
                     // The last words of a process that has died since.
-                    if let Some(member) = self.links.get(link) {
+                    if let Some(member) = self.links.get(link).filter(|_| !refuses(step, said, *link)) {
                         self.seen.insert(member.clone(), at);
                     }
                     return;
@@ -227,13 +242,20 @@ impl Mind {
                     }
                     self.follow(broker, at, member);
                 } else if taken {
-                    (self.heard, self.followed) = (at, Some(at));
-                    self.reason = None;
-                    self.refused.clear();
+                    self.followed(at);
+                } else if lacks(said) && is_primary(broker, member) {
+                    self.followed = Some(at);
                 }
             }
             _ => {}
         }
+    }
+
+    /// A backup has taken something from its primary, which may have died since it sent that.
+    fn followed(&mut self, at: u64) {
+        (self.heard, self.followed) = (at, Some(at));
+        self.reason = None;
+        self.refused.clear();
     }
 
     /// A primary has heard of a follower.
@@ -285,6 +307,8 @@ impl Mind {
             Trace::Suspected { .. } if broker.leads().is_none() => drop(self.reason.get_or_insert(at)),
             Trace::FollowerAttached { member, .. } => {
                 self.progressed.entry(member.clone()).or_insert(at);
+                // It may have hung up since it sent its request: nobody is known as the sender any more.
+                self.seen.insert(member.clone(), at);
             }
             Trace::Resolved { outcome, .. } if *outcome != Outcome::Unknown => self.open = None,
             _ => {}

@@ -142,6 +142,12 @@ pub static KINDS: &[Kind] = &[
         |c| vec![Fault::Lag(c.who, c.whom, Duration::ZERO)],
     )
     .so_long(30),
+    two(
+        "damage",
+        |c| vec![Fault::Damage(c.who, c.whom, permille(c))],
+        |c| vec![Fault::Damage(c.who, c.whom, 0)],
+    )
+    .so_much(100),
     // Nobody hears the process any more.
     one(
         "mute",
@@ -185,6 +191,11 @@ pub static KINDS: &[Kind] = &[
 fn drift(cast: &Cast<'_>) -> i32 {
     let most = i64::from(MAX_DRIFT);
     i32::try_from(cast.number.clamp(-most, most)).expect("within the bound")
+}
+
+/// How many in a thousand.
+fn permille(cast: &Cast<'_>) -> u32 {
+    u32::try_from(cast.number.unsigned_abs().min(1_000)).expect("within the bound")
 }
 
 /// The kind of this name.

@@ -2,15 +2,15 @@
 
 use super::generate::{Dice, happens, within};
 use super::kinds::{Amount, known};
-use super::{Action, Cue, Event, Plan, Target};
+use super::{Action, Again, Cue, Event, Plan, Target};
 use crate::random::Span;
 use std::time::Duration;
-use steadfast_core::filter::Topic;
+use steadfast_core::filter::{Filter, Topic};
 
 type Schedule = fn(&mut Dice, &mut Plan, Duration);
 
 /// All of them.
-const SCHEDULES: [Schedule; 26] = [
+const SCHEDULES: [Schedule; 29] = [
     crash_after_a_write,
     cut_off_after_a_write,
     restart_faster_than_the_session,
@@ -37,6 +37,9 @@ const SCHEDULES: [Schedule; 26] = [
     gives_its_session_up,
     loss_beside_a_witness,
     leaves_while_copied,
+    damaged_frames,
+    damaged_grants,
+    taken_up_within_a_batch,
 ];
 
 /// Adds one or a few of them.
@@ -497,4 +500,59 @@ fn leaves_while_copied(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     strikes(plan, at, "crash", Target::Backup, Some(dice.ms(1, 200)));
     let action = Action::Shutdown { who: Target::It, back: Some(dice.ms(1, 2_000)) };
     when(plan, at, ("FollowerAttached", soon(dice)), action);
+}
+
+/// G8, R30, R31: frames that cannot be read are missing on a connection that lives. The last of what somebody has
+/// to say may be among them, and nothing that follows shows it.
+fn damaged_frames(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let client = match dice.below(3) {
+        0 => Target::Backup,
+        1 => Target::Publisher(1),
+        _ => Target::Subscriber(1),
+    };
+    let mut at = at;
+    for _ in 0..dice.between(1, 4) {
+        let ways = dice.of(&[[client, Target::Primary], [Target::Primary, client]]);
+        let share = Amount::Number(dice.between(20, 700) as i64);
+        happens(plan, at, between("damage", ways[0], ways[1], share, Some(dice.ms(50, 1_500))));
+        at += dice.ms(100, 1_500);
+    }
+    plan.knobs.duration = plan.knobs.duration.max(at);
+}
+
+/// R30: a subscriber's grants are lost for so long that its broker has no credit left, and nothing comes after that
+/// would open another stream.
+fn damaged_grants(dice: &mut Dice, plan: &mut Plan, _: Duration) {
+    let (Some(subscriber), Some(publisher)) = (plan.subscribers.first_mut(), plan.publishers.first()) else {
+        return;
+    };
+    subscriber.filters = vec![Filter::new(">").expect("a valid filter")];
+    let (publisher, who) = (publisher.number, Target::Subscriber(subscriber.number));
+    plan.knobs.credit_bytes = dice.between(64, 1_000);
+    let (at, lasts) = (plan.knobs.duration, dice.ms(300, 1_500));
+    let topic = Topic::new("granted").expect("a valid topic");
+    let every = Duration::from_millis(5);
+    happens(plan, at, Action::Publish { publisher, topic, count: 60, every });
+    happens(plan, at, between("damage", who, Target::Primary, Amount::Number(1_000), Some(lasts)));
+    plan.knobs.duration = at + lasts + Duration::from_millis(100);
+}
+
+/// R30: a subscriber dies again and again, and goes on in the middle of what it was sent as one batch.
+fn taken_up_within_a_batch(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let (Some(subscriber), Some(publisher)) = (plan.subscribers.first_mut(), plan.publishers.first()) else {
+        return;
+    };
+    let (publisher, who) = (publisher.number, Target::Subscriber(subscriber.number));
+    subscriber.again = Again::Behind(dice.between(0, 3) as u32);
+    subscriber.filters = vec![Filter::new(">").expect("a valid filter")];
+    let mut at = at.max(Duration::from_millis(700));
+    for _ in 0..dice.between(2, 6) {
+        let topic = Topic::new("whole").expect("a valid topic");
+        // What comes at the same time goes in one batch.
+        let every = Duration::from_nanos(1);
+        happens(plan, at, Action::Publish { publisher, topic, count: dice.between(2, 12), every });
+        strikes(plan, at + dice.ms(1, 200), "crash", who, Some(dice.ms(0, 50)));
+        at += dice.ms(100, 600);
+    }
+    plan.knobs.duration = plan.knobs.duration.max(at);
 }

@@ -66,6 +66,9 @@ where
             }
             Fault::Delay(from, to, by) => network.delay(now, from, to, by),
             Fault::Lag(from, to, by) => return network.lag(from, to, by).then_some(()),
+            Fault::Damage(from, to, permille) => {
+                return network.damages(from, to, permille).then_some(());
+            }
             Fault::StopReading(process) => return network.stop_reading(process).then_some(()),
             Fault::ReadAgain(process) => network.read_again(now, process)?,
             _ => return None,

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 /// After this long, what begins is over, and memory is what it stays.
 const SETTLE: Duration = Duration::from_secs(1);
-/// Between two looks at a broker's memory.
+/// Between two looks at a broker's memory, or less where there would be few of them.
 const SAMPLE: Duration = Duration::from_secs(1);
 /// How long it may take to fill the log, to drop a broker, or to bring one back under full load.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -242,13 +242,18 @@ async fn load(cluster: &mut Cluster, args: &LoadArgs, display: Display) -> Resul
     let (begin, mut most) = (Instant::now(), [[0; 2]; 2]);
     trial.goal = Goal::Time(begin.into_std(), args.time);
     while begin.elapsed() < args.time {
-        trial.run_for(SAMPLE.min(args.time - begin.elapsed())).await?;
         let half = usize::from(begin.elapsed() * 2 > args.time);
+        let pause = SAMPLE.min(args.time / 8).min(args.time - begin.elapsed());
+        trial.run_for(pause).await?;
         let Nodes([primary, backup, _]) = Nodes::of(trial.cluster)?;
         most[half][0] = most[half][0].max(primary.resident);
         most[half][1] = most[half][1].max(backup.resident);
     }
-    let peak = Nodes::of(trial.cluster)?.peak_mib();
+    let mut last = Nodes::of(trial.cluster)?;
+    for (broker, usage) in last.0.iter_mut().take(2).enumerate() {
+        // The kernel keeps its peak apart from what it says is resident, and may be behind.
+        usage.peak = usage.peak.max(most[0][broker]).max(most[1][broker]);
+    }
     let (results, _) = trial.finish().await?;
     let [first, second] =
         most.map(|[primary, backup]| json!({ "primary": mib(primary), "backup": mib(backup) }));
@@ -256,7 +261,7 @@ async fn load(cluster: &mut Cluster, args: &LoadArgs, display: Display) -> Resul
         "acknowledged": results.published.acknowledged.len(),
         "acknowledged_per_second": per_second(results.published.acknowledged.len(), results.published.seconds),
         "gaps_reported": gaps(&results)?,
-        "peak_mib": peak,
+        "peak_mib": last.peak_mib(),
         "first_half_mib": first,
         "second_half_mib": second,
     }))
