@@ -61,7 +61,7 @@ impl Publisher {
     }
 
     fn handle_opened(&mut self, opened: &SessionOpened) {
-        let SessionOpened { history, epoch, publisher, incarnation, last_sequence } = *opened;
+        let SessionOpened { history, epoch, publisher, incarnation, last_sequence, codecs } = *opened;
         let resumed = self.session.incarnation == incarnation;
         let begun = self.session.incarnation == 0 && incarnation > self.session.continues;
         let opening = matches!(self.session.phase, Phase::Opening { .. });
@@ -94,6 +94,7 @@ impl Publisher {
             return;
         }
         self.session.phase = Phase::Open;
+        self.session.codecs = codecs;
         self.shared.out.trace(Trace::SessionOpened { publisher, incarnation });
         self.announce(epoch);
         let tickets = self.window.acknowledge(last_sequence);

@@ -2,6 +2,7 @@
 //! the one field, the payload's length and the payload. [`RecordsBuilder`] writes it, [`Records`]
 //! reads it. Both work on the bytes themselves: there is nothing to allocate per record.
 
+use crate::compression::Decompressor;
 use crate::filter::Topic;
 use crate::id::{PublisherId, Sequence};
 use crate::log::{Batch, BatchHeader, Codec};
@@ -178,10 +179,20 @@ impl Records {
     /// # Errors
     /// When the batch cannot be decoded. A subscriber reports its records as lost (R31).
     pub fn decode(header: &BatchHeader, body: Bytes) -> Result<Self, Undecodable> {
+        Self::decode_with(header, body, &mut Decompressor::default())
+    }
+
+    /// The same, with what many compressed batches can share.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_with(
+        header: &BatchHeader,
+        body: Bytes,
+        decompressor: &mut Decompressor,
+    ) -> Result<Self, Undecodable> {
         check_body(header, &body)?;
-        if let Codec::Unknown(codec) = header.codec {
-            return Err(Undecodable::Codec(codec));
-        }
+        let body = decompressor.decompress(header.codec, body, header.raw_length as usize)?;
         let mut rest: &[u8] = &body;
         let mut count = 0;
         while !rest.is_empty() {

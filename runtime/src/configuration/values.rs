@@ -8,7 +8,9 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+use steadfast_core::compression::Codecs;
 use steadfast_core::id::{Address, NodeName};
+use steadfast_core::log::Codec;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// What a value may be written as.
@@ -130,6 +132,10 @@ pub(super) fn on_total_loss<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     })
 }
 
+pub(super) fn codecs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Codecs, D::Error> {
+    read(deserializer, Shape::TextOrList, parse_codecs)
+}
+
 pub(super) fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Format, D::Error> {
     read(deserializer, Shape::Text, |text| match text {
         "text" => Ok(Format::Plain),
@@ -184,6 +190,15 @@ fn parse_chroot(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("a chroot is a path from the root, for example /apps/steadfast".into()),
     }
+}
+
+/// A list of codecs; an empty one has none.
+fn parse_codecs(text: &str) -> Result<Codecs, String> {
+    let codec = |name: &str| match name.parse() {
+        Ok(codec) if codec != Codec::None => Ok(codec),
+        _ => Err(format!("{name:?} is no codec; write lz4, zstd or both")),
+    };
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(codec).collect()
 }
 
 /// Levels of log lines: `warn`, or for each target `info,zookeeper_client=debug`. A bare level is
