@@ -170,7 +170,7 @@ fn records_go_through_a_cluster_on_zookeeper() {
             });
             let (was_packed, delivery) = delivered.await;
             assert_eq!(was_packed, codec != Codec::None, "{codec}");
-            assert_eq!(delivery.records.collect::<Vec<_>>(), [payload.clone()]);
+            assert_eq!(delivery.records.collect::<Vec<_>>(), std::slice::from_ref(&payload));
         }
 
         broker.tell(broker::Command::Shutdown);
