@@ -166,8 +166,8 @@ pub struct Broker {
     pub session_expiry: Duration,
     /// How publishers may compress: "lz4", "zstd" or both. Not given: not at all. Allow only what every
     /// subscriber of the group can read. What was compressed before stays so.
-    #[config(env = "STEADFAST_BROKER_COMPRESSION", default = [], deserialize_with = values::codecs)]
-    pub compression: Codecs,
+    #[config(env = "STEADFAST_BROKER_COMPRESSION", deserialize_with = values::codecs)]
+    pub compression: Option<Codecs>,
     /// Record what goes into the broker in this file and one beside it, for `steadfast-sim replay`.
     /// Messages are in it. Not given: nothing is recorded.
     #[config(env = "STEADFAST_BROKER_RECORD", deserialize_with = values::path)]

@@ -251,6 +251,18 @@ mod tests {
     }
 
     #[test]
+    fn codecs_are_a_list_of_those_that_compress() {
+        let only_zstd = Codecs { lz4: false, zstd: true };
+        let known = [("", Codecs::default()), ("zstd", only_zstd), ("zstd, lz4", Codecs::ALL)];
+        for (text, codecs) in known {
+            assert_eq!(parse_codecs(text), Ok(codecs), "{text:?}");
+        }
+        for wrong in ["gzip", "lz4,none", "LZ4", "lz4 zstd"] {
+            assert!(parse_codecs(wrong).is_err_and(|error| error.contains("lz4, zstd or both")), "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn a_bare_level_is_for_the_projects_own_lines() {
         let targets = parse_levels("debug,zookeeper_client=info").unwrap();
         assert!(targets.would_enable("steadfast", &Level::DEBUG));
