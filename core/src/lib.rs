@@ -34,6 +34,7 @@ macro_rules! sabotage {
 pub mod broker;
 mod checksum;
 pub mod client;
+pub mod compression;
 pub mod coordination;
 pub mod discovery;
 pub mod driver;

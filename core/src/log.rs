@@ -5,6 +5,8 @@ use crate::id::{Epoch, Nonce, Offset, PublisherId, Sequence};
 use crate::message::LogSummary;
 use alloc::collections::VecDeque;
 use bytes::Bytes;
+use core::fmt;
+use core::str::FromStr;
 use serde::{Deserialize, Serialize};
 use steadfast_proto::limits::MAX_EPOCH_TABLE;
 
@@ -13,8 +15,48 @@ use steadfast_proto::limits::MAX_EPOCH_TABLE;
 pub enum Codec {
     /// Not at all.
     None,
+    /// One block of LZ4: quick.
+    Lz4,
+    /// One frame of Zstandard: small.
+    Zstd,
     /// In a way that this version does not know (brokers do not look inside).
     Unknown(i32),
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Lz4 => f.write_str("lz4"),
+            Self::Zstd => f.write_str("zstd"),
+            Self::Unknown(codec) => write!(f, "codec {codec}"),
+        }
+    }
+}
+
+/// The text is no codec that this version can write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidCodec;
+
+impl fmt::Display for InvalidCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("write none, lz4 or zstd")
+    }
+}
+
+impl core::error::Error for InvalidCodec {}
+
+impl FromStr for Codec {
+    type Err = InvalidCodec;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCodec> {
+        match text {
+            "none" => Ok(Self::None),
+            "lz4" => Ok(Self::Lz4),
+            "zstd" => Ok(Self::Zstd),
+            _ => Err(InvalidCodec),
+        }
+    }
 }
 
 /// What is known of a batch without looking at its body.

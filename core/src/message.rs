@@ -3,6 +3,7 @@
 
 use crate::broker::sessions::Session;
 use crate::broker::topics::TopicHead;
+use crate::compression::Codecs;
 use crate::coordination::{CallId, Error, Operation, Reply, SessionId, WatchKind};
 use crate::filter::{Filter, Topic};
 use crate::id::{
@@ -333,6 +334,8 @@ pub struct SessionOpened {
     pub incarnation: u64,
     /// Last committed sequence number; 0 when there is none.
     pub last_sequence: Sequence,
+    /// How the publisher may compress.
+    pub codecs: Codecs,
 }
 
 /// Batches from a publisher.

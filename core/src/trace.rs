@@ -5,6 +5,7 @@ use crate::coordination::SessionState;
 use crate::group::Change;
 use crate::id::{Endpoint, Epoch, Incarnation, Lineage, Member, NodeName, Offset, PublisherId};
 use crate::link::LinkId;
+use crate::log::Codec;
 use crate::message::{Departure, History};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -198,6 +199,11 @@ pub enum Trace {
         publisher: PublisherId,
         /// Its incarnation.
         incarnation: u64,
+    },
+    /// A publisher should compress and sends as it is: its primary does not allow the codec (R37).
+    Uncompressed {
+        /// Which.
+        codec: Codec,
     },
     /// A primary proposes to forget a publisher's session: nothing was heard of it for long (R29).
     SessionExpired {

@@ -5,6 +5,7 @@ mod client_harness;
 use bytes::Bytes;
 use client_harness::{HISTORY, Harness, address, endpoint, refusal, route};
 use std::ops::Range;
+use steadfast_core::compression::Codecs;
 use steadfast_core::filter::Topic;
 use steadfast_core::id::{GroupId, Nonce, PublisherId, Sequence};
 use steadfast_core::limits::MAX_RECORD_LEN;
@@ -77,7 +78,12 @@ impl Client {
     }
 
     fn opened(&mut self, incarnation: u64, last_sequence: Sequence) {
-        let opened = SessionOpened { history: HISTORY, epoch: 1, publisher: ME, incarnation, last_sequence };
+        self.opened_with(incarnation, last_sequence, Codecs::default());
+    }
+
+    fn opened_with(&mut self, incarnation: u64, last_sequence: Sequence, codecs: Codecs) {
+        let (epoch, publisher) = (1, ME);
+        let opened = SessionOpened { history: HISTORY, epoch, publisher, incarnation, last_sequence, codecs };
         self.hear(&Message::SessionOpened(opened));
     }
 

@@ -6,6 +6,7 @@ mod client_harness;
 use bytes::Bytes;
 use client_harness::{HISTORY, Harness, address, refusal};
 use std::collections::VecDeque;
+use steadfast_core::compression::Codecs;
 use steadfast_core::filter::Topic;
 use steadfast_core::id::{Nonce, PublisherId, Sequence};
 use steadfast_core::link::LinkId;
@@ -100,7 +101,9 @@ impl Client {
     }
 
     fn opened(&mut self, incarnation: u64, last_sequence: Sequence) {
-        let opened = SessionOpened { history: HISTORY, epoch: 1, publisher: ME, incarnation, last_sequence };
+        let codecs = Codecs::default();
+        let opened =
+            SessionOpened { history: HISTORY, epoch: 1, publisher: ME, incarnation, last_sequence, codecs };
         self.hear(&Message::SessionOpened(opened));
     }
 

@@ -5,6 +5,7 @@ mod client_harness;
 use client_harness::{HISTORY, Harness, address, refusal, route};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
+use steadfast_core::compression::Codecs;
 use steadfast_core::filter::Topic;
 use steadfast_core::id::{Nonce, PublisherId, Sequence};
 use steadfast_core::link::LinkId;
@@ -46,6 +47,7 @@ impl Broker {
             publisher: ME,
             incarnation: 1,
             last_sequence: self.last,
+            codecs: Codecs::ALL,
         })
     }
 

@@ -12,9 +12,11 @@ use steadfast_asyncstd::coordination::{self, spawner};
 use steadfast_asyncstd::driver::{NodePorts, drive};
 use steadfast_asyncstd::transport::{Kind, Transport};
 use steadfast_core::broker::{self, Broker};
+use steadfast_core::compression::{Codecs, Decompressor};
 use steadfast_core::discovery::{self, Discovery};
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::id::{Address, NodeName};
+use steadfast_core::log::Codec;
 use steadfast_core::node::Node;
 use steadfast_core::publisher::{self, Publisher};
 use steadfast_core::subscriber::{self, Start, Subscriber};
@@ -101,7 +103,7 @@ async fn start_broker(zookeeper: &Config) -> Running<Broker> {
         address,
         group: 0,
         root: ROOT.into(),
-        config: broker::Config::default(),
+        config: broker::Config { compression: Codecs::ALL, ..broker::Config::default() },
     };
     Running::start("broker", |now| Broker::new(now, boot), transport, Some(zookeeper))
 }
@@ -113,6 +115,27 @@ async fn start_discovery(zookeeper: &Config) -> (Running<Discovery>, Address) {
     (Running::start("discovery", |now| Discovery::new(now, boot), transport, Some(zookeeper)), address)
 }
 
+/// Publishes one record.
+async fn publish(discovery: &Address, compression: Codec, payload: &[u8]) {
+    let boot = publisher::Boot {
+        seed: identity::seed(),
+        publisher: identity::publisher(),
+        nonce: identity::nonce(),
+        discovery: vec![discovery.clone()],
+        group: 0,
+        outbox: None,
+        config: publisher::Config { compression, ..publisher::Config::default() },
+    };
+    let node = |now| Publisher::new(now, boot);
+    let mut publisher = Running::start("publisher", node, Transport::dial_only(Kind::default()), None);
+    publisher.tell(publisher::Command::publish(1, Topic::new("t").unwrap(), payload));
+    let acknowledged = publisher.until(|event| match event {
+        publisher::Event::Completed { result, .. } => Some(result),
+        _ => None,
+    });
+    assert_eq!(acknowledged.await, Ok(()));
+}
+
 #[test]
 fn records_go_through_a_cluster_on_zookeeper() {
     let ensemble = Ensemble::start(1);
@@ -121,25 +144,11 @@ fn records_go_through_a_cluster_on_zookeeper() {
         prepare(&zookeeper, ROOT, PATIENCE, &spawner()).await.unwrap();
         let (_discovery, address) = start_discovery(&zookeeper).await;
         let mut broker = start_broker(&zookeeper).await;
-        let boot = publisher::Boot {
-            seed: identity::seed(),
-            publisher: identity::publisher(),
-            nonce: identity::nonce(),
-            discovery: vec![address.clone()],
-            group: 0,
-            outbox: None,
-            config: publisher::Config::default(),
-        };
-        let node = |now| Publisher::new(now, boot);
-        let mut publisher = Running::start("publisher", node, Transport::dial_only(Kind::default()), None);
-        let topic = Topic::new("t").unwrap();
-        let payload = bytes::Bytes::from_static(b"hello");
-        publisher.tell(publisher::Command::publish(1, topic, &payload));
-        let acknowledged = publisher.until(|event| match event {
-            publisher::Event::Completed { result, .. } => Some(result),
-            _ => None,
-        });
-        assert_eq!(acknowledged.await, Ok(()));
+        let codecs = [Codec::None, Codec::Lz4, Codec::Zstd];
+        let payload = bytes::Bytes::from("hello ".repeat(200));
+        for compression in codecs {
+            publish(&address, compression, &payload).await;
+        }
 
         let boot = subscriber::Boot {
             seed: identity::seed(),
@@ -151,11 +160,18 @@ fn records_go_through_a_cluster_on_zookeeper() {
         };
         let node = |now| Subscriber::new(now, boot);
         let mut subscriber = Running::start("subscriber", node, Transport::dial_only(Kind::default()), None);
-        let delivered = subscriber.until(|event| match event {
-            subscriber::Event::Delivered(delivery) => Some(delivery.records.collect::<Vec<_>>()),
-            _ => None,
-        });
-        assert_eq!(delivered.await, [payload]);
+        for codec in codecs {
+            let delivered = subscriber.until(|event| match event {
+                subscriber::Event::Delivered(delivery) => Some((false, delivery)),
+                subscriber::Event::Packed(packed) => {
+                    Some((true, packed.unpack(&mut Decompressor::default()).unwrap()))
+                }
+                _ => None,
+            });
+            let (was_packed, delivery) = delivered.await;
+            assert_eq!(was_packed, codec != Codec::None, "{codec}");
+            assert_eq!(delivery.records.collect::<Vec<_>>(), std::slice::from_ref(&payload));
+        }
 
         broker.tell(broker::Command::Shutdown);
         assert_eq!(broker.until(Some).await, broker::Event::Stopped);

@@ -23,6 +23,10 @@ const fn remedy(trace: &Trace) -> Option<&'static str> {
             "this broker stays out of the in-sync set; start it with the log limit (broker.log_limit, --log-limit) of \
              the other brokers",
         ),
+        Trace::Uncompressed { .. } => Some(
+            "allow the codec on every broker (broker.compression, --compression) once every subscriber can read it, \
+             or publish without",
+        ),
         _ => None,
     }
 }
@@ -40,6 +44,7 @@ pub const fn level(trace: &Trace) -> Level {
         | Trace::SnapshotRefused { .. }
         | Trace::Halted { .. }
         | Trace::FellSilent
+        | Trace::Uncompressed { .. }
         | Trace::Wiped { .. } => Level::WARN,
         Trace::BecamePrimary { .. }
         | Trace::EpochCommitted { .. }
@@ -63,6 +68,7 @@ pub const fn level(trace: &Trace) -> Level {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use steadfast_core::log::Codec;
     use steadfast_core::trace::Halt;
 
     #[test]
@@ -75,6 +81,7 @@ mod tests {
             (Trace::Wiped { lineage: 2 }, Level::WARN),
             (Trace::Registered { czxid: 1 }, Level::DEBUG),
             (Trace::SnapshotRefused { bytes: 2, limit: 1 }, Level::WARN),
+            (Trace::Uncompressed { codec: Codec::Lz4 }, Level::WARN),
         ];
         for (trace, expected) in cases {
             assert_eq!(level(&trace), expected, "{trace}");

@@ -3,6 +3,7 @@
 use crate::fingerprint::{Digest, Fingerprint};
 use std::hash::Hash as _;
 use steadfast_core::broker::{self, Broker};
+use steadfast_core::compression::Decompressor;
 use steadfast_core::discovery::{self, Discovery};
 use steadfast_core::node::{Input, Node, Output};
 use steadfast_core::publisher::{self, Publisher};
@@ -125,6 +126,17 @@ fn widen<E>(output: Output<E>, wrap: fn(E) -> Event) -> Output<Event> {
     }
 }
 
+/// A subscriber's event, as its application comes to see it.
+fn unpacked(event: subscriber::Event) -> Event {
+    Event::Subscriber(match event {
+        subscriber::Event::Packed(packed) => {
+            let delivery = packed.unpack(&mut Decompressor::default());
+            subscriber::Event::Delivered(delivery.expect("publishers compress so that it can be read"))
+        }
+        event => event,
+    })
+}
+
 macro_rules! take {
     ($kind:ident) => {
         |command| if let Command::$kind(command) = command { Some(command) } else { None }
@@ -149,7 +161,7 @@ impl Node for Actor {
             Self::Broker(node) => node.poll_output().map(|output| widen(output, Event::Broker)),
             Self::Discovery(node) => node.poll_output().map(|output| widen(output, Event::Discovery)),
             Self::Publisher(node) => node.poll_output().map(|output| widen(output, Event::Publisher)),
-            Self::Subscriber(node) => node.poll_output().map(|output| widen(output, Event::Subscriber)),
+            Self::Subscriber(node) => node.poll_output().map(|output| widen(output, unpacked)),
         }
     }
 

@@ -70,7 +70,7 @@ named! {
         Rejected Session BadNode Registered GroupChanged Suspected Kept Proposed Resolved BecamePrimary
         EpochCommitted BecameBackup HandoverBegan HandoverFailed TakeOverIgnored Leaves SteppedDown
         FellSilent SpokeAgain FollowerAttached Truncated Trimmed SnapshotBegun SnapshotRefused Installed
-        Wiped Halted Busy Throttled SessionOpened SessionExpired StreamOpened DiscoveryLeads
+        Wiped Halted Busy Throttled SessionOpened Uncompressed SessionExpired StreamOpened DiscoveryLeads
         DiscoveryFollows GroupCreated Routed Attached Detached StaleProcess
     }
     Rejection { Malformed Version TooLarge Checksum Unexpected WrongHistory }
@@ -127,7 +127,7 @@ pub fn transitions() -> Vec<String> {
 }
 
 /// The marks that a run leaves itself, besides a `strike` for each trouble and [`SITUATIONS`].
-const OWN: [&str; 6] = ["cued", "recovered", "aside", "unknown", "lost", "core"];
+const OWN: [&str; 7] = ["cued", "recovered", "aside", "unknown", "lost", "core", "compressed"];
 
 /// Every mark that there is.
 pub fn marks() -> Vec<String> {

@@ -329,6 +329,9 @@ impl Observer {
             subscriber::Event::Delivered(delivery) => {
                 let payloads: Vec<_> = delivery.records.clone().collect();
                 received.records += payloads.len() as u64;
+                if payloads.iter().map(|payload| payload.len() as u64).sum::<u64>() > delivery.bytes {
+                    self.coverage.note("compressed".to_owned());
+                }
                 received.next = delivery.next.position.offset;
                 received.history = delivery.next.history();
                 checks.observe(&Fact::Unread { subscriber, bytes: delivery.bytes })?;

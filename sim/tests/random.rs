@@ -21,7 +21,7 @@ fn checked(seed: u64) -> Outcome {
 }
 
 /// What runs must come to, and in how many of a thousand at least: everything that this file is for.
-const EXPECTED: [(&str, usize); 22] = [
+const EXPECTED: [(&str, usize); 23] = [
     ("strike(crash)", 300),
     ("strike(pause)", 200),
     ("strike(shutdown)", 150),
@@ -44,6 +44,7 @@ const EXPECTED: [(&str, usize); 22] = [
     ("lost", 50),
     ("unknown", 20),
     ("FellSilent", 10),
+    ("compressed", 150),
 ];
 
 #[test]

@@ -31,6 +31,7 @@ mod streaming;
 pub mod throttle;
 pub mod topics;
 
+use crate::compression::Codecs;
 use crate::coordination::registry::{Registry, Update, group_changed};
 use crate::coordination::{self, CallIds, Context, Paths, Request, SessionState};
 use crate::group::{LiveNode, PrimaryId};
@@ -82,6 +83,8 @@ pub struct Config {
     pub on_total_loss: OnTotalLoss,
     /// A publisher's session of which the primary has heard nothing for this long is forgotten (R29).
     pub session_expiry: Duration,
+    /// How publishers may compress: what every reader of the group can read.
+    pub compression: Codecs,
 }
 
 impl Default for Config {
@@ -93,6 +96,7 @@ impl Default for Config {
             uncommitted_bytes: 32 << 20,
             on_total_loss: OnTotalLoss::default(),
             session_expiry: SESSION_EXPIRY,
+            compression: Codecs::default(),
         }
     }
 }

@@ -224,6 +224,7 @@ impl Broker {
             publisher,
             incarnation: session.incarnation,
             last_sequence: session.last_sequence,
+            codecs: self.config.compression,
         };
         self.io.out.trace(Trace::SessionOpened { publisher, incarnation: session.incarnation });
         self.send(link, &Message::SessionOpened(opened));

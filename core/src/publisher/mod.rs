@@ -21,6 +21,7 @@ mod window;
 pub use error::Error;
 
 use crate::client::{Connector, Notice, Shared};
+use crate::compression::{Codecs, Compressor};
 use crate::filter::Topic;
 use crate::id::{Address, Endpoint, Epoch, Group, Nonce, PublisherId, Sequence};
 use crate::limits::{MAX_BATCH_LEN, MAX_FRAME_ENTRIES, Timing};
@@ -61,7 +62,7 @@ pub struct Boot {
 pub struct Config {
     /// Timings.
     pub timing: Timing,
-    /// A batch of this many bytes is full. At most [`MAX_BATCH_LEN`].
+    /// A batch of this many bytes is full, before it is compressed. At most [`MAX_BATCH_LEN`].
     pub batch_bytes: usize,
     /// Body bytes in flight. One batch may always be.
     pub window_bytes: usize,
@@ -73,6 +74,9 @@ pub struct Config {
     pub queue_records: usize,
     /// After this long without progress, on a link that lives, everything in flight is sent again.
     pub ack_timeout: Duration,
+    /// How batches are compressed, where the primary allows it and they shrink. What it does not allow is
+    /// sent as it is.
+    pub compression: Codec,
 }
 
 impl Default for Config {
@@ -85,6 +89,7 @@ impl Default for Config {
             queue_bytes: 16 << 20,
             queue_records: 1 << 20,
             ack_timeout: Duration::from_secs(2),
+            compression: Codec::None,
         }
     }
 }
@@ -174,6 +179,8 @@ struct Session {
     continues: u64,
     /// From the outbox: nobody else may have continued that session.
     inherited: bool,
+    /// How the primary lets it compress.
+    codecs: Codecs,
     phase: Phase,
 }
 
@@ -213,6 +220,7 @@ pub struct Publisher {
     session: Session,
     queue: Queue,
     window: Window,
+    compressor: Compressor,
     outbox: Option<Outbox>,
     /// When the window last moved or was last sent again.
     progress_at: Instant,
@@ -241,6 +249,7 @@ impl Publisher {
             incarnation: 0,
             continues: saved.map_or(0, |saved| saved.incarnation),
             inherited: saved.is_some_and(|saved| saved.incarnation > 0),
+            codecs: Codecs::default(),
             phase: Phase::Detached,
         };
         let outbox = boot.outbox.is_some().then(|| Outbox::new(saved));
@@ -253,6 +262,7 @@ impl Publisher {
             connector,
             session,
             window: Window::restore(batches, saved.map_or(1, |saved| saved.next)),
+            compressor: Compressor::default(),
             outbox,
             progress_at: now,
             answered_gap: None,
@@ -330,17 +340,23 @@ impl Publisher {
         frame
     }
 
-    /// R28: a batch takes the next sequence numbers, and is not changed afterwards.
+    /// R28: a batch takes the next sequence numbers, and is not changed afterwards. R37: how it is compressed
+    /// is decided here, by what this primary allows.
     fn number(&mut self, unnumbered: Unnumbered) -> Batch {
         let Unnumbered { topic, body, count, tickets } = unnumbered;
+        let raw_length = u32::try_from(body.len()).expect("a batch's length is bounded");
+        let (codec, body) = match self.config.compression {
+            codec if self.session.codecs.contains(codec) => self.compressor.compress(codec, &topic, body),
+            _ => (Codec::None, body),
+        };
         let header = BatchHeader {
             topic,
             publisher: self.id,
             incarnation: self.session.incarnation,
             first_sequence: self.window.next(),
             count,
-            raw_length: u32::try_from(body.len()).expect("a batch's length is bounded"),
-            codec: Codec::None,
+            raw_length,
+            codec,
             checksum: records::checksum(&body),
         };
         let batch = Batch { header, body };

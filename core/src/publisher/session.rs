@@ -4,6 +4,7 @@ use super::outbox::SavedSession;
 use super::window::{Reported, Window};
 use super::{Error, Event, Phase, Publisher, Session};
 use crate::id::{Endpoint, Epoch, Nonce, PublisherId, Sequence};
+use crate::log::Codec;
 use crate::message::{History, Message, OpenSession, PublishAck, Refusal, SessionOpened};
 use crate::time::Duration;
 use crate::trace::{Detachment, Rejection, Trace};
@@ -61,7 +62,7 @@ impl Publisher {
     }
 
     fn handle_opened(&mut self, opened: &SessionOpened) {
-        let SessionOpened { history, epoch, publisher, incarnation, last_sequence } = *opened;
+        let SessionOpened { history, epoch, publisher, incarnation, last_sequence, codecs } = *opened;
         let resumed = self.session.incarnation == incarnation;
         let begun = self.session.incarnation == 0 && incarnation > self.session.continues;
         let opening = matches!(self.session.phase, Phase::Opening { .. });
@@ -94,7 +95,12 @@ impl Publisher {
             return;
         }
         self.session.phase = Phase::Open;
+        self.session.codecs = codecs;
         self.shared.out.trace(Trace::SessionOpened { publisher, incarnation });
+        let codec = self.config.compression;
+        if codec != Codec::None && !codecs.contains(codec) {
+            self.shared.out.trace(Trace::Uncompressed { codec });
+        }
         self.announce(epoch);
         let tickets = self.window.acknowledge(last_sequence);
         self.complete(tickets, Ok(()));

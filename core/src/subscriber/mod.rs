@@ -9,9 +9,11 @@
 mod bookmark;
 mod credit;
 mod head;
+mod packed;
 mod stream;
 
 pub use bookmark::{Bookmark, InvalidBookmark};
+pub use packed::{Lost, Packed};
 
 use crate::client::{Connector, Notice, Shared};
 use crate::filter::{Filter, Topic};
@@ -96,6 +98,9 @@ pub enum Command {
 pub enum Event {
     /// Records.
     Delivered(Delivery),
+    /// Records that are compressed: [`Packed::unpack`] makes a delivery of them, when the application comes to
+    /// them, or says that they are lost.
+    Packed(Packed),
     /// Matching records in this range, if there were any, are not delivered and never will be.
     Lost {
         /// First offset.
@@ -160,6 +165,8 @@ pub enum LossReason {
     Retention,
     /// Their batch cannot be decoded within the limits (R31).
     Undecodable,
+    /// Their batch is compressed in a way that this version does not know (R37). It is there, for a later one.
+    UnknownCodec(i32),
 }
 
 /// Contiguous records of one publisher on one topic.

@@ -1,13 +1,13 @@
 //! What a subscriber says and hears on its stream.
 
-use super::{Bookmark, Delivery, Event, LossReason, Phase, Start, Subscriber};
+use super::{Bookmark, Event, LossReason, Lost, Packed, Phase, Start, Subscriber};
+use crate::compression::Decompressor;
 use crate::id::{Endpoint, Epoch, Offset};
 use crate::limits::MAX_FRAME_LEN;
-use crate::log::{Entry, EntryKind};
+use crate::log::{Codec, Entry, EntryKind};
 use crate::message::{self, Deliver, History, Message, OpenStream, Position, Refusal, StreamOpened};
 use crate::time::Duration;
 use crate::trace::{Detachment, Rejection, Trace};
-use crate::wire::records::Records;
 
 impl Subscriber {
     /// Asks for a stream at the own position, or where the configuration says.
@@ -187,31 +187,28 @@ impl Subscriber {
         // R30: a position inside a batch gets the whole batch.
         let skip = sabotage!(WholeBatchesAgain => 0; position.saturating_sub(offset));
         let next = Bookmark { position: Position { epoch, offset: end, ..at.position }, ..at };
-        match Records::decode(&batch.header, batch.body) {
-            Ok(mut records) => {
-                records.by_ref().take(skip as usize).for_each(drop);
-                let header = batch.header;
+        let is_compressed = batch.header.codec != Codec::None;
+        let packed = Packed { epoch, offset, skip, batch, next };
+        self.at = Some(next);
+        let unpacked = match packed.check() {
+            Ok(()) if is_compressed => {
                 self.credit.delivered(bytes);
-                self.shared.out.event(Event::Delivered(Delivery {
-                    epoch,
-                    offset: offset + skip,
-                    topic: header.topic,
-                    publisher: header.publisher,
-                    incarnation: header.incarnation,
-                    first_sequence: header.first_sequence + skip,
-                    records,
-                    bytes,
-                    next,
-                }));
+                return self.shared.out.event(Event::Packed(packed));
             }
-            Err(_) => {
+            Ok(()) => packed.unpack(&mut Decompressor::default()),
+            Err(lost) => Err(lost),
+        };
+        match unpacked {
+            Ok(delivery) => {
+                self.credit.delivered(bytes);
+                self.shared.out.event(Event::Delivered(delivery));
+            }
+            Err(Lost { from, to, reason, bytes }) => {
                 // R31: what cannot be decoded is reported, and the stream goes on.
                 self.credit.dropped(bytes);
-                let (from, reason) = (offset + skip, LossReason::Undecodable);
-                self.shared.out.event(Event::Lost { from, to: end, reason });
+                self.shared.out.event(Event::Lost { from, to, reason });
             }
         }
-        self.at = Some(next);
     }
 
     fn handle_refusal(&mut self, reason: Refusal) {

@@ -51,11 +51,26 @@ pub(super) fn encode_batch(batch: &Batch, parts: &mut Vec<Bytes>) -> proto::Batc
         first_sequence: header.first_sequence,
         count: header.count,
         raw_length: header.raw_length,
-        codec: match header.codec {
-            Codec::None => proto::Codec::None as i32,
-            Codec::Unknown(codec) => codec,
-        },
+        codec: encode_codec(header.codec),
         checksum: header.checksum,
+    }
+}
+
+pub(super) const fn encode_codec(codec: Codec) -> i32 {
+    match codec {
+        Codec::None => proto::Codec::None as i32,
+        Codec::Lz4 => proto::Codec::Lz4 as i32,
+        Codec::Zstd => proto::Codec::Zstd as i32,
+        Codec::Unknown(codec) => codec,
+    }
+}
+
+pub(super) fn decode_codec(codec: i32) -> Codec {
+    match proto::Codec::try_from(codec) {
+        Ok(proto::Codec::None) => Codec::None,
+        Ok(proto::Codec::Lz4) => Codec::Lz4,
+        Ok(proto::Codec::Zstd) => Codec::Zstd,
+        Err(_) => Codec::Unknown(codec),
     }
 }
 
@@ -72,10 +87,7 @@ pub(super) fn decode_batch(
         first_sequence: positive(header.first_sequence)?,
         count: decode_count(header.count)?,
         raw_length: header.raw_length,
-        codec: match header.codec {
-            codec if codec == proto::Codec::None as i32 => Codec::None,
-            codec => Codec::Unknown(codec),
-        },
+        codec: decode_codec(header.codec),
         checksum: header.checksum,
     };
     number(header.last_sequence())?;

@@ -1,6 +1,6 @@
 //! Messages between publishers and brokers.
 
-use super::entries::{Bodies, BodyCheck, decode_batch, encode_batch};
+use super::entries::{Bodies, BodyCheck, decode_batch, decode_codec, encode_batch, encode_codec};
 use super::fields::{at_most, decode_history, decode_id, encode_id, ensure, number, positive};
 use crate::id::{Nonce, PublisherId};
 use crate::log::Batch;
@@ -38,6 +38,7 @@ pub(super) fn encode_session_opened(opened: &SessionOpened) -> proto::SessionOpe
         publisher: encode_id(opened.publisher.0),
         incarnation: opened.incarnation,
         last_sequence: opened.last_sequence,
+        codecs: opened.codecs.iter().map(encode_codec).collect(),
     }
 }
 
@@ -48,6 +49,8 @@ pub(super) fn decode_session_opened(opened: proto::SessionOpened) -> Result<Sess
         publisher: PublisherId(decode_id(opened.publisher)?),
         incarnation: positive(opened.incarnation)?,
         last_sequence: number(opened.last_sequence)?,
+        // What a later version may write is none that this one would.
+        codecs: opened.codecs.into_iter().map(decode_codec).collect(),
     })
 }
 

@@ -2,6 +2,7 @@
 //! the one field, the payload's length and the payload. [`RecordsBuilder`] writes it, [`Records`]
 //! reads it. Both work on the bytes themselves: there is nothing to allocate per record.
 
+use crate::compression::Decompressor;
 use crate::filter::Topic;
 use crate::id::{PublisherId, Sequence};
 use crate::log::{Batch, BatchHeader, Codec};
@@ -154,7 +155,7 @@ impl fmt::Display for Undecodable {
 impl core::error::Error for Undecodable {}
 
 /// What can be said of a body without looking inside: its lengths and its checksum.
-pub(super) fn check_body(header: &BatchHeader, body: &[u8]) -> Result<(), Undecodable> {
+pub(crate) fn check_body(header: &BatchHeader, body: &[u8]) -> Result<(), Undecodable> {
     let raw_length = header.raw_length as usize;
     if body.len() > MAX_BATCH_LEN || raw_length > MAX_BATCH_RAW_LEN {
         return Err(Undecodable::TooLarge);
@@ -179,9 +180,19 @@ impl Records {
     /// When the batch cannot be decoded. A subscriber reports its records as lost (R31).
     pub fn decode(header: &BatchHeader, body: Bytes) -> Result<Self, Undecodable> {
         check_body(header, &body)?;
-        if let Codec::Unknown(codec) = header.codec {
-            return Err(Undecodable::Codec(codec));
-        }
+        Self::unpack(header, body, &mut Decompressor::default())
+    }
+
+    /// The same of a body whose lengths and checksum have been checked; many may share the decompressor.
+    ///
+    /// # Errors
+    /// When what is inside cannot be decoded.
+    pub(crate) fn unpack(
+        header: &BatchHeader,
+        body: Bytes,
+        decompressor: &mut Decompressor,
+    ) -> Result<Self, Undecodable> {
+        let body = decompressor.decompress(header.codec, body, header.raw_length as usize)?;
         let mut rest: &[u8] = &body;
         let mut count = 0;
         while !rest.is_empty() {

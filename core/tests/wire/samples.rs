@@ -4,6 +4,7 @@ use bytes::Bytes;
 use std::time::Duration;
 use steadfast_core::broker::sessions::Session;
 use steadfast_core::broker::topics::TopicHead;
+use steadfast_core::compression::Codecs;
 use steadfast_core::coordination::{
     Create, CreateMode, Delete, Error, MultiError, MultiOperation, Operation, Reply, Set, Stat, WatchKind,
 };
@@ -213,13 +214,21 @@ fn brokers() -> Vec<(&'static str, Message)> {
 
 fn publishers() -> Vec<(&'static str, Message)> {
     let open = OpenSession { history: HISTORY, publisher: PUBLISHER, nonce: NONCE, incarnation: 0 };
-    let opened =
-        SessionOpened { history: HISTORY, epoch: 5, publisher: PUBLISHER, incarnation: 3, last_sequence: 0 };
+    let opened = SessionOpened {
+        history: HISTORY,
+        epoch: 5,
+        publisher: PUBLISHER,
+        incarnation: 3,
+        last_sequence: 0,
+        codecs: Codecs::default(),
+    };
+    let compressing = SessionOpened { codecs: Codecs::ALL, ..opened.clone() };
     let ack =
         PublishAck { history: HISTORY, epoch: 5, publisher: PUBLISHER, incarnation: 3, last_sequence: 1_000 };
     vec![
         ("open_session", Message::OpenSession(open)),
         ("session_opened", Message::SessionOpened(opened)),
+        ("session_opened_codecs", Message::SessionOpened(compressing)),
         ("publish", publish()),
         ("publish_ack", Message::PublishAck(ack)),
     ]

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use std::time::Duration;
 use steadfast_core::broker::sessions::Session;
 use steadfast_core::broker::topics::TopicHead;
+use steadfast_core::compression::Codecs;
 use steadfast_core::coordination::{
     Create, CreateMode, Delete, Error, MultiError, MultiOperation, Operation, Reply, Set, Stat, WatchKind,
 };
@@ -106,12 +107,12 @@ fn plain_batch() -> impl Strategy<Value = Batch> {
     )
 }
 
-/// A batch as a later version might make it.
+/// A batch that is compressed, perhaps as a later version might do it, or so it says.
 fn foreign_batch() -> impl Strategy<Value = Batch> {
-    let codec = prop_oneof![i32::MIN..0, 1..=i32::MAX];
+    let codec = prop_oneof![i32::MIN..0, 3..=i32::MAX].prop_map(Codec::Unknown);
+    let codec = prop_oneof![codec, Just(Codec::Lz4), Just(Codec::Zstd)];
     (plain_batch(), codec, 0..=4_u32 << 20, 1..=65_536_u32, data()).prop_map(
         |(batch, codec, raw_length, count, body)| {
-            let codec = Codec::Unknown(codec);
             let checksum = checksum(&body);
             Batch { header: BatchHeader { codec, raw_length, count, checksum, ..batch.header }, body }
         },
@@ -260,13 +261,14 @@ fn publishing() -> impl Strategy<Value = Message> {
         (history(), publisher(), nonce(), number()).prop_map(|(history, publisher, nonce, incarnation)| {
             OpenSession { history, publisher, nonce, incarnation }
         });
-    let opened = (history(), positive(), publisher(), positive(), number()).prop_map(
-        |(history, epoch, publisher, incarnation, last_sequence)| SessionOpened {
+    let opened = (history(), positive(), publisher(), positive(), number(), any::<(bool, bool)>()).prop_map(
+        |(history, epoch, publisher, incarnation, last_sequence, (lz4, zstd))| SessionOpened {
             history,
             epoch,
             publisher,
             incarnation,
             last_sequence,
+            codecs: Codecs { lz4, zstd },
         },
     );
     let ack = (history(), positive(), publisher(), positive(), number()).prop_map(

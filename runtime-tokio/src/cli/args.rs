@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::id::{Address, Group};
+use steadfast_core::log::Codec;
 use steadfast_core::subscriber::Start;
 use steadfast_runtime::configuration::parse_servers;
 
@@ -235,6 +236,10 @@ pub struct BrokerArgs {
     /// tells publishers and subscribers, wait waits for an operator [default: reset]
     #[arg(long, value_name = "WHAT", value_parser = ["reset", "wait"])]
     pub on_total_loss: Option<String>,
+    /// How publishers may compress: lz4, zstd, or both with a comma between. Allow what every subscriber can
+    /// read [default: not at all]
+    #[arg(long, value_name = "CODECS")]
+    pub compression: Option<String>,
     /// Record what goes into the broker in this file and one beside it, for 'steadfast-sim replay FILE';
     /// messages are in it
     #[arg(long, value_name = "FILE")]
@@ -344,6 +349,10 @@ pub struct PublishArgs {
     /// up or forgot the publisher: kept apart, dropped, or sent again although some may then be there twice
     #[arg(long, value_name = "CHOICE", requires = "outbox")]
     pub unknown: Option<Unknown>,
+    /// Compress what is sent, where the brokers allow it (broker.compression) and it gets smaller: none, lz4
+    /// or zstd
+    #[arg(long, value_name = "CODEC", default_value = "none")]
+    pub compression: Codec,
     /// Give up when records wait for this long and none is acknowledged
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = text::duration)]
     pub timeout: Duration,

@@ -44,6 +44,7 @@ pub async fn broker(configuration: &Configuration) -> Result<(), Failure> {
         retention: settings.retention(),
         on_total_loss: settings.broker.on_total_loss,
         session_expiry: settings.broker.session_expiry,
+        compression: settings.broker.compression.unwrap_or_default(),
     };
     let options = BrokerOptions {
         node,

@@ -103,7 +103,11 @@ fn options(args: &PublishArgs, configuration: &Configuration) -> PublisherOption
         transport: configuration.settings.transport.kind,
         connect_timeout: Some(args.timeout),
         outbox: args.outbox.clone(),
-        config: publisher::Config { timing: timing(configuration), ..publisher::Config::default() },
+        config: publisher::Config {
+            timing: timing(configuration),
+            compression: args.compression,
+            ..publisher::Config::default()
+        },
         ..PublisherOptions::default()
     }
 }

@@ -14,6 +14,7 @@ use futures::future::{Map, join_all, select_all};
 use std::thread;
 use std::time::Duration;
 use steadfast_core::broker::retention::Retention;
+use steadfast_core::compression::Codecs;
 use steadfast_core::coordination::service;
 use steadfast_core::id::{Address, NodeName};
 use steadfast_core::{broker, discovery};
@@ -203,6 +204,7 @@ impl Cluster {
             config: broker::Config {
                 log_bytes: args.log_limit,
                 retention: Retention { bytes: Some(args.log_limit / 2), ..Retention::default() },
+                compression: Codecs::ALL,
                 ..broker::Config::default()
             },
         };

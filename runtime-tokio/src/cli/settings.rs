@@ -133,6 +133,7 @@ impl Flags {
         self.text("broker.retention.records", args.retention.retention_records.as_deref());
         self.text("broker.retention.age", args.retention.retention_age.as_deref());
         self.text("broker.on_total_loss", args.on_total_loss.as_deref());
+        self.text("broker.compression", args.compression.as_deref());
         self.text("broker.record", args.record.as_deref());
         self.text("recovery.suspicion", args.suspicion.as_deref());
         self.metrics(&args.metrics);

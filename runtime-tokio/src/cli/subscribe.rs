@@ -217,6 +217,9 @@ const fn remedy(gap: &Gap) -> &'static str {
         Gap::Lost { reason: LossReason::Undecodable, .. } => {
             "publish them again with a program of this version"
         }
+        Gap::Lost { reason: LossReason::UnknownCodec(_), .. } => {
+            "read them with a newer version of this program, from the position before them"
+        }
         Gap::LineageChanged { .. } | Gap::Diverged { .. } => {
             "look in the brokers' logs why, and publish again what is still wanted"
         }

@@ -5,17 +5,21 @@ use crate::driver::{NodePorts, drive};
 use crate::transport::{Kind, Transport};
 use bytes::Bytes;
 use futures::Stream;
+use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use steadfast_core::compression::Decompressor;
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::id::{Epoch, Group, Offset, PublisherId, Sequence};
 use steadfast_core::limits::MAX_FILTERS;
 use steadfast_core::message::{History, Position};
-use steadfast_core::subscriber::{self, Bookmark, Boot, Command, Config, Delivery, Event, LossReason, Start};
+use steadfast_core::subscriber::{
+    self, Bookmark, Boot, Command, Config, Delivery, Event, LossReason, Lost, Start,
+};
 use steadfast_core::wire::records::Records;
 use steadfast_runtime::clock::Clock;
 use steadfast_runtime::inbox::{Receiver, Sender, inbox};
@@ -162,10 +166,15 @@ fn change(from: Bookmark, to: History) -> String {
     format!("the cluster gave its data up (lineage {} became {})", from.position.lineage, to.lineage)
 }
 
-const fn loss(reason: LossReason) -> &'static str {
+fn loss(reason: LossReason) -> Cow<'static, str> {
     match reason {
-        LossReason::Retention => "they were no longer kept; subscribe sooner, or keep more",
-        LossReason::Undecodable => "their batch cannot be decoded; check the publisher's version",
+        LossReason::Retention => "they were no longer kept; subscribe sooner, or keep more".into(),
+        LossReason::Undecodable => "their batch cannot be decoded; check the publisher's version".into(),
+        LossReason::UnknownCodec(codec) => format!(
+            "their batch is compressed in a way that this program does not know (codec {codec}); read them \
+             with a newer one"
+        )
+        .into(),
     }
 }
 
@@ -180,6 +189,7 @@ pub struct Subscriber {
     heads: watch::Receiver<(u64, Option<Bookmark>)>,
     /// Reads of the head so far.
     head_reads: u64,
+    decompressor: Decompressor,
     /// The read of the head that ends the stream.
     last_read: Option<u64>,
     ended: bool,
@@ -233,6 +243,7 @@ impl Subscriber {
             position: None,
             heads,
             head_reads: 0,
+            decompressor: Decompressor::default(),
             last_read: None,
             ended: false,
             task,
@@ -325,6 +336,13 @@ impl Subscriber {
                 self.current = Some(Current { delivery, offset, sequence });
                 None
             }
+            Event::Packed(packed) => match packed.unpack(&mut self.decompressor) {
+                Ok(delivery) => self.take(Event::Delivered(delivery)),
+                Err(Lost { from, to, reason, bytes }) => {
+                    let _ = self.commands.send(Command::Consumed { bytes });
+                    Some(Gap::Lost { from, to, reason })
+                }
+            },
             Event::Connected { at, .. } => {
                 self.position.get_or_insert(at);
                 None

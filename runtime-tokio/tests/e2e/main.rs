@@ -3,6 +3,7 @@
 
 mod bench;
 mod command_line;
+mod compression;
 mod configuration;
 mod demo;
 mod files;

@@ -6,7 +6,7 @@ use super::settings::Settings;
 use std::fmt::Write as _;
 
 /// Keys that have a command line flag, and the flag.
-pub const FLAGS: [(&str, &str); 27] = [
+pub const FLAGS: [(&str, &str); 28] = [
     ("cluster.name", "--cluster"),
     ("cluster.discovery", "--discovery"),
     ("coordination.zookeeper", "--zookeeper"),
@@ -21,6 +21,7 @@ pub const FLAGS: [(&str, &str); 27] = [
     ("broker.retention.records", "--retention-records"),
     ("broker.retention.age", "--retention-age"),
     ("broker.on_total_loss", "--on-total-loss"),
+    ("broker.compression", "--compression"),
     ("broker.record", "--record"),
     ("discovery.listen", "--listen"),
     ("discovery.advertise", "--advertise"),

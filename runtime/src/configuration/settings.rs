@@ -7,6 +7,7 @@ use confique::Config;
 use std::path::PathBuf;
 use std::time::Duration;
 use steadfast_core::broker::retention;
+use steadfast_core::compression::Codecs;
 use steadfast_core::id::{Address, NodeName};
 use steadfast_core::limits::Timing;
 use tracing_subscriber::filter::Targets;
@@ -163,6 +164,10 @@ pub struct Broker {
         deserialize_with = values::age
     )]
     pub session_expiry: Duration,
+    /// How publishers may compress: "lz4", "zstd" or both. Not given: not at all. Allow only what every
+    /// subscriber of the group can read. What was compressed before stays so.
+    #[config(env = "STEADFAST_BROKER_COMPRESSION", deserialize_with = values::codecs)]
+    pub compression: Option<Codecs>,
     /// Record what goes into the broker in this file and one beside it, for `steadfast-sim replay`.
     /// Messages are in it. Not given: nothing is recorded.
     #[config(env = "STEADFAST_BROKER_RECORD", deserialize_with = values::path)]

@@ -8,7 +8,9 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+use steadfast_core::compression::Codecs;
 use steadfast_core::id::{Address, NodeName};
+use steadfast_core::log::Codec;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// What a value may be written as.
@@ -130,6 +132,10 @@ pub(super) fn on_total_loss<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     })
 }
 
+pub(super) fn codecs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Codecs, D::Error> {
+    read(deserializer, Shape::TextOrList, parse_codecs)
+}
+
 pub(super) fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Format, D::Error> {
     read(deserializer, Shape::Text, |text| match text {
         "text" => Ok(Format::Plain),
@@ -186,6 +192,15 @@ fn parse_chroot(text: &str) -> Result<String, String> {
     }
 }
 
+/// A list of codecs; an empty one has none.
+fn parse_codecs(text: &str) -> Result<Codecs, String> {
+    let codec = |name: &str| match name.parse() {
+        Ok(codec) if codec != Codec::None => Ok(codec),
+        _ => Err(format!("{name:?} is no codec; write lz4, zstd or both")),
+    };
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(codec).collect()
+}
+
 /// Levels of log lines: `warn`, or for each target `info,zookeeper_client=debug`. A bare level is
 /// that of this project's own lines; of libraries it lets warnings pass and no more.
 ///
@@ -232,6 +247,18 @@ mod tests {
             ["", "zk1", "zk1:2181/", "zk1:2181/a/", "zk1:2181//a", "zk1:2181/a b", "/a", "zk1:1/a,zk2:2"]
         {
             assert!(parse_servers(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn codecs_are_a_list_of_those_that_compress() {
+        let only_zstd = Codecs { lz4: false, zstd: true };
+        let known = [("", Codecs::default()), ("zstd", only_zstd), ("zstd, lz4", Codecs::ALL)];
+        for (text, codecs) in known {
+            assert_eq!(parse_codecs(text), Ok(codecs), "{text:?}");
+        }
+        for wrong in ["gzip", "lz4,none", "LZ4", "lz4 zstd"] {
+            assert!(parse_codecs(wrong).is_err_and(|error| error.contains("lz4, zstd or both")), "{wrong:?}");
         }
     }
 

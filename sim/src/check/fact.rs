@@ -36,7 +36,7 @@ impl Loss {
     pub(crate) const fn of(reason: LossReason, damaged: bool) -> Self {
         match reason {
             LossReason::Retention => Self::Trimmed,
-            LossReason::Undecodable => Self::Unreadable { damaged },
+            LossReason::Undecodable | LossReason::UnknownCodec(_) => Self::Unreadable { damaged },
         }
     }
 }

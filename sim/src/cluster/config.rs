@@ -4,6 +4,7 @@ use crate::world;
 use std::time::Duration;
 use steadfast_core::broker::retention::Retention;
 use steadfast_core::broker::{self, OnTotalLoss};
+use steadfast_core::compression::Codecs;
 use steadfast_core::limits::{SESSION_EXPIRY, Timing};
 use steadfast_core::{publisher, subscriber};
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub outboxes: bool,
     /// Settings of publishers; timings are those of all nodes.
     pub publisher: publisher::Config,
+    /// How the first two brokers let publishers compress. Others allow nothing: brokers need not be set alike.
+    pub codecs: Codecs,
     /// How much the brokers keep.
     pub retention: Retention,
     /// A broker's memory for the log, in bytes.
@@ -62,6 +65,7 @@ impl Default for Config {
             session_expiry: SESSION_EXPIRY,
             outboxes: false,
             publisher: publisher::Config::default(),
+            codecs: Codecs::default(),
             retention: Retention::default(),
             log_bytes: broker::Config::default().log_bytes,
             uncommitted_bytes: broker::Config::default().uncommitted_bytes,

@@ -11,6 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 use steadfast_core::broker::{self, Broker};
+use steadfast_core::compression::Codecs;
 use steadfast_core::discovery::{self, Discovery};
 use steadfast_core::id::{Address, Generation, Incarnation, NodeName, Nonce, PublisherId};
 use steadfast_core::publisher::{self, Publisher};
@@ -61,6 +62,7 @@ impl Cluster {
             retention: config.retention,
             log_bytes: config.log_bytes,
             uncommitted_bytes: config.uncommitted_bytes,
+            compression: if number <= 2 { config.codecs } else { Codecs::default() },
         };
         let starter = move |life: &Life| {
             let boot = broker::Boot {

@@ -9,6 +9,7 @@ use crate::random::Span;
 use std::time::Duration;
 use steadfast_core::broker::OnTotalLoss;
 use steadfast_core::filter::{Filter, Topic};
+use steadfast_core::log::Codec;
 use steadfast_core::rng::Rng;
 
 /// Most publishers and subscribers of a generated plan.
@@ -93,6 +94,9 @@ pub fn generate(seed: u64) -> Plan {
         targeted::add(&mut dice, &mut plan);
     }
     plan.events.sort_by_key(|event| event.at);
+    // Drawn apart, so that the other draws of a seed are what they were.
+    let mut dice = Dice(Rng::new(seed ^ 0x636f_6465));
+    plan.knobs.compression = dice.of(&[Codec::None, Codec::None, Codec::Lz4, Codec::Zstd]);
     plan
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use steadfast_core::broker::OnTotalLoss;
 use steadfast_core::broker::retention::Retention;
 use steadfast_core::limits::{MAX_BATCH_LEN, MAX_FRAME_LEN, Timing};
+use steadfast_core::log::Codec;
 use steadfast_core::publisher;
 
 /// Records of the least size that a broker has room for in any case.
@@ -119,6 +120,8 @@ knobs! {
     payload "payload": usize = 0, within (0, 64 << 10);
     /// A publisher's batch of so many bytes is full.
     batch_bytes "batch-bytes": usize = 64 << 10, within (1, MAX_BATCH_LEN);
+    /// How publishers compress, where a broker lets them.
+    compression "compression": Codec = Codec::None;
     /// Body bytes that a publisher has in flight.
     window_bytes "window-bytes": usize = 4 << 20, within (1, 1 << 30);
     /// Frames that a publisher has in flight.
@@ -212,8 +215,10 @@ impl Knobs {
                 window_frames: self.window_frames,
                 queue_records: self.queue_records,
                 ack_timeout: self.ack_timeout,
+                compression: self.compression,
                 ..publisher::Config::default()
             },
+            codecs: [self.compression].into_iter().collect(),
             retention: Retention {
                 bytes: Some(self.retention_bytes),
                 records: Some(self.retention_records).filter(|records| *records < u64::MAX),

@@ -3,6 +3,7 @@
 use crate::random::Span;
 use std::time::Duration;
 use steadfast_core::broker::OnTotalLoss;
+use steadfast_core::log::Codec;
 
 /// No duration of a plan is longer: times of a run fit into 64 bits with room to spare.
 pub const LONGEST: Duration = Duration::from_secs(1_000_000);
@@ -63,6 +64,16 @@ impl Value for OnTotalLoss {
             Self::Reset => "reset",
         }
         .to_owned()
+    }
+}
+
+impl Value for Codec {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error| format!("{text:?} is no codec: {error}"))
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
+use steadfast_core::log::Codec;
 
 /// Most roles of one kind in a run.
 pub const MOST_ROLES: usize = 100;
@@ -23,6 +24,8 @@ pub struct Settings {
     pub subscribers: usize,
     /// Bytes of a record.
     pub size: usize,
+    /// How a publisher compresses.
+    pub compression: Codec,
     /// Records a second; `None`: as many as are taken.
     pub rate: Option<f64>,
     /// How long is published.
@@ -65,6 +68,7 @@ impl Settings {
             publishers: values.number("npub", 1)?,
             subscribers: values.number("nsub", 1)?,
             size: values.number("size", 100)?.max(HEADER),
+            compression: values.number("compression", Codec::None)?,
             rate: (rate > 0.0).then_some(rate),
             time: Duration::try_from_secs_f64(seconds)
                 .map_err(|_| unreadable("secs", &seconds.to_string()))?,
