@@ -60,9 +60,9 @@ pub fn percentile<T: Ord + Copy>(numbers: &[T], share: usize) -> Option<T> {
     numbers.get(rank - 1).copied()
 }
 
-/// Plants a bug, or two, and runs seeds until it was noticed often enough, or there are no more.
-pub fn examine(bugs: &[Bug], effort: Effort) -> Finding {
-    let mut search = Search { effort, next: AtomicU64::new(0), seen: Mutex::default() };
+/// Plants a bug, or two, and runs seeds until it was noticed often enough, there are no more, or `stop` says so.
+pub fn examine(bugs: &[Bug], effort: Effort, stop: &(dyn Fn() -> bool + Sync)) -> Finding {
+    let mut search = Search { effort, stop, next: AtomicU64::new(0), seen: Mutex::default() };
     // Which bug is planted holds for the whole process: seeds are proved innocent when all threads rest.
     loop {
         plant(bugs.iter().copied());
@@ -84,17 +84,18 @@ struct Seen {
     proved: BTreeSet<u64>,
 }
 
-struct Search {
+struct Search<'a> {
     effort: Effort,
+    stop: &'a (dyn Fn() -> bool + Sync),
     next: AtomicU64,
     seen: Mutex<Seen>,
 }
 
-impl Search {
+impl Search<'_> {
     fn look(&self) {
         let enough = AtomicBool::new(false);
         let work = || {
-            while !enough.load(Ordering::Relaxed) {
+            while !enough.load(Ordering::Relaxed) && !(self.stop)() {
                 let number = self.next.fetch_add(1, Ordering::Relaxed);
                 if number >= self.effort.seeds {
                     return;
@@ -123,7 +124,7 @@ impl Search {
     }
 
     fn is_over(&self) -> bool {
-        self.next.load(Ordering::Relaxed) >= self.effort.seeds
+        self.next.load(Ordering::Relaxed) >= self.effort.seeds || (self.stop)()
     }
 
     fn finding(self, bugs: &[Bug]) -> Finding {

@@ -176,25 +176,35 @@ fn what_is_not_exhausted_is_not_good() {
     assert_eq!(call(&args).0, 3);
 }
 
+/// Interrupts the program once it hears that. Returns its exit status and its last line.
+fn interrupted(args: &[&str], signal: Signal) -> (Option<i32>, Value) {
+    let child = program(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let status = format!("/proc/{}/status", child.id());
+    let caught = || {
+        let status = fs::read_to_string(&status).expect("it lives");
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask");
+        u64::from_str_radix(mask.trim(), 16).expect("a mask") >> (signal.as_raw() - 1) & 1 == 1
+    };
+    while !caught() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    kill_process(Pid::from_child(&child), signal).expect("it lives");
+    let output = child.wait_with_output().expect("it ends");
+    let last = output.stdout.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().expect("a line");
+    (output.status.code(), serde_json::from_slice(last).expect("one line of JSON"))
+}
+
 #[test]
 fn an_interrupt_ends_with_a_summary() {
-    let args = ["run", "--seeds", "1000000000", "--jobs", "1", "--keep-going", "--json"];
+    let many = ["--seeds", "1000000000", "--jobs", "1", "--json"];
     for signal in [Signal::INT, Signal::TERM] {
-        let child = program(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-        // It hears signals once it catches this one.
-        let status = format!("/proc/{}/status", child.id());
-        let caught = || {
-            let status = fs::read_to_string(&status).expect("it lives");
-            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask");
-            u64::from_str_radix(mask.trim(), 16).expect("a mask") >> (signal.as_raw() - 1) & 1 == 1
-        };
-        while !caught() {
-            thread::sleep(Duration::from_millis(5));
-        }
-        kill_process(Pid::from_child(&child), signal).expect("it lives");
-        let output = child.wait_with_output().expect("it ends");
-        let summary: Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
+        let (status, summary) = interrupted(&[&["run", "--keep-going"], &many[..]].concat(), signal);
         assert!(summary["seeds"].is_u64() && summary["failed"].as_array().is_some_and(Vec::is_empty));
-        assert_eq!(output.status.code(), Some(3), "nothing was found until then");
+        assert_eq!(status, Some(3), "nothing was found until then");
     }
+    let (status, summary) = interrupted(&[&["coverage"], &many[..]].concat(), Signal::INT);
+    assert_eq!((status, summary["failed"].as_u64()), (Some(3), Some(0)), "{summary}");
+    let explore = ["explore", "--scope", "pause", "--min-in-sync", "1", "--json"];
+    let (status, summary) = interrupted(&explore, Signal::INT);
+    assert_eq!((status, summary["exhausted"].as_bool()), (Some(3), Some(false)), "{summary}");
 }

@@ -27,7 +27,7 @@ const fn brokers(min_in_sync: u32, budget: Budget) -> Scope {
 
 /// Takes every choice; what must have occurred on the way shows that the scope holds it.
 fn explore(scope: Scope, occurs: &[&str]) -> Report {
-    let report = Explorer::new(scope).run(Limit { states: 1_000_000 }, usize::MAX, |_| ());
+    let report = Explorer::new(scope).run(Limit { states: 1_000_000 }, usize::MAX, |_| true);
     println!("{report}");
     if let Some(found) = &report.counterexample {
         panic!("{}\n{}", found.violation, found.lines.join("\n"));
@@ -131,7 +131,7 @@ impl Check for NothingAfterEpochOne {
 fn what_does_not_hold_is_found_with_a_shortest_history() {
     let scope = brokers(1, Budget { crashes: 1, ..Budget::NONE });
     let explorer = Explorer::with(scope, vec![Box::new(NothingAfterEpochOne)]);
-    let report = explorer.run(Limit { states: 1_000_000 }, usize::MAX, |_| ());
+    let report = explorer.run(Limit { states: 1_000_000 }, usize::MAX, |_| true);
     let found = report.counterexample.expect("a promotion commits");
     assert_eq!(found.violation.property, "NothingAfterEpochOne");
     let first = |wanted: fn(&Action) -> bool| found.actions.iter().position(wanted);
@@ -156,6 +156,14 @@ fn a_limit_ends_an_exploration() {
     let report = Explorer::new(scope).run(Limit { states: 1_000 }, 100, |so_far| {
         let so_far = so_far();
         assert!(so_far.states < 1_100, "{so_far}");
+        true
     });
     assert!(!report.exhausted && report.states >= 1_000, "{report}");
+}
+
+#[test]
+fn an_exploration_ends_when_it_is_told_to() {
+    let scope = scope(2, Budget { crashes: 1, ..Budget::NONE });
+    let report = Explorer::new(scope).run(Limit { states: 1_000_000 }, 100, |_| false);
+    assert!(!report.exhausted && report.states < 10_000, "{report}");
 }

@@ -1,5 +1,6 @@
 //! `bugs`: the simulator examined. Each planted bug, and how many seeds it takes to notice it.
 
+use super::interrupt::Interrupt;
 use super::output::{Carried, Stop, Verdict, found, say, tell};
 use serde_json::{Value, json};
 use std::num::NonZero;
@@ -64,17 +65,27 @@ pub fn run(args: &Args, json: bool) -> Carried {
     };
     row_of(format!("{:<44} {:<10} {:>6} {:>7} {:>6}  caught by", "bug", "rule", "seeds", "median", "p95"))?;
     let mut rows = Vec::new();
+    let interrupt = Interrupt::hear()?;
     for bugs in &chosen {
         let begin = Instant::now();
-        let finding = examine(bugs, Effort { from, seeds, detections, jobs });
+        let finding = examine(bugs, Effort { from, seeds, detections, jobs }, &|| interrupt.has_come());
+        if interrupt.has_come() {
+            // Half a search says nothing of a bug.
+            break;
+        }
         let took = begin.elapsed();
-        let least = finding.first.filter(|_| args.minimise).and_then(|seed| cut_down(bugs, seed));
+        let minimise = |seed| cut_down(bugs, seed, &interrupt);
+        let least = finding.first.filter(|_| args.minimise).and_then(minimise);
         let words = least.map_or_else(String::new, words);
         row_of(format!("{}  ({:.0} s){words}", row(&finding), took.as_secs_f64()))?;
         rows.push((finding, least));
     }
     let missed = rows.iter().filter(|(finding, _)| finding.trials.is_empty()).count();
-    let verdict = if missed == 0 { Verdict::Good } else { Verdict::Bad };
+    let verdict = match missed {
+        0 if rows.len() < chosen.len() => Verdict::Unfinished,
+        0 => Verdict::Good,
+        _ => Verdict::Bad,
+    };
     if json {
         let bugs: Vec<Value> = rows.iter().map(|(finding, least)| entry(finding, *least)).collect();
         return found(verdict, say(json!({ "bugs": bugs })));
@@ -108,14 +119,13 @@ pub(super) fn all_named(names: &str) -> Result<Vec<Bug>, String> {
 }
 
 /// Cuts the plan of a seed down to what it takes to show the bugs.
-fn cut_down(bugs: &[Bug], seed: u64) -> Option<Least> {
+fn cut_down(bugs: &[Bug], seed: u64, interrupt: &Interrupt) -> Option<Least> {
     plant(bugs.iter().copied());
     let begin = Instant::now();
     let plan = generate(seed);
-    let least = runner::run(&plan)
-        .result
-        .err()
-        .map(|failure| minimise(&plan, failure.violation.property, || begin.elapsed() < PATIENCE));
+    let goes_on = || begin.elapsed() < PATIENCE && !interrupt.has_come();
+    let failure = runner::run(&plan).result.err();
+    let least = failure.map(|failure| minimise(&plan, failure.violation.property, goes_on));
     plant(None);
     least.map(|plan| Least { lines: size(&plan).0, nodes: nodes(&plan), time: begin.elapsed() })
 }

@@ -1,5 +1,6 @@
 //! `coverage`: how often everything that can happen has happened, and what has struck whom.
 
+use super::interrupt::Interrupt;
 use super::output::{Carried, Stop, Verdict, found, say, say_all};
 use super::progress::Progress;
 use serde_json::{Map, Value, json};
@@ -86,21 +87,26 @@ fn count(tally: &Tally, mark: &str) -> u64 {
 
 /// Carries it out.
 pub fn run(args: &Args, json: bool) -> Carried {
-    let tally = sweep(args);
+    let interrupt = Interrupt::hear()?;
+    let tally = sweep(args, &interrupt);
     let gaps = Gaps::of(&tally);
-    let verdict = if gaps.is_none() && tally.failed == 0 { Verdict::Good } else { Verdict::Bad };
+    let verdict = match tally.failed {
+        0 if gaps.is_none() => Verdict::Good,
+        0 if tally.seeds < args.seeds && gaps.surprises.is_empty() => Verdict::Unfinished,
+        _ => Verdict::Bad,
+    };
     found(verdict, if json { say(in_json(&tally, &gaps)) } else { print(&tally, &gaps) })
 }
 
 /// Runs the seeds on several threads.
-fn sweep(args: &Args) -> Tally {
+fn sweep(args: &Args, interrupt: &Interrupt) -> Tally {
     let jobs = args.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
     let (next, ended) = (AtomicU64::new(0), AtomicU64::new(0));
     let work = || {
         let mut tally = Tally::default();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= args.seeds {
+            if number >= args.seeds || interrupt.has_come() {
                 return tally;
             }
             let outcome = run::run(&generate(args.from.wrapping_add(number)));

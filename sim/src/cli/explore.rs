@@ -1,5 +1,6 @@
 //! `explore`: a small scope, exhaustively.
 
+use super::interrupt::Interrupt;
 use super::output::{Carried, Verdict, found, say, say_all};
 use super::progress::Progress;
 use serde_json::{Value, json};
@@ -141,15 +142,16 @@ pub fn run(args: &Args, json: bool) -> Carried {
         return bugs::run(args, json);
     }
     let mut verdict = Verdict::Good;
+    let interrupt = Interrupt::hear()?;
     for (name, scope) in args.scopes() {
-        let (report, seconds) = explore(&name, scope, args.states);
+        let (report, seconds) = explore(&name, scope, args.states, &interrupt);
         verdict = match report.counterexample {
             Some(_) => Verdict::Bad,
             None if !report.exhausted && verdict == Verdict::Good => Verdict::Unfinished,
             None => verdict,
         };
         let printed = show(&name, &report, seconds, json);
-        if printed.is_err() {
+        if printed.is_err() || interrupt.has_come() {
             return found(verdict, printed);
         }
     }
@@ -175,11 +177,12 @@ fn show(name: &str, report: &Report, seconds: f64, json: bool) -> Result<(), sup
 }
 
 /// Explores a scope and says from time to time how far it is. Also returns the seconds that it took.
-fn explore(name: &str, scope: Scope, states: usize) -> (Report, f64) {
+fn explore(name: &str, scope: Scope, states: usize, interrupt: &Interrupt) -> (Report, f64) {
     let begin = Instant::now();
     let mut progress = Progress::begin();
     let report = Explorer::new(scope).run(Limit { states }, 1_000, |so_far: &dyn Fn() -> Report| {
         progress.show(|| format!("{:7.1} s  {name}: {}", begin.elapsed().as_secs_f64(), so_far()));
+        !interrupt.has_come()
     });
     (report, begin.elapsed().as_secs_f64())
 }
@@ -204,7 +207,7 @@ fn figures(report: &Report, seconds: f64) -> Value {
 #[cfg(feature = "bugs")]
 mod bugs {
     use super::super::bugs::{all, all_named, name};
-    use super::{Args, Carried, Verdict, explore, figures, found as stands, say};
+    use super::{Args, Carried, Interrupt, Verdict, explore, figures, found as stands, say};
     use serde_json::json;
     use steadfast_core::sabotage::{Bug, plant};
 
@@ -214,15 +217,24 @@ mod bugs {
             false => args.bug.iter().map(|names| all_named(names)).collect::<Result<_, _>>()?,
         };
         let mut entries = Vec::new();
+        let interrupt = Interrupt::hear()?;
         for bugs in &chosen {
-            let entry = look_for(bugs, args);
+            let entry = look_for(bugs, args, &interrupt);
+            if interrupt.has_come() && entry.is_none() {
+                // Half a search says nothing of a bug.
+                break;
+            }
             if !json {
                 say(row(bugs, entry.as_ref()))?;
             }
             entries.push(entry);
         }
         let found = entries.iter().flatten().count();
-        let verdict = if found == chosen.len() { Verdict::Good } else { Verdict::Bad };
+        let verdict = match entries.len() - found {
+            0 if found < chosen.len() => Verdict::Unfinished,
+            0 => Verdict::Good,
+            _ => Verdict::Bad,
+        };
         let printed = if json {
             let bugs: Vec<_> = chosen
                 .iter()
@@ -234,16 +246,18 @@ mod bugs {
                 .collect();
             say(json!({ "bugs": bugs }))
         } else {
-            say(format_args!("{found} of {} bugs were noticed", chosen.len()))
+            say(format_args!("{found} of {} bugs were noticed", entries.len()))
         };
         stands(verdict, printed)
     }
 
     /// Scope after scope until one shows the bug, or the two that stand for the same.
-    fn look_for(bugs: &[Bug], args: &Args) -> Option<serde_json::Value> {
+    fn look_for(bugs: &[Bug], args: &Args, interrupt: &Interrupt) -> Option<serde_json::Value> {
         plant(bugs.iter().copied());
-        let found = args.scopes().into_iter().find_map(|(scope_name, scope)| {
-            let (report, seconds) = explore(&format!("{}, {scope_name}", name(bugs)), scope, args.states);
+        let mut scopes = args.scopes().into_iter().take_while(|_| !interrupt.has_come());
+        let found = scopes.find_map(|(scope_name, scope)| {
+            let title = format!("{}, {scope_name}", name(bugs));
+            let (report, seconds) = explore(&title, scope, args.states, interrupt);
             let timeline = &report.counterexample.as_ref()?.lines;
             let mut entry = figures(&report, seconds);
             entry["scope"] = json!(scope_name);

@@ -238,12 +238,12 @@ impl Explorer {
     }
 
     /// Takes every choice everywhere, until all is seen, a property is violated or a limit is reached.
-    /// `progress` is told of the report so far, each time that `every` states were expanded.
+    /// `progress` is told of the report so far, each time that `every` states were expanded, and says whether to go on.
     pub fn run(
         mut self,
         limit: Limit,
         every: usize,
-        mut progress: impl FnMut(&dyn Fn() -> Report),
+        mut progress: impl FnMut(&dyn Fn() -> Report) -> bool,
     ) -> Report {
         let mut expanded = 0;
         if let Err(violation) = self.initial.clone() {
@@ -260,8 +260,8 @@ impl Explorer {
                 return Report { counterexample: Some(counterexample), ..self.report() };
             }
             expanded += 1;
-            if expanded % every == 0 {
-                progress(&|| self.report());
+            if expanded % every == 0 && !progress(&|| self.report()) {
+                break;
             }
         }
         self.report()
