@@ -105,6 +105,7 @@ pub fn embedded(transport: Kind, address: Address, session_timeout: Duration) ->
         commands: requests,
         coordination: None,
         storage: None,
+        busy_poll: Duration::ZERO,
         on_event,
     };
     (port, Backing(tokio::spawn(drive(client, clock, ports))))

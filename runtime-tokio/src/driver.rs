@@ -5,10 +5,11 @@
 //! wake-up of another core.
 
 use crate::transport::Transport;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::ops::ControlFlow;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 use steadfast_core::driver::{Ports, pump};
 use steadfast_core::link::{Frame, LinkCommand, LinkId};
@@ -30,6 +31,8 @@ const COMMANDS: usize = 1_024;
 const COORDINATION_EVENTS: usize = 64;
 /// Most storage events handled in one turn.
 const STORAGE_EVENTS: usize = 64;
+/// Looking for more takes no longer than this where nothing else runs.
+const UNDISTURBED: Duration = Duration::from_micros(20);
 /// How long a stopping node's last frames may take to leave.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 
@@ -46,6 +49,8 @@ pub struct NodePorts<C, F> {
     pub coordination: Option<Port>,
     /// The storage, for a node that has one on a disk. Without, storage is memory: complete at once.
     pub storage: Option<outbox::Port>,
+    /// For so long after each turn the thread stays awake and looks for more.
+    pub busy_poll: Duration,
     /// Takes the node's events. `Break` ends the drive.
     pub on_event: F,
 }
@@ -88,9 +93,14 @@ where
         // The sockets' own tasks write what was queued before more is read, and a node that always has
         // something to do does not keep its thread to itself.
         yield_now().await;
-        poll_fn(|cx| match turn.poll_inputs(cx, clock.now(), &mut batch) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => alarm.poll(cx, earliest(deadline, turn.ports.transport.deadline())),
+        let mut watch = Watch { until: turn.now + turn.ports.busy_poll, last: None };
+        poll_fn(|cx| {
+            let now = clock.now();
+            if turn.poll_inputs(cx, now, &mut batch).is_ready() {
+                return Poll::Ready(());
+            }
+            watch.stay_awake(cx, now);
+            alarm.poll(cx, earliest(deadline, turn.ports.transport.deadline()))
         })
         .await;
         let now = clock.now();
@@ -227,6 +237,30 @@ async fn yield_now() {
     .await;
 }
 
+/// Keeps a thread awake for a moment. A processor that falls asleep takes longer to wake than a frame over the
+/// network.
+struct Watch {
+    /// The end.
+    until: Instant,
+    /// When it was looked last.
+    last: Option<Instant>,
+}
+
+impl Watch {
+    /// Has the task polled again once the operating system was asked what has come. Whatever else is to run, on
+    /// this thread or on this processor, comes first, and ends the watch: who waits for nothing should not make
+    /// others wait.
+    fn stay_awake(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let shared = self.last.replace(now).is_some_and(|last| now > last + UNDISTURBED);
+        if now >= self.until || shared {
+            self.until = now;
+            return;
+        }
+        thread::yield_now();
+        let _ = pin!(tokio::task::yield_now()).poll(cx);
+    }
+}
+
 /// One timer for all deadlines. It is moved only when it would ring too late: a deadline that keeps
 /// moving away, as heartbeats do, costs nothing.
 pub(crate) struct Alarm {
@@ -257,5 +291,42 @@ impl Alarm {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often a watch of 100 µs has the task polled again that is looked at in these microseconds.
+    fn looks(micros: &[u64]) -> usize {
+        let at = |micros: u64| Instant::from_nanos(micros * 1_000);
+        let mut watch = Watch { until: at(100), last: None };
+        let wakes = Arc::new(Wakes::default());
+        let waker = Arc::clone(&wakes).into();
+        for now in micros {
+            watch.stay_awake(&mut Context::from_waker(&waker), at(*now));
+        }
+        wakes.0.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_thread_stays_awake_until_the_end_or_until_others_run() {
+        assert_eq!(looks(&[60, 70, 80, 90, 99]), 5);
+        assert_eq!(looks(&[60, 80, 100, 110]), 2, "it sleeps at the end");
+        assert_eq!(looks(&[0, 10, 31, 35]), 2, "somebody else has run, and it sleeps from then on");
+        assert_eq!(looks(&[100]), 0);
     }
 }

@@ -4,6 +4,7 @@ use crate::coordination::{Backing, Coordination};
 use crate::driver::{NodePorts, drive_observed};
 use crate::transport::{Kind, Transport};
 use std::ops::ControlFlow;
+use std::time::Duration;
 use steadfast_core::coordination::service;
 use steadfast_core::id::{Address, Group, NodeName};
 use steadfast_core::node::Node;
@@ -76,6 +77,8 @@ pub struct BrokerOptions {
     pub group: Group,
     /// What its links are made of.
     pub transport: Kind,
+    /// For so long after each turn its thread stays awake: see [`NodePorts::busy_poll`].
+    pub busy_poll: Duration,
     /// Where it listens.
     pub listen: Address,
     /// Where others reach it; `None`: where it listens.
@@ -155,7 +158,8 @@ pub async fn start_recorded_broker(
     let node = broker::Broker::new(now, boot);
     let coordination = Some(options.coordination.open(options.transport));
     let watch = BrokerWatch::new(&name, sink);
-    Ok(run(node, clock, Start { name, address, transport, coordination }, (watch, recorder)))
+    let busy_poll = options.busy_poll;
+    Ok(run(node, clock, Start { name, address, transport, busy_poll, coordination }, (watch, recorder)))
 }
 
 /// Starts a discovery replica.
@@ -187,7 +191,8 @@ pub async fn start_measured_discovery(
     let coordination = Some(options.coordination.open(options.transport));
     let watch = DiscoveryWatch::new(host_and_port(&address), sink);
     let name = format!("discovery {address}");
-    Ok(run(node, clock, Start { name, address, transport, coordination }, watch))
+    let busy_poll = Duration::ZERO;
+    Ok(run(node, clock, Start { name, address, transport, busy_poll, coordination }, watch))
 }
 
 /// Starts an embedded coordination service with an empty tree.
@@ -204,7 +209,8 @@ pub async fn start_service(
     let clock = Clock::start();
     let node = service::Service::new(clock.now(), service::Boot { seed: identity::seed(), config });
     let name = format!("coordination {address}");
-    Ok(run(node, clock, Start { name, address, transport, coordination: None }, ()))
+    let busy_poll = Duration::ZERO;
+    Ok(run(node, clock, Start { name, address, transport, busy_poll, coordination: None }, ()))
 }
 
 /// An address as a name in metrics.
@@ -220,6 +226,7 @@ struct Start {
     name: String,
     address: Address,
     transport: Transport,
+    busy_poll: Duration,
     coordination: Option<(Port, Backing)>,
 }
 
@@ -232,7 +239,7 @@ where
     N::Event: Send + 'static,
 {
     let (commands, receiver) = inbox();
-    let Start { name, address, transport, coordination } = start;
+    let Start { name, address, transport, busy_poll, coordination } = start;
     let (port, backing) = coordination.unzip();
     let task = tokio::spawn(async move {
         let mut last = None;
@@ -240,8 +247,15 @@ where
             last = Some(event);
             ControlFlow::Break(())
         };
-        let ports =
-            NodePorts { name, transport, commands: receiver, coordination: port, storage: None, on_event };
+        let ports = NodePorts {
+            name,
+            transport,
+            commands: receiver,
+            coordination: port,
+            storage: None,
+            busy_poll,
+            on_event,
+        };
         drive_observed(node, clock, ports, observer).await;
         if let Some(backing) = backing {
             backing.close().await;

@@ -22,7 +22,7 @@ use steadfast_tokio::nodes::{
     BrokerOptions, DiscoveryOptions, RunningBroker, RunningDiscovery, RunningService, start_broker,
     start_discovery, start_service,
 };
-use steadfast_tokio::transport::Kind;
+use steadfast_tokio::transport::{BUSY_POLL, Kind};
 use support::zookeeper::Ensemble;
 use tokio::time::{sleep, timeout};
 
@@ -75,6 +75,7 @@ impl Cluster {
         let transport = if n.is_multiple_of(2) { self.transport } else { other(self.transport) };
         let options = BrokerOptions {
             transport,
+            busy_poll: BUSY_POLL,
             node: NodeName::new(&format!("broker-{n}")).unwrap(),
             group: 0,
             listen: parse("127.0.0.1:0").unwrap(),

@@ -117,6 +117,7 @@ fn start(transport: Transport) -> Drive {
         commands,
         coordination: None,
         storage: None,
+        busy_poll: Duration::from_micros(50),
         on_event,
     };
     let task = tokio::spawn(drive(Recorder::default(), clock, ports));

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub const MAX_DIALLED: usize = 64;
 /// How long a dial may take: to the connection, and then to the end of the handshake.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long after each turn a thread stays awake by default: a few times as long as a processor takes to wake up.
+pub const BUSY_POLL: Duration = Duration::from_micros(100);
 
 /// A transport.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,18 +1,30 @@
 //! Durations and sizes as people write them, on a command line and in a configuration file.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 const SECOND: u64 = 1;
 const DAY: u64 = 86_400;
 /// Longest age that can be asked for: ten years.
 const MAX_AGE: u64 = 3_650 * DAY;
+/// Longest moment.
+const MAX_MOMENT: Duration = Duration::from_millis(10);
+const NOT_ZERO: Duration = Duration::from_nanos(1);
 
 /// A duration: `2s`, `500ms`, `1m`, `1h`; a bare number counts seconds.
 ///
 /// # Errors
 /// When it is no such text, is zero, or is longer than a day.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    span(text, Duration::from_secs(DAY), "it must be longer than zero and at most a day")
+    span(text, NOT_ZERO..=Duration::from_secs(DAY), "it must be longer than zero and at most a day")
+}
+
+/// A moment: `50us`, `1ms`; `0` is none.
+///
+/// # Errors
+/// When it is no such text, or is longer than 10 ms.
+pub fn moment(text: &str) -> Result<Duration, String> {
+    span(text, Duration::ZERO..=MAX_MOMENT, "it must be at most 10ms; write for example 50us, or 0 for none")
 }
 
 /// An age: as [`duration`], and `7d`.
@@ -20,13 +32,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// When it is no such text, is zero, or is longer than ten years.
 pub fn age(text: &str) -> Result<Duration, String> {
-    span(text, Duration::from_secs(MAX_AGE), "it must be longer than zero and at most 3650d")
+    span(text, NOT_ZERO..=Duration::from_secs(MAX_AGE), "it must be longer than zero and at most 3650d")
 }
 
-fn span(text: &str, longest: Duration, range: &str) -> Result<Duration, String> {
+fn span(text: &str, range: RangeInclusive<Duration>, words: &str) -> Result<Duration, String> {
     let example = || "write for example 2s, 500ms or 1m".to_owned();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
+        "us" => 1e-6,
         "ms" => 1e-3,
         "" | "s" => SECOND as f64,
         "m" => 60.0,
@@ -36,8 +49,8 @@ fn span(text: &str, longest: Duration, range: &str) -> Result<Duration, String> 
     };
     let number: f64 = digits.parse().map_err(|_| example())?;
     match Duration::try_from_secs_f64(number * unit) {
-        Ok(duration) if duration > Duration::ZERO && duration <= longest => Ok(duration),
-        _ => Err(range.to_owned()),
+        Ok(duration) if range.contains(&duration) => Ok(duration),
+        _ => Err(words.to_owned()),
     }
 }
 
@@ -88,6 +101,7 @@ pub fn copies(text: &str) -> Result<u32, String> {
 pub fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     match millis {
+        _ if !duration.as_micros().is_multiple_of(1_000) => format!("{}us", duration.as_micros()),
         _ if millis.is_multiple_of(60_000) => format!("{}m", millis / 60_000),
         _ if millis.is_multiple_of(1_000) => format!("{}s", millis / 1_000),
         _ => format!("{millis}ms"),
@@ -120,6 +134,9 @@ mod tests {
             assert!(duration(wrong).is_err(), "{wrong:?}");
         }
         assert!(age("4000d").is_err());
+        assert_eq!(moment("50us"), Ok(Duration::from_micros(50)));
+        assert_eq!((moment("0"), moment("0ms")), (Ok(Duration::ZERO), Ok(Duration::ZERO)));
+        assert!(moment("11ms").is_err() && moment("-1us").is_err() && moment("50").is_err());
         assert_eq!(bytes("64KiB"), Ok(65_536));
         assert_eq!(bytes("7"), Ok(7));
         for wrong in ["", "0", "1.5GiB", "1TB", "99999999999GiB", "-1"] {
@@ -138,6 +155,7 @@ mod tests {
             assert_eq!(show_duration(value), text);
             assert_eq!(duration(text), Ok(value));
         }
+        assert_eq!(show_duration(Duration::from_micros(50)), "50us");
         for (value, text) in [(1 << 30, "1GiB"), (3 << 20, "3MiB"), (1 << 10, "1KiB"), (1_025, "1025B")] {
             assert_eq!(show_bytes(value), text);
             assert_eq!(bytes(text), Ok(value));

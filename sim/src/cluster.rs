@@ -43,6 +43,8 @@ use steadfast_core::{publisher, subscriber, wire};
 
 /// Where every simulated cluster stands in the tree.
 const ROOT: &str = "/sim";
+/// Most that all nodes are given in a second. No plan of ours comes near it.
+const MAX_PACE: u64 = 50_000;
 
 /// Why a run failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +88,8 @@ pub struct Cluster {
     frames: u64,
     /// Between signs of life, of brokers and to clients.
     heartbeats: (Duration, Duration),
+    /// A second of the run, and how much all nodes were given in it.
+    pace: (u64, u64),
     /// What nodes have traced since it was last taken, if somebody wants to know.
     traces: Option<Vec<(ProcessId, Trace)>>,
 }
@@ -141,6 +145,7 @@ impl Cluster {
             committed_before: None,
             frames: 0,
             heartbeats: (config.timing.heartbeat, config.timing.client_heartbeat),
+            pace: (0, 0),
             traces: None,
         };
         cluster.world.record_changes(&Paths::new(ROOT.to_owned()).state(0));
@@ -351,7 +356,20 @@ impl Cluster {
     pub fn step(&mut self, until: u64) -> Result<bool, Failure> {
         let Some(step) = self.world.step(until) else { return Ok(false) };
         self.look(&step)?;
+        self.keep_pace()?;
         Ok(true)
+    }
+
+    /// Nodes that give each other work without end would take a run nowhere.
+    fn keep_pace(&mut self) -> Result<(), Failure> {
+        let second = self.world.now() / 1_000_000_000;
+        let (begun, inputs) = self.pace;
+        self.pace = (second, if begun == second { inputs + 1 } else { 1 });
+        if self.pace.1 > MAX_PACE {
+            let detail = format!("{} inputs within a second, and no end", self.pace.1);
+            return Err(self.failure(Violation { property: "Quiet", detail }));
+        }
+        Ok(())
     }
 
     /// Goes on until something holds, for so long at most. Says whether it does.

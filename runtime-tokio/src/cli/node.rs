@@ -50,6 +50,7 @@ pub async fn broker(configuration: &Configuration) -> Result<(), Failure> {
         node,
         group: 0,
         transport: settings.transport.kind,
+        busy_poll: settings.transport.busy_poll,
         listen: settings.broker.listen.clone(),
         advertise: settings.broker.advertise.clone(),
         coordination,

@@ -101,6 +101,7 @@ pub async fn run(args: PublishArgs, configuration: &Configuration) -> Result<(),
 fn options(args: &PublishArgs, configuration: &Configuration) -> PublisherOptions {
     PublisherOptions {
         transport: configuration.settings.transport.kind,
+        busy_poll: configuration.settings.transport.busy_poll,
         connect_timeout: Some(args.timeout),
         outbox: args.outbox.clone(),
         config: publisher::Config {

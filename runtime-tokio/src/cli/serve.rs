@@ -25,7 +25,7 @@ use steadfast_runtime::metrics::{Exporter, Sink};
 use steadfast_tokio::nodes::{
     BrokerOptions, DiscoveryOptions, start_measured_broker, start_measured_discovery, start_service,
 };
-use steadfast_tokio::transport::Kind;
+use steadfast_tokio::transport::{BUSY_POLL, Kind};
 use tokio::sync::oneshot;
 
 /// What the process and its cluster are called in metrics.
@@ -197,6 +197,7 @@ impl Cluster {
             node: NodeName::new(&name).expect("a name"),
             group: 0,
             transport: self.transport,
+            busy_poll: BUSY_POLL,
             listen: local(args.port_base + FIRST_BROKER + n - 1),
             advertise: None,
             coordination: service.coordination(SESSION_TIMEOUT),

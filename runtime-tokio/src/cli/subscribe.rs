@@ -34,6 +34,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 pub async fn run(args: SubscribeArgs, configuration: &Configuration) -> Result<(), Failure> {
     let options = SubscriberOptions {
         transport: configuration.settings.transport.kind,
+        busy_poll: configuration.settings.transport.busy_poll,
         start: args.from,
         until_head: args.until_head,
         connect_timeout: Some(CONNECT_LIMIT),

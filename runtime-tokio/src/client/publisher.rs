@@ -2,7 +2,7 @@
 
 use super::{CONNECT_TIMEOUT, ConnectError, IntoTopic, Measured, Notice, Observer, unreachable};
 use crate::driver::{NodePorts, drive_observed};
-use crate::transport::{Kind, Transport};
+use crate::transport::{BUSY_POLL, Kind, Transport};
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
@@ -33,6 +33,8 @@ pub struct PublisherOptions {
     pub publisher: Option<PublisherId>,
     /// What its links are made of. Brokers and discovery may use the other one.
     pub transport: Kind,
+    /// For so long after each turn the thread stays awake and looks for more, which saves what waking up takes.
+    pub busy_poll: Duration,
     /// Which group of brokers.
     pub group: Group,
     /// A file for what is not acknowledged, made where there is none. The next publisher with this file
@@ -55,6 +57,7 @@ impl Default for PublisherOptions {
         Self {
             publisher: None,
             transport: Kind::default(),
+            busy_poll: BUSY_POLL,
             group: 0,
             outbox: None,
             bound: Bound { records: 1 << 17, bytes: 8 << 20 },
@@ -79,6 +82,7 @@ impl fmt::Debug for PublisherOptions {
         f.debug_struct("PublisherOptions")
             .field("publisher", &self.publisher)
             .field("transport", &self.transport)
+            .field("busy_poll", &self.busy_poll)
             .field("group", &self.group)
             .field("outbox", &self.outbox)
             .field("bound", &self.bound)
@@ -150,7 +154,15 @@ impl Publisher {
         let clock = Clock::start();
         let node = publisher::Publisher::new(clock.now(), boot);
         let (name, transport) = (format!("publisher {id:?}"), Transport::dial_only(options.transport));
-        let ports = NodePorts { name, transport, commands: receiver, coordination: None, storage, on_event };
+        let ports = NodePorts {
+            name,
+            transport,
+            commands: receiver,
+            coordination: None,
+            storage,
+            busy_poll: options.busy_poll,
+            on_event,
+        };
         let measured = options.metrics.map(|Measured { name, sink }| (name, sink));
         let watch = PublisherWatch::new(Arc::clone(&completions), measured);
         let task = tokio::spawn(drive_observed(node, clock, ports, watch));

@@ -2,7 +2,7 @@
 
 use super::{CONNECT_TIMEOUT, ConnectError, Notice, Observer, unreachable};
 use crate::driver::{NodePorts, drive};
-use crate::transport::{Kind, Transport};
+use crate::transport::{BUSY_POLL, Kind, Transport};
 use bytes::Bytes;
 use futures::Stream;
 use std::borrow::Cow;
@@ -33,6 +33,8 @@ use tokio::time::timeout;
 pub struct SubscriberOptions {
     /// What its links are made of. Brokers and discovery may use the other one.
     pub transport: Kind,
+    /// For so long after each turn the thread stays awake and looks for more, which saves what waking up takes.
+    pub busy_poll: Duration,
     /// Which group of brokers.
     pub group: Group,
     /// Where to begin.
@@ -51,6 +53,7 @@ impl Default for SubscriberOptions {
     fn default() -> Self {
         Self {
             transport: Kind::default(),
+            busy_poll: BUSY_POLL,
             group: 0,
             start: Start::Latest,
             until_head: false,
@@ -65,6 +68,7 @@ impl fmt::Debug for SubscriberOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SubscriberOptions")
             .field("transport", &self.transport)
+            .field("busy_poll", &self.busy_poll)
             .field("group", &self.group)
             .field("start", &self.start)
             .field("until_head", &self.until_head)
@@ -233,8 +237,15 @@ impl Subscriber {
         let clock = Clock::start();
         let node = subscriber::Subscriber::new(clock.now(), boot);
         let (name, transport) = ("subscriber".to_owned(), Transport::dial_only(options.transport));
-        let ports =
-            NodePorts { name, transport, commands: receiver, coordination: None, storage: None, on_event };
+        let ports = NodePorts {
+            name,
+            transport,
+            commands: receiver,
+            coordination: None,
+            storage: None,
+            busy_poll: options.busy_poll,
+            on_event,
+        };
         let task = tokio::spawn(drive(node, clock, ports));
         let mut subscriber = Self {
             commands,

@@ -19,7 +19,7 @@ use steadfast_runtime::batch::Batch;
 use steadfast_runtime::clock::Clock;
 use steadfast_runtime::native::Links;
 use steadfast_runtime::transport::DIAL_TIMEOUT;
-pub use steadfast_runtime::transport::{Kind, MAX_DIALLED};
+pub use steadfast_runtime::transport::{BUSY_POLL, Kind, MAX_DIALLED};
 
 /// All links of one node.
 pub enum Transport {

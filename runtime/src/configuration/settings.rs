@@ -280,6 +280,15 @@ pub struct Transport {
         deserialize_with = values::transport
     )]
     pub kind: Kind,
+    /// So long after each thing it does, a broker or client keeps its thread awake and looks for more: waking a
+    /// processor takes longer than a hop over the network. It costs at most that much processor time each time.
+    /// Ends as soon as others need the processor. "0" lets it sleep at once. Up to 10ms.
+    #[config(
+        env = "STEADFAST_TRANSPORT_BUSY_POLL",
+        default = "100us",
+        deserialize_with = values::busy_poll
+    )]
+    pub busy_poll: Duration,
 }
 
 /// `[metrics]`

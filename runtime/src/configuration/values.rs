@@ -73,6 +73,10 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     read(deserializer, Shape::TextOrNumber, units::duration)
 }
 
+pub(super) fn busy_poll<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    read(deserializer, Shape::TextOrNumber, units::moment)
+}
+
 pub(super) fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     read(deserializer, Shape::TextOrNumber, units::age)
 }

@@ -68,6 +68,7 @@ pub async fn run(
 pub fn subscriber_options(configuration: &Configuration) -> SubscriberOptions {
     SubscriberOptions {
         transport: configuration.settings.transport.kind,
+        busy_poll: Duration::ZERO,
         connect_timeout: PATIENCE,
         ..SubscriberOptions::default()
     }
@@ -77,6 +78,7 @@ pub fn subscriber_options(configuration: &Configuration) -> SubscriberOptions {
 pub fn publisher_options(configuration: &Configuration) -> PublisherOptions {
     PublisherOptions {
         transport: configuration.settings.transport.kind,
+        busy_poll: Duration::ZERO,
         connect_timeout: PATIENCE,
         ..PublisherOptions::default()
     }

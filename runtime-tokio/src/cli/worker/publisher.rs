@@ -77,6 +77,7 @@ pub async fn run(
     let exporter = start_exporter(prepare(configuration, &configuration.settings.cluster.name)?, NAME)?;
     let options = PublisherOptions {
         transport: configuration.settings.transport.kind,
+        busy_poll: configuration.settings.transport.busy_poll,
         observer: Some(observer()),
         metrics: measured(exporter.as_ref(), NAME),
         ..PublisherOptions::default()

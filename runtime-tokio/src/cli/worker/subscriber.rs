@@ -31,6 +31,7 @@ pub async fn run(
     let mut orders = parent.take().ok_or_else(not_attached)?;
     let options = SubscriberOptions {
         transport: configuration.settings.transport.kind,
+        busy_poll: configuration.settings.transport.busy_poll,
         observer: Some(observer()),
         ..SubscriberOptions::default()
     };

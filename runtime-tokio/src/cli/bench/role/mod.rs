@@ -26,7 +26,7 @@ const HEADER: usize = 20;
 /// When a word makes no sense, there is no cluster, or the counters cannot be used.
 pub async fn run(args: &RoleArgs, configuration: &Configuration) -> Result<(), Failure> {
     let settings = Settings::read(&args.words)?;
-    let transport = configuration.settings.transport.kind;
+    let transport = &configuration.settings.transport;
     match args.role {
         Role::Pub => publisher::run(&settings, transport).await,
         Role::Sub => subscriber::run(&settings, transport).await,

@@ -21,7 +21,7 @@ use std::thread;
 use std::time::Duration;
 use steadfast_core::filter::Topic;
 use steadfast_core::publisher;
-use steadfast_runtime::transport::Kind;
+use steadfast_runtime::configuration::Transport;
 use steadfast_tokio::client::{Publisher, PublisherOptions, Receipt};
 use tokio::time::timeout;
 
@@ -40,9 +40,14 @@ const LATE: u64 = 1_000_000;
 ///
 /// # Errors
 /// As [`super::run`].
-pub async fn run(settings: &Settings, transport: Kind) -> Result<(), Failure> {
+pub async fn run(settings: &Settings, transport: &Transport) -> Result<(), Failure> {
     let config = publisher::Config { compression: settings.compression, ..publisher::Config::default() };
-    let options = PublisherOptions { transport, config, ..PublisherOptions::default() };
+    let options = PublisherOptions {
+        transport: transport.kind,
+        busy_poll: transport.busy_poll,
+        config,
+        ..PublisherOptions::default()
+    };
     let publisher = Publisher::connect(&settings.discovery, options).await.map_err(connect_failure)?;
     let topic = Topic::new(&format!("t{}", settings.id)).expect("a letter and a number");
     let counters = Counters::open(&settings.counters)?;

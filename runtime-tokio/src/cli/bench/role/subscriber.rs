@@ -9,7 +9,7 @@ use super::settings::{MOST_ROLES, Settings};
 use super::tally::{Latencies, dump, processor_seconds};
 use serde_json::json;
 use std::time::Duration;
-use steadfast_runtime::transport::Kind;
+use steadfast_runtime::configuration::Transport;
 use steadfast_tokio::client::{Subscriber, SubscriberOptions};
 use tokio::time::interval;
 
@@ -22,8 +22,12 @@ const MOST_GAPS: usize = 1_000;
 ///
 /// # Errors
 /// As [`super::run`].
-pub async fn run(settings: &Settings, transport: Kind) -> Result<(), Failure> {
-    let options = SubscriberOptions { transport, ..SubscriberOptions::default() };
+pub async fn run(settings: &Settings, transport: &Transport) -> Result<(), Failure> {
+    let options = SubscriberOptions {
+        transport: transport.kind,
+        busy_poll: transport.busy_poll,
+        ..SubscriberOptions::default()
+    };
     let mut subscriber =
         Subscriber::connect(&settings.discovery, [">"], options).await.map_err(connect_failure)?;
     let counters = Counters::open(&settings.counters)?;
