@@ -348,6 +348,26 @@ bugs! {
     LeadsUnconnected "Section 4",
     /// A group is created for a broker that may be gone.
     CreatesForTheAbsent "R26",
+    /// A broker that nobody follows stands again at once.
+    NeverLeavesItToOthers "R2",
+    /// Candidates do not wait for those before them.
+    NoTurns "R2",
+    /// A session that is not committed fences another one.
+    FencesUncommitted "R10",
+    /// Commits wait for a follower on its way for ever.
+    WaitsForJoinersForEver "R13",
+    /// A member is taken in that would be dropped again at once.
+    TakesInTheDoubtful "R13",
+    /// A primary that was cut off speaks again before it has read the tree.
+    SpeaksUnread "R20",
+    /// A backup that leaves does not come back when its primary dies.
+    StaysGone "R34",
+    /// A handover that does not come about is not given up.
+    HandoverNeverAbandoned "R34",
+    /// A round that is under way counts for what is asked now.
+    RoundsUnderWayCount "R19",
+    /// A round that is no linearizable one takes the known state back.
+    StaleRoundsBelieved "R25",
 }
 
 /// From now on every node of this process has these bugs, and no others.

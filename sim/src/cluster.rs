@@ -71,6 +71,8 @@ pub struct Cluster {
     renderer: Option<Renderer>,
     diagram: Option<Diagram>,
     brokers: Vec<ProcessId>,
+    /// Processes that bear the name of a broker's node, which has one of its own.
+    second_processes: Vec<ProcessId>,
     discoveries: Vec<ProcessId>,
     publishers: Vec<ProcessId>,
     /// When each publisher is asked for the last record of which that is known.
@@ -81,6 +83,8 @@ pub struct Cluster {
     /// everything is put right.
     leaving: BTreeMap<ProcessId, Option<Duration>>,
     calm: Duration,
+    /// What whoever is not put right may take on top.
+    deposals: Duration,
     sometimes: Sometimes,
     /// How far the group was when it was healed last.
     committed_before: Option<(History, Offset)>,
@@ -113,6 +117,8 @@ fn terms(config: &Config) -> Terms {
         lag: timing.lag.mul_f64(0.85),
         step_down: timing.step_down.mul_f64(0.85),
         lately: timing.heartbeat.mul_f64(2.5),
+        turn: timing.heartbeat.mul_f64(1.7),
+        handover: (timing.suspicion * 2).mul_f64(1.2) + CALM,
         goodbye: timing.suspicion * 4,
         retention: config.retention,
         memory: (config.log_bytes, config.uncommitted_bytes),
@@ -134,6 +140,7 @@ impl Cluster {
             renderer: None,
             diagram: None,
             brokers: Vec::new(),
+            second_processes: Vec::new(),
             discoveries: Vec::new(),
             publishers: Vec::new(),
             published_until: BTreeMap::new(),
@@ -141,6 +148,7 @@ impl Cluster {
             subscribers: BTreeMap::new(),
             leaving: BTreeMap::new(),
             calm: config.world.coordination.session_timeout + CALM,
+            deposals: liveness::deposals(&config.timing),
             sometimes: Sometimes::default(),
             committed_before: None,
             frames: 0,
@@ -190,6 +198,11 @@ impl Cluster {
     /// The brokers.
     pub fn brokers(&self) -> &[ProcessId] {
         &self.brokers
+    }
+
+    /// Second processes of brokers' nodes.
+    pub fn second_processes(&self) -> &[ProcessId] {
+        &self.second_processes
     }
 
     /// The discovery replicas.

@@ -65,6 +65,10 @@ pub enum Fault {
     StopReading(ProcessId),
     /// The process reads again.
     ReadAgain(ProcessId),
+    /// The process's storage completes nothing any more. Everything else it still does.
+    StopStoring(ProcessId),
+    /// The storage goes on, with what was asked of it meanwhile.
+    StoreAgain(ProcessId),
     /// Nothing from the process reaches the coordination service.
     CutToCoordination(ProcessId),
     /// Nothing from the coordination service reaches the process.
@@ -111,6 +115,8 @@ impl Fault {
             | Self::Damage(process, ..)
             | Self::StopReading(process)
             | Self::ReadAgain(process)
+            | Self::StopStoring(process)
+            | Self::StoreAgain(process)
             | Self::CutToCoordination(process)
             | Self::CutFromCoordination(process)
             | Self::HealCoordination(process)
@@ -133,6 +139,7 @@ pub fn cures(processes: &[ProcessId]) -> Vec<Fault> {
             Fault::Slow(process, Duration::ZERO),
             Fault::ClockRate(process, 0),
             Fault::ReadAgain(process),
+            Fault::StoreAgain(process),
             Fault::Restart(process),
             Fault::Resume(process),
             Fault::HealCoordination(process),

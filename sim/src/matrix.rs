@@ -194,6 +194,12 @@ const UNREACHABLE: &[Rule] = &[
         reason: "only servers are asked to leave",
     },
     Rule {
+        troubles: &["stop-storing"],
+        roles: &[Role::Leader, Role::Follower, Role::Subscriber],
+        sessions: &[],
+        reason: "it has no storage",
+    },
+    Rule {
         troubles: &["total-loss"],
         roles: &[Role::Leader, Role::Follower, Role::Publisher, Role::Subscriber],
         sessions: &[],

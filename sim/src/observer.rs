@@ -9,7 +9,7 @@ use crate::actor::{Actor, Event};
 use crate::check::{Checks, Fact, Loss, Violation};
 use crate::coverage::{Coverage, mark};
 use crate::fault::Fault;
-use crate::network::ProcessId;
+use crate::network::{ConnectionId, ProcessId};
 use crate::world::{Cause, Step, World};
 use bytes::Bytes;
 pub(crate) use seen::{Seen, Snapshot};
@@ -89,6 +89,8 @@ pub struct Observer {
     times: times::Times,
     conduct: conduct::Conduct,
     proposals: proposals::Proposals,
+    /// When each read of the head was sent that no broker has answered, by connection and token.
+    reads: BTreeMap<(ConnectionId, u64), u64>,
 }
 
 /// The payload of a publisher's record, at least so long. Every one is unique in its run.
@@ -111,6 +113,7 @@ impl Observer {
             times: times::Times::new(nap),
             conduct: conduct::Conduct::default(),
             proposals: proposals::Proposals::new(nap),
+            reads: BTreeMap::new(),
         }
     }
 
@@ -260,8 +263,17 @@ impl Observer {
         conduct::said(world, broker, step.process, &said, checks)?;
         self.conduct.broker(broker, step, from, checks)?;
         self.proposals.observe(broker, step, (from, &said), checks)?;
-        let since_then = self.proposals.since_the_order(step.process);
-        self.conduct.leaves(broker, step, since_then, checks)
+        for (link, message) in &said {
+            if let Message::Head(head) = message
+                && let Some(connection) = conduct::connection(world, step.process, *link)
+                && let Some(asked) = self.reads.remove(&(connection, head.token))
+            {
+                self.proposals.answered(broker, step.process, asked, checks)?;
+            }
+        }
+        let (read, heard) = self.proposals.since_the_order(step.process);
+        let forsaken = self.proposals.is_forsaken(broker, step.process, step.at);
+        self.conduct.leaves(broker, step, (read, heard, forsaken), checks)
     }
 
     /// A subscriber's read of the head counts from when it was sent last.
@@ -275,8 +287,9 @@ impl Observer {
         let Some(received) = self.subscribers.get_mut(&process) else { return Ok(()) };
         let Ok(message) = wire::decode(frame.clone()) else { return Ok(()) };
         conduct::granted(world, process, (link, &message), checks)?;
-        if !matches!(message, Message::ReadHead { .. }) {
-            return Ok(());
+        let Message::ReadHead { token } = message else { return Ok(()) };
+        if let Some(connection) = conduct::connection(world, process, link) {
+            self.reads.insert((connection, token), world.now());
         }
         received.asks = true;
         checks.observe(&Fact::HeadAsked { client: process.0 })

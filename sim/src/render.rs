@@ -221,6 +221,8 @@ pub(crate) fn fault_text(world: &World<Actor>, fault: Fault) -> String {
         Fault::Damage(_, to, permille) => format!("# {permille} in 1,000 frames to {} are damaged", name(to)),
         Fault::StopReading(_) => "# stops reading".to_owned(),
         Fault::ReadAgain(_) => "# reads again".to_owned(),
+        Fault::StopStoring(_) => "# its storage completes nothing".to_owned(),
+        Fault::StoreAgain(_) => "# its storage goes on".to_owned(),
         Fault::CutToCoordination(_) => "# cut to coordination".to_owned(),
         Fault::CutFromCoordination(_) => "# cut from coordination".to_owned(),
         Fault::HealCoordination(_) => "# healed to coordination".to_owned(),

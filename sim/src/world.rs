@@ -293,6 +293,11 @@ where
         self.network.is_deaf(process)
     }
 
+    /// Whether the process's storage completes nothing.
+    pub fn is_stalled(&self, process: ProcessId) -> bool {
+        self.processes[process.0 as usize].stalled
+    }
+
     /// Who is at the other end of a link.
     pub fn peer(&self, process: ProcessId, link: LinkId) -> Option<ProcessId> {
         self.network.peer(process, link)
@@ -401,7 +406,8 @@ where
                 self.absorb_coordination(effects);
             }
             Happening::Stored { process, life, ticket } => {
-                if self.processes[process.0 as usize].life == life {
+                let stores = &mut self.processes[process.0 as usize];
+                if stores.life == life && stores.stores(ticket) {
                     self.deliver(process, Input::Storage(storage::Event::Done(ticket)));
                 }
             }

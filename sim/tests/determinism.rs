@@ -63,6 +63,8 @@ fn fault(kind: u64, a: ProcessId, b: ProcessId, by: Duration) -> Fault {
         Fault::Damage(a, b, 300),
         Fault::StopReading(a),
         Fault::ReadAgain(a),
+        Fault::StopStoring(a),
+        Fault::StoreAgain(a),
         Fault::CutToCoordination(a),
         Fault::CutFromCoordination(a),
         Fault::HealCoordination(a),

@@ -55,6 +55,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (target(), prop::option::of(time())).prop_map(|(who, back)| Action::Shutdown { who, back }),
         1 => (time(), time()).prop_map(|(back, every)| Action::RollingRestart { back, every }),
         1 => prop::option::of(time()).prop_map(|lasts| Action::TotalLoss { lasts }),
+        1 => (1_u32..=5, time()).prop_map(|(broker, lasts)| Action::SecondProcess { broker, lasts }),
         1 => (1_u32..=16, topic, 1_u64..1_000, time())
             .prop_map(|(publisher, topic, count, every)| Action::Publish { publisher, topic, count, every }),
         1 => (1_u32..=32, 1_u64..1_000, time())

@@ -203,6 +203,7 @@ fn the_cures_put_every_fault_right() {
         Fault::Lag(B, A, ms(5_000)),
         Fault::StopReading(A),
         Fault::StopReading(B),
+        Fault::StopStoring(A),
         Fault::CutToCoordination(A),
         Fault::CutFromCoordination(A),
         Fault::StopCoordination,

@@ -76,7 +76,7 @@ impl Candidacy {
                     self.backoff.reset();
                 }
                 let again = match change {
-                    Change::Promote if self.unheeded >= UNHEEDED => {
+                    Change::Promote if self.unheeded >= UNHEEDED && !sabotage!(NeverLeavesItToOthers) => {
                         again.max(self.drop_time + rng.jitter(self.drop_time))
                     }
                     _ => again,

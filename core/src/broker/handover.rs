@@ -223,7 +223,8 @@ impl Broker {
         if self.resigned > 0 && state.epoch <= self.resigned {
             return;
         }
-        if self.counts() && matches!(&self.role, Role::Backup(backup) if backup.is_orphaned()) {
+        let orphaned = matches!(&self.role, Role::Backup(backup) if backup.is_orphaned());
+        if self.counts() && orphaned && !sabotage!(StaysGone) {
             return self.stand_in(now);
         }
         // R35: where too few would be left nobody drops it. A successor needs it once more, to serve.
@@ -324,12 +325,17 @@ impl Broker {
         let Some(shutdown) = &self.shutdown else { return };
         match shutdown.attempt.clone() {
             None => self.begin_handover(now),
-            Some(attempt) if attempt.until <= now || !self.is_target(now, &attempt) => {
+            Some(attempt) if self.is_over(now, &attempt) => {
                 self.abandon_handover(now, attempt.target);
             }
             Some(attempt) if !attempt.asked => self.ask_to_take_over(attempt),
             Some(_) => {}
         }
+    }
+
+    /// R34: whether an attempt has taken long enough, or cannot come about.
+    fn is_over(&self, now: Instant, attempt: &Attempt) -> bool {
+        attempt.until <= now && !sabotage!(HandoverNeverAbandoned) || !self.is_target(now, attempt)
     }
 
     fn begin_handover(&mut self, now: Instant) {

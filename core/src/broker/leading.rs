@@ -135,7 +135,8 @@ impl Broker {
         let me = (&self.me.member, durable);
         // A follower that has gone again is not waited for.
         let attached = |member| primary.followers.get(member).is_some_and(Follower::is_attached);
-        let joining = primary.joining.as_ref().filter(|it| now < it.until && attached(&it.member));
+        let waits = |until| now < until || sabotage!(WaitsForJoinersForEver);
+        let joining = primary.joining.as_ref().filter(|it| waits(it.until) && attached(&it.member));
         let pending = self.configuration.pending_member().into_iter();
         let pending = pending.chain(joining.map(|joining| &joining.member));
         let known = sabotage!(ShrinkCountsAtOnce =>
@@ -362,7 +363,8 @@ impl Broker {
             live.node.id.member == *member && live.node.id.incarnation == follower.identity().incarnation
         };
         let heard = follower.is_attached() && follower.heard() + self.config.timing.heartbeat * 2 > now;
-        let live = self.registry.view().live.values().any(process) && self.doubt_about(now, member).is_none();
+        let doubtful = self.doubt_about(now, member).is_some() && !sabotage!(TakesInTheDoubtful);
+        let live = self.registry.view().live.values().any(process) && !doubtful;
         (heard || sabotage!(ExpandsUnheard))
             && !state.in_sync.contains(member)
             && (live || sabotage!(ExpandsUnlive))

@@ -378,6 +378,7 @@ impl Broker {
         self.io.out.trace(Trace::Session(state));
         match state {
             // R20: it may have been deposed long ago. The first round tells.
+            SessionState::Connected(_) if sabotage!(SpeaksUnread) => self.alone_since = None,
             SessionState::Connected(_) => {}
             SessionState::Suspended => {
                 self.alone_since.get_or_insert(now);

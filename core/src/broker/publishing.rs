@@ -62,7 +62,8 @@ impl Broker {
     /// Names the session that is in the way. R10: one that is not committed may never have been.
     fn fence(&mut self, link: LinkId, publisher: PublisherId, incarnation: u64) {
         let committed = self.replica.sessions().base().get(publisher);
-        let reason = match committed.is_some_and(|session| session.incarnation == incarnation) {
+        let committed = committed.is_some_and(|session| session.incarnation == incarnation);
+        let reason = match committed || sabotage!(FencesUncommitted) {
             true => Refusal::Fenced { publisher, incarnation },
             false => Refusal::Electing { retry_after: RETRY_SOON },
         };

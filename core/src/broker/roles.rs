@@ -226,7 +226,7 @@ impl Broker {
             // Who leaves lets all others go first.
             let leaves = self.shutdown.is_some() && !self.is_last_holder(state);
             let last = if leaves { u32::try_from(state.in_sync.len()).unwrap_or(u32::MAX) } else { 0 };
-            let rank = if asked { 0 } else { self.rank(state).saturating_add(last) };
+            let rank = if asked || sabotage!(NoTurns) { 0 } else { self.rank(state).saturating_add(last) };
             return wanted.then(|| (Change::Promote, timing.heartbeat * 2 * rank));
         }
         let reset = self.config.on_total_loss == OnTotalLoss::Reset && self.all_data_is_lost(state);

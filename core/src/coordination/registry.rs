@@ -190,7 +190,8 @@ impl Registry {
     pub fn refresh<E>(&mut self, cx: &mut Context<'_, E>) -> u64 {
         self.wanted = true;
         // Every attempt counts, so the number holds also when a round fails and is tried again.
-        let ticket = self.started + 1;
+        let under_way = sabotage!(RoundsUnderWayCount) && self.reading.is_some();
+        let ticket = self.started + u64::from(!under_way);
         self.advance(cx);
         ticket
     }
@@ -450,7 +451,8 @@ impl Registry {
         let mut seen = round.seen;
         let version = |view: &GroupView| view.state.as_ref().map(|(_, version)| *version);
         let goes_back = version(&seen) < version(&self.view);
-        if goes_back && (round.overtaken || !round.linearizable) {
+        let unproved = round.overtaken || !round.linearizable;
+        if goes_back && unproved && !sabotage!(StaleRoundsBelieved) {
             seen.state = self.view.state.take();
             self.wanted = true;
             if !round.overtaken {

@@ -190,6 +190,34 @@ pub enum Fact<'a> {
     },
     /// It talks to them again.
     SpokeAgain(&'a PrimaryId),
+    /// Why it does.
+    InTouch {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// For how long it has not heard of the other member that was heard of longest ago, while it was running;
+        /// `None`: there is no other.
+        unheard: Option<Duration>,
+        /// Whether a read of the tree is complete that began since its session was last in doubt.
+        read: bool,
+    },
+    /// A broker takes an earlier state of the group for true than before.
+    TookBack {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// The version that it knew, and the one that it has read.
+        versions: (i32, i32),
+        /// Whether a linearizable round has shown that, which began after its own latest change was known to hold.
+        proved: bool,
+    },
+    /// A primary has answered a read of the head.
+    AnsweredHead {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// When that was asked for, in nanoseconds of the world's time.
+        asked: u64,
+        /// When the latest linearizable round began that its view rests on.
+        read: Option<u64>,
+    },
     /// A primary has heard of a publisher, on the link of its session.
     SessionHeard {
         /// Which process.
@@ -252,6 +280,13 @@ pub enum Fact<'a> {
     HandoverBegan(&'a PrimaryId),
     /// It does so no more.
     HandoverEnded(&'a PrimaryId),
+    /// It has kept publishers waiting for so long, while it was running.
+    HandoverTook {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// How long.
+        time: Duration,
+    },
     /// A primary asked a backup to take over.
     AskedToTakeOver {
         /// Which primary.
@@ -273,6 +308,8 @@ pub enum Fact<'a> {
         heard: bool,
         /// Whether the first record of the primary's epoch is not committed, as far as it knows.
         awaited: bool,
+        /// Whether it has known for long that its primary has no live node, and has not put its own back.
+        forsaken: bool,
     },
     /// A subscriber allows so many body bytes in all on a stream.
     Granted {

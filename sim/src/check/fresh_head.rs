@@ -1,5 +1,5 @@
 //! FreshHead (R19): the head that a client is told lies at or above everything that was committed
-//! when it asked.
+//! when it asked, and the primary has proved it by a linearizable round that began since.
 
 use super::{Check, ClientId, Fact, Kind, Ledger};
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ impl Check for FreshHead {
     }
 
     fn hears(&self) -> &'static [Kind] {
-        &[Kind::ClientStarted, Kind::HeadAsked, Kind::HeadTold]
+        &[Kind::AnsweredHead, Kind::ClientStarted, Kind::HeadAsked, Kind::HeadTold]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
@@ -33,6 +33,9 @@ impl Check for FreshHead {
                 self.asked.remove(client);
                 Ok(())
             }
+            Fact::AnsweredHead { process, asked, read } if *read < Some(*asked) => Err(format!(
+                "{process:?} answers a read of the head of {asked} ns by what it has read of the tree at {read:?} ns"
+            )),
             Fact::HeadTold { client, history, head } => {
                 let Some(asked) = self.asked.get(client) else {
                     return Err(format!("client {client} was told a head and has not asked"));
@@ -90,6 +93,18 @@ mod tests {
         let history = History { lineage: 0, ..HISTORY };
         story.tell(&Fact::HeadTold { client: 1, history, head: 9 });
         story.rejected("it asked when");
+    }
+
+    #[test]
+    fn what_was_read_before_the_question_proves_nothing() {
+        let answered = |read| {
+            let mut story = story();
+            story.tell(&Fact::AnsweredHead { process: &process("a"), asked: 7, read });
+            story
+        };
+        answered(Some(7)).accepted();
+        answered(Some(6)).rejected("by what it has read");
+        answered(None).rejected("by what it has read");
     }
 
     #[test]

@@ -1,15 +1,25 @@
 //! HandoverSettled (R34): while a primary hands over it adds nothing to its log, also of its own accord, and it
-//! asks a backup to take over only when everything in its log is committed.
+//! asks a backup to take over only when everything in its log is committed. Publishers do not wait for it for long.
 
 use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeSet;
+use std::time::Duration;
 use steadfast_core::id::Member;
 
 /// The property.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct HandoverSettled {
     /// Who hands over.
     leaving: BTreeSet<Member>,
+    /// For how long at the most.
+    patience: Duration,
+}
+
+impl HandoverSettled {
+    /// A handover that does not come about is given up within this time.
+    pub const fn within(patience: Duration) -> Self {
+        Self { leaving: BTreeSet::new(), patience }
+    }
 }
 
 impl Check for HandoverSettled {
@@ -18,7 +28,14 @@ impl Check for HandoverSettled {
     }
 
     fn hears(&self) -> &'static [Kind] {
-        &[Kind::Appended, Kind::AskedToTakeOver, Kind::HandoverBegan, Kind::HandoverEnded, Kind::StorageLost]
+        &[
+            Kind::Appended,
+            Kind::AskedToTakeOver,
+            Kind::HandoverBegan,
+            Kind::HandoverEnded,
+            Kind::HandoverTook,
+            Kind::StorageLost,
+        ]
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
@@ -28,6 +45,9 @@ impl Check for HandoverSettled {
             }
             Fact::HandoverEnded(process) => {
                 self.leaving.remove(&process.member);
+            }
+            Fact::HandoverTook { process, time } if time > self.patience => {
+                return Err(format!("{process:?} has kept publishers waiting for a successor for {time:?}"));
             }
             Fact::StorageLost(member) => {
                 self.leaving.remove(member);
@@ -50,7 +70,7 @@ mod tests {
     use crate::check::testing::*;
 
     fn leaving() -> Story<HandoverSettled> {
-        let mut story = Story::new(HandoverSettled::default());
+        let mut story = Story::new(HandoverSettled::within(Duration::from_secs(1)));
         story.append("a", &[start(1), session(1, 1), batch(1, 1, 2)]);
         story.tell(&Fact::HandoverBegan(&process("a")));
         story
@@ -72,6 +92,18 @@ mod tests {
         for added in [batch(1, 3, 1), session(1, 4), expire(1, 1), trim(1, 2)] {
             leaving().append("a", &[added]).rejected("hands over and adds");
         }
+    }
+
+    #[test]
+    fn one_that_does_not_come_about_is_given_up() {
+        let after = |time| {
+            let time = Duration::from_millis(time);
+            let mut story = leaving();
+            story.tell(&Fact::HandoverTook { process: &process("a"), time });
+            story
+        };
+        after(1_000).accepted();
+        after(1_001).rejected("kept publishers waiting");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! LeavesInOrder (R12, R27, R34, R35): a broker that was asked to leave reads the tree first. It does not end while
 //! the tree names it as primary, as it is or as it knows it; nor while it knows itself as a member that could be
 //! dropped, or that the first record of the epoch waits for, unless it has waited as long as it is to wait. And a
-//! member goes only when it has heard the primary since, which then holds what it takes away.
+//! member goes only when it has heard the primary since, which then holds what it takes away. One whose primary is
+//! gone may hold what nobody else does: it puts its live node back.
 
 use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeSet;
@@ -44,7 +45,14 @@ impl Check for LeavesInOrder {
         if let Fact::ClockJumped(process) = fact {
             self.jumped.insert(process.incarnation);
         }
-        let Fact::Left { process, after, known, read, heard, awaited } = *fact else { return Ok(()) };
+        let Fact::Left { process, after, known, read, heard, awaited, forsaken } = *fact else {
+            return Ok(());
+        };
+        if forsaken && !self.jumped.contains(&process.incarnation) {
+            return Err(format!(
+                "{process:?} leaves after {after:?} and has not come back when its primary was gone"
+            ));
+        }
         // At its deadline it goes, whatever is.
         if self.jumped.contains(&process.incarnation) || after >= nearly(SHUTDOWN_DEADLINE) {
             return Ok(());
@@ -86,6 +94,7 @@ mod tests {
         read: bool,
         heard: bool,
         awaited: bool,
+        forsaken: bool,
     }
 
     impl Parting<'_> {
@@ -94,8 +103,8 @@ mod tests {
             story.state(1, Some("a"), &["a", "b"]);
             let (process, known) = (&process(self.name), Some(&self.known));
             let after = Duration::from_millis(self.after);
-            let (read, heard, awaited) = (self.read, self.heard, self.awaited);
-            story.tell(&Fact::Left { process, after, known, read, heard, awaited });
+            let (read, heard, awaited, forsaken) = (self.read, self.heard, self.awaited, self.forsaken);
+            story.tell(&Fact::Left { process, after, known, read, heard, awaited, forsaken });
             story
         }
     }
@@ -103,7 +112,7 @@ mod tests {
     /// It has read the tree and heard the primary.
     fn parting<'a>(name: &'a str, in_sync: &[&str], after: u64) -> Parting<'a> {
         let known = state(1, 0, Some("a"), in_sync);
-        Parting { name, known, after, read: true, heard: true, awaited: false }
+        Parting { name, known, after, read: true, heard: true, awaited: false, forsaken: false }
     }
 
     fn leaves(name: &str, in_sync: &[&str], after: u64) -> Story<LeavesInOrder> {
@@ -127,8 +136,8 @@ mod tests {
         let mut story = Story::new(LeavesInOrder::after(Duration::from_secs(1)));
         story.state(1, Some("a"), &["a"]).tell(&Fact::ClockJumped(&process("a")));
         let (process, after) = (&process("a"), Duration::ZERO);
-        let (read, heard, awaited) = (false, false, false);
-        story.tell(&Fact::Left { process, after, known: None, read, heard, awaited }).accepted();
+        let (read, heard, awaited, forsaken) = (false, false, false, true);
+        story.tell(&Fact::Left { process, after, known: None, read, heard, awaited, forsaken }).accepted();
     }
 
     #[test]
@@ -158,6 +167,11 @@ mod tests {
         Parting { heard: false, ..parting("b", &["a", "b"], 1_000) }.told().rejected("not heard the primary");
         Parting { heard: false, ..parting("b", &["b"], 10) }.told().rejected("not heard the primary");
         Parting { heard: false, ..parting("b", &["a"], 10) }.told().accepted();
+    }
+
+    #[test]
+    fn a_member_that_stays_away_when_its_primary_is_gone_is_rejected() {
+        Parting { forsaken: true, ..parting("b", &["a", "b"], 5_000) }.told().rejected("has not come back");
     }
 
     #[test]

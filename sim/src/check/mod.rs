@@ -5,6 +5,7 @@
 
 pub mod acked_durable;
 pub mod admission_grounds;
+pub mod believes_forward;
 pub mod candidate_complete;
 pub mod commit_monotone;
 pub mod commits_counted;
@@ -128,6 +129,10 @@ pub struct Terms {
     pub step_down: Duration,
     /// Who was heard so long ago was not heard lately.
     pub lately: Duration,
+    /// Each candidate waits for so long at least for those before it.
+    pub turn: Duration,
+    /// A handover that does not come about is given up within so long.
+    pub handover: Duration,
     /// A member that leaves waits for so long to be dropped.
     pub goodbye: Duration,
     /// What is kept.
@@ -179,7 +184,7 @@ impl Default for Checks {
             Box::new(conditional_writes::ConditionalWrites),
             Box::new(takes_from_primary::TakesFromPrimary),
             Box::new(newest_heard::NewestHeard),
-            Box::<handover_settled::HandoverSettled>::default(),
+            Box::new(believes_forward::BelievesForward),
             Box::<credit_kept::CreditKept>::default(),
             Box::new(leads_by_right::LeadsByRight),
             Box::new(told_of_changes::ToldOfChanges),
@@ -213,7 +218,8 @@ impl Checks {
             Box::new(silenced::Silenced::within(terms.silence)) as Box<dyn Check>,
             Box::new(live_session::LiveSession::for_at_least(terms.session)),
             Box::new(dead_session::DeadSession::after(terms.session_term)),
-            Box::new(promotion_grounds::PromotionGrounds::after(terms.suspicion)),
+            Box::new(promotion_grounds::PromotionGrounds::after(terms.suspicion, terms.turn, terms.lag)),
+            Box::new(handover_settled::HandoverSettled::within(terms.handover)),
             Box::new(removal_grounds::RemovalGrounds::after(terms.lag)),
             Box::new(admission_grounds::AdmissionGrounds::within(terms.lately)),
             Box::new(loss_grounds::LossGrounds::after(terms.lag)),

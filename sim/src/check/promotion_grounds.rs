@@ -1,5 +1,7 @@
 //! PromotionGrounds (R2, R32, R34): only a registered in-sync member stands for the lead, where nobody leads
-//! or with a reason to suspect the primary, and after a read that began since.
+//! or with a reason to suspect the primary, and after a read that began since. Candidates take turns in the order
+//! of the in-sync set; whom the primary has asked has none to wait for. Whom nobody has followed twice leaves others
+//! the time to drop it.
 
 use super::proposal::Proposal;
 use super::{Check, Fact, Kind, Ledger};
@@ -7,17 +9,34 @@ use std::time::Duration;
 
 /// Refused connections that prove a death.
 const PROOF: u32 = 2;
+/// Reigns that nobody followed, after which a broker takes the fault for its own.
+const UNHEEDED: u32 = 2;
 
 /// The property.
 #[derive(Clone, Debug)]
 pub struct PromotionGrounds {
     suspicion: Duration,
+    turn: Duration,
+    lag: Duration,
 }
 
 impl PromotionGrounds {
-    /// A primary is suspected that was silent for at least so long.
-    pub const fn after(suspicion: Duration) -> Self {
-        Self { suspicion }
+    /// A primary is suspected that was silent for at least so long, each candidate waits for so long at least for
+    /// those before it, and others drop whom they do not hear after so long.
+    pub const fn after(suspicion: Duration, turn: Duration, lag: Duration) -> Self {
+        Self { suspicion, turn, lag }
+    }
+
+    /// How long the candidate waits at least.
+    fn waits(&self, proposal: &Proposal<'_>) -> Duration {
+        let known = proposal.known.0;
+        let deposed = known.primary.as_ref().map(|primary| &primary.member);
+        let others = known.in_sync.iter().filter(|member| Some(*member) != deposed);
+        let before = others.take_while(|member| **member != proposal.process.member).count();
+        let asked = proposal.evidence.asked || deposed == Some(&proposal.process.member);
+        let turn = if asked { Duration::ZERO } else { self.turn * u32::try_from(before).unwrap_or(u32::MAX) };
+        let alone = proposal.evidence.unheeded >= UNHEEDED;
+        if alone { turn.max(self.lag + self.suspicion) } else { turn }
     }
 
     fn judge(&self, proposal: &Proposal<'_>) -> Result<(), &'static str> {
@@ -39,6 +58,9 @@ impl PromotionGrounds {
             }
             () if !proposal.registered => Err("itself, and its session has no live node"),
             () if !suspects => Err("itself, and has nothing against the primary"),
+            () if evidence.waited.is_some_and(|waited| waited < self.waits(proposal)) => {
+                Err("itself, and it is not its turn")
+            }
             () if !evidence.read => Err("itself, and has not read the tree since it had a reason"),
             () => Ok(()),
         }
@@ -76,7 +98,8 @@ mod tests {
     }
 
     fn told(draft: Draft) -> Story<PromotionGrounds> {
-        draft.told(PromotionGrounds::after(Duration::from_millis(200)))
+        let (suspicion, turn) = (Duration::from_millis(200), Duration::from_millis(100));
+        draft.told(PromotionGrounds::after(suspicion, turn, Duration::from_secs(1)))
     }
 
     fn seen(evidence: Evidence) -> Draft {
@@ -121,6 +144,31 @@ mod tests {
     fn who_has_not_read_the_tree_waits() {
         let unread = Evidence { asked: true, ..Evidence::default() };
         told(Draft { evidence: unread, ..promotion() }).rejected("not read the tree");
+    }
+
+    #[test]
+    fn candidates_take_turns() {
+        let known = state(1, 4, Some("a"), &["c", "a", "b"]);
+        let after = |waited: Option<u64>, asked| {
+            let waited = waited.map(Duration::from_millis);
+            let evidence = Evidence { waited, asked, read: true, ..Evidence::default() };
+            told(Draft { known: known.clone(), evidence, ..promotion() }.without("a"))
+        };
+        after(Some(100), false).accepted();
+        after(None, false).accepted();
+        after(Some(20), true).accepted();
+        after(Some(99), false).rejected("not its turn");
+    }
+
+    #[test]
+    fn whom_nobody_follows_leaves_it_to_others() {
+        let again = |unheeded, waited| {
+            let waited = Some(Duration::from_millis(waited));
+            told(seen(Evidence { unheeded, waited, refusals: 2, ..Evidence::default() }))
+        };
+        again(1, 0).accepted();
+        again(2, 1_200).accepted();
+        again(2, 1_199).rejected("not its turn");
     }
 
     #[test]

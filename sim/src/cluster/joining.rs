@@ -31,6 +31,7 @@ pub const MOST_SUBSCRIBERS: u32 = 32;
 const BROKERS: u32 = MOST_DISCOVERIES;
 const PUBLISHERS: u32 = BROKERS + MOST_BROKERS;
 const SUBSCRIBERS: u32 = PUBLISHERS + MOST_PUBLISHERS;
+const SECOND_PROCESSES: u32 = SUBSCRIBERS + MOST_SUBSCRIBERS;
 
 fn address(name: &str) -> Address {
     Address::new(&format!("sim://{name}")).expect("a valid address")
@@ -53,8 +54,21 @@ impl Cluster {
     pub(super) fn add_broker(&mut self, config: &Config, number: u32) {
         let name = format!("b{number}");
         self.world.skip_to(BROKERS + number - 1);
-        let node = NodeName::new(&name).expect("a valid name");
-        let listens = address(&name);
+        let broker = self.place_broker(config, number, &name);
+        self.brokers.push(broker);
+    }
+
+    /// Adds a second process of a broker's node, which does not start by itself and has no part in the cluster when
+    /// everything is put right.
+    pub fn add_second_process(&mut self, config: &Config, number: u32) {
+        self.world.skip_to(SECOND_PROCESSES + number - 1);
+        let process = self.place_broker(config, number, &format!("b{number}-again"));
+        self.second_processes.push(process);
+    }
+
+    fn place_broker(&mut self, config: &Config, number: u32, name: &str) -> ProcessId {
+        let node = NodeName::new(&format!("b{number}")).expect("a valid name");
+        let listens = address(name);
         let config = broker::Config {
             timing: config.timing.clone(),
             on_total_loss: config.on_total_loss,
@@ -77,7 +91,7 @@ impl Cluster {
             };
             Actor::Broker(Box::new(Broker::new(life.now, boot)))
         };
-        self.brokers.push(self.world.add(&name, Some(address(&name)), Box::new(starter)));
+        self.world.add(name, Some(address(name)), Box::new(starter))
     }
 
     fn discovery_addresses(config: &Config) -> Vec<Address> {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use steadfast_core::broker::{Broker, OnTotalLoss};
 use steadfast_core::group::GroupState;
 use steadfast_core::id::Offset;
-use steadfast_core::limits::{LEARNER_DEADLINE, SHUTDOWN_DEADLINE};
+use steadfast_core::limits::{LEARNER_DEADLINE, SHUTDOWN_DEADLINE, Timing};
 use steadfast_core::log::EntryKind;
 use steadfast_core::message::History;
 
@@ -29,6 +29,15 @@ const LAST_RECORDS: Duration = Duration::from_secs(300);
 /// After healing, what the faults have set off is over within the session timeout and this time: sessions
 /// that were about to expire, silence that was about to be noticed.
 pub(super) const CALM: Duration = Duration::from_secs(1);
+
+/// Within this time somebody leads.
+const LED: Duration = Duration::from_secs(5);
+
+/// A broker that is not put right may depose two successors before it leaves the lead to others, who then drop it (R2):
+/// what that takes beyond the time for a primary.
+pub(super) fn deposals(timing: &Timing) -> Duration {
+    (timing.suspicion * 4 + timing.lag + CALM).saturating_sub(LED)
+}
 
 /// Those who are put right, with all ways among them and the coordination service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +56,7 @@ struct Demand {
 /// is committed may not. L5 is what holds from then on (see [`Cluster::recover`]), L8 holds at any time
 /// (`check/silenced.rs`).
 const DEMANDS: [Demand; 6] = [
-    demand("L1", "a primary whose epoch has a committed beginning", 5, Cluster::is_led),
+    demand("L1", "a primary whose epoch has a committed beginning", LED.as_secs(), Cluster::is_led),
     demand("L3", "commits that go on", 5, Cluster::commits),
     demand("L2", "the fate of every record of a publisher", 30, Cluster::has_settled_records),
     demand("L4", "every broker in sync", 30, Cluster::is_in_sync),
@@ -69,9 +78,11 @@ const fn demand(
 }
 
 impl Core {
-    /// Everybody.
+    /// Everybody; second processes of a node are nobody.
     pub fn everybody(cluster: &Cluster) -> Self {
-        Self(cluster.world.processes().collect())
+        let servers = cluster.discoveries.iter().chain(&cluster.brokers);
+        let clients = cluster.publishers.iter().chain(cluster.subscribers.keys());
+        Self(servers.chain(clients).copied().collect())
     }
 
     /// A core that can survive, drawn from the run's seed: a broker in sync that lives, mostly the primary,
@@ -257,7 +268,8 @@ impl Cluster {
         let apart = |from, to| self.world.is_cut(from, to) || far(from, to);
         let hinders = |primary: ProcessId| {
             let cut_off = |other| apart(primary, other) || apart(other, primary);
-            !self.world.is_paused(primary) && (self.world.is_deaf(primary) || core.iter().any(cut_off))
+            let lame = self.world.is_deaf(primary) || self.world.is_stalled(primary);
+            !self.world.is_paused(primary) && (lame || core.iter().any(cut_off))
         };
         self.primary().is_some_and(|primary| !core.has(primary) && hinders(primary))
     }
@@ -307,7 +319,8 @@ impl Cluster {
     pub fn recover(&mut self, core: &Core, limit: Duration) -> Result<(), Failure> {
         let outsiders = *core != Core::everybody(self);
         let leaves = self.leaving.keys().any(|process| core.has(*process));
-        let more = if outsiders && leaves { LAST_HOLDER } else { Duration::ZERO };
+        let more = if outsiders { self.deposals } else { Duration::ZERO };
+        let more = more + if outsiders && leaves { LAST_HOLDER } else { Duration::ZERO };
         self.run_for(self.calm)?;
         let begin = self.world.now();
         let left = |cluster: &Self, within: Duration| {

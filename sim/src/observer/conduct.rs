@@ -90,12 +90,13 @@ impl Conduct {
         Ok(())
     }
 
-    /// Shows how a broker leaves, and whether it has read the tree, and followed its primary, since it was asked to.
+    /// Shows how a broker leaves; whether it has read the tree, and followed its primary, since it was asked to, and
+    /// whether it has known for long that its primary is gone.
     pub(super) fn leaves(
         &mut self,
         broker: &Broker,
         step: &Step<Event>,
-        (read, heard): (bool, bool),
+        (read, heard, forsaken): (bool, bool, bool),
         checks: &mut Checks,
     ) -> Result<(), Violation> {
         let process = broker.id();
@@ -112,7 +113,7 @@ impl Conduct {
                 let awaited = known.is_some_and(|known| log.epoch_before(commit) < Some(known.epoch));
                 let outlived = known.is_some_and(|known| known.history != broker.replica().history());
                 let read = read || outlived;
-                checks.observe(&Fact::Left { process, after, known, read, heard, awaited })?;
+                checks.observe(&Fact::Left { process, after, known, read, heard, awaited, forsaken })?;
             }
         }
         Ok(())
@@ -266,7 +267,7 @@ pub(super) fn granted(
     }
 }
 
-fn connection(world: &World<Actor>, process: ProcessId, link: LinkId) -> Option<ConnectionId> {
+pub(super) fn connection(world: &World<Actor>, process: ProcessId, link: LinkId) -> Option<ConnectionId> {
     world.connection(process, link).map(|(connection, _)| connection)
 }
 

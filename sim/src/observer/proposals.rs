@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use steadfast_core::broker::Broker;
 use steadfast_core::coordination::registry::Live;
-use steadfast_core::coordination::{self, CallId, MultiOperation, Operation, Request};
+use steadfast_core::coordination::{self, CallId, MultiOperation, Operation, Reply, Request, SessionState};
 use steadfast_core::group::GroupState;
 use steadfast_core::id::{Address, Epoch, Member, NodeName, Nonce, Offset};
 use steadfast_core::limits::LEARNER_DEADLINE;
@@ -63,15 +63,44 @@ struct Mind {
     start: Offset,
     /// Since when every in-sync node is another storage, by its view.
     lost: Option<u64>,
-    /// Syncs under way, and when the latest that is complete began.
-    syncs: BTreeMap<CallId, u64>,
+    /// Syncs under way, each with when it began and whether it is a barrier; and when the latest that is complete
+    /// began.
+    syncs: BTreeMap<CallId, (u64, bool)>,
     synced: Option<u64>,
+    rounds: Rounds,
     /// Since when it has a reason to stand for the lead.
     reason: Option<u64>,
+    /// The same by its own clock, which may have jumped.
+    waits: Option<u64>,
+    /// How often in a row it has led where nobody followed and nothing was committed, and has heard nobody since.
+    unheeded: u32,
+    /// Since when it has begun to hand over.
+    handover: Option<u64>,
+    /// Since when it has known, in a session, that its primary has no live node.
+    forsaken: Option<u64>,
     /// Every write so far, and the one whose fate is open.
     written: BTreeSet<Nonce>,
     open: Option<Nonce>,
 }
+
+/// The rounds in which a process reads the tree.
+#[derive(Debug, Default)]
+struct Rounds {
+    /// When the latest one began whose sync or barrier is complete, and whether that is a barrier.
+    proved: Option<(u64, bool)>,
+    /// How many are complete, and when the latest of them and the latest linearizable one began.
+    complete: u64,
+    latest: Option<u64>,
+    linearizable: Option<u64>,
+    /// When its session was last connected.
+    connected: u64,
+    /// The version of the state that it knows, and when its own latest change was known to hold.
+    version: Option<i32>,
+    adopted: u64,
+}
+
+/// Whoever leaves puts its live node back within this time, in nanoseconds: it has to read the tree, and to write.
+const RETURN: u64 = 1_500_000_000;
 
 impl Proposals {
     /// A process that was not running for longer than `nap` has noticed it.
@@ -104,6 +133,29 @@ impl Proposals {
         })
     }
 
+    /// Whether a broker that was asked to leave has known for long that its primary is gone, and has not put its
+    /// own live node back (R34).
+    pub(super) fn is_forsaken(&self, broker: &Broker, process: ProcessId, at: u64) -> bool {
+        let since = self
+            .brokers
+            .get(&process)
+            .and_then(|mind| Some(mind.forsaken?.max(mind.leaving?).max(mind.awake).max(mind.running)));
+        let stands = live(broker).any(|live| live.node.id == *broker.id());
+        since.is_some_and(|since| since + RETURN < at) && !stands
+    }
+
+    /// A broker answers a read of the head that was asked for at this time.
+    pub(super) fn answered(
+        &self,
+        broker: &Broker,
+        process: ProcessId,
+        asked: u64,
+        checks: &mut Checks,
+    ) -> Result<(), Violation> {
+        let read = self.brokers.get(&process).and_then(|mind| mind.rounds.linearizable);
+        checks.observe(&Fact::AnsweredHead { process: broker.id(), asked, read })
+    }
+
     /// Shows what a broker wants in this step to the checkers. `from` is the member whose frame it handles,
     /// and whether it takes what is in it.
     pub(super) fn observe(
@@ -120,6 +172,7 @@ impl Proposals {
         let Some(mind) = self.brokers.get_mut(&step.process) else { return Ok(()) };
         mind.hear(broker, step, from, said);
         mind.read(broker, step);
+        mind.rounds.read(broker, step, checks)?;
         for output in &step.outputs {
             match output {
                 Output::Trace(trace) => {
@@ -127,17 +180,14 @@ impl Proposals {
                         self.handovers.insert(target.clone(), epoch);
                     }
                     mind.note(broker, step.at, trace);
-                    if let (Trace::FellSilent, Some(epoch)) = (trace, broker.leads()) {
-                        let unheard = mind.unheard(broker, step.at);
-                        checks.observe(&Fact::FellSilent { process: broker.id(), epoch, unheard })?;
-                    }
+                    mind.judged(broker, step.at, trace, checks)?;
                 }
                 Output::Link(LinkCommand::Dial { link, address }) => {
                     mind.dials.insert(*link, address.clone());
                 }
                 Output::Link(LinkCommand::Close { link }) => drop(mind.links.remove(link)),
                 Output::Coordinate(Request::Call { call, operation }) if begins_a_round(operation) => {
-                    mind.syncs.insert(*call, step.at);
+                    mind.syncs.insert(*call, (step.at, matches!(operation, Operation::Multi(_))));
                 }
                 Output::Coordinate(Request::Call { operation: Operation::Set(set), .. }) => {
                     if let Ok(wanted) = wire::decode_group_state(&set.data) {
@@ -184,12 +234,18 @@ fn begins_a_round(operation: &Operation) -> bool {
 }
 
 /// Whether a sync or a barrier is complete; a barrier is, too, where there is no state yet.
-const fn proves(result: &Result<coordination::Reply, coordination::Error>) -> bool {
+const fn proves(result: &Result<Reply, coordination::Error>) -> bool {
     matches!(result, Ok(_) | Err(coordination::Error::Multi { error: coordination::MultiError::NoNode, .. }))
 }
 
 fn live(broker: &Broker) -> impl Iterator<Item = &Live> {
     broker.registry().view().live.values()
+}
+
+/// How long ago the member was heard that was heard longest ago, of those that are in sync or may be.
+fn unheard(broker: &Broker, at: u64, heard: impl Fn(&Member) -> u64) -> Option<Duration> {
+    let others = broker.counted().filter(|member| **member != broker.id().member);
+    others.map(|member| Duration::from_nanos(at - heard(member))).max()
 }
 
 impl Mind {
@@ -198,12 +254,15 @@ impl Mind {
         let earlier = |moment: &mut u64| *moment = moment.saturating_sub(by);
         self.lost.iter_mut().for_each(earlier);
         self.awake = at;
+        // Whoever waits for its turn does so by the time that has passed.
+        self.waits = self.waits.filter(|_| by <= nap);
         if by > nap {
             self.running = at;
             return;
         }
         self.progressed.values_mut().chain(self.seen.values_mut()).for_each(earlier);
         [&mut self.running, &mut self.role, &mut self.heard].into_iter().for_each(earlier);
+        self.waits.iter_mut().for_each(earlier);
     }
 
     /// A frame, a link, or an order to leave.
@@ -221,6 +280,9 @@ impl Mind {
                 }
             }
             Cause::Received(link, _) => {
+                if broker.leads().is_none() {
+                    self.unheeded = 0;
+                }
                 let Some((member, taken)) = from else {
                     if broker.leads().is_none() && takes(step, said) {
                         return self.followed(at);
@@ -254,7 +316,7 @@ impl Mind {
     /// A backup has taken something from its primary, which may have died since it sent that.
     fn followed(&mut self, at: u64) {
         (self.heard, self.followed) = (at, Some(at));
-        self.reason = None;
+        (self.reason, self.waits) = (None, None);
         self.refused.clear();
     }
 
@@ -275,12 +337,19 @@ impl Mind {
     fn read(&mut self, broker: &Broker, step: &Step<Event>) {
         let Cause::Coordination(event) = &step.cause else { return };
         if let coordination::Event::Reply { call, result } = event
-            && let Some(began) = self.syncs.remove(call)
+            && let Some((began, barrier)) = self.syncs.remove(call)
             && proves(result)
         {
             self.synced = self.synced.max(Some(began));
+            self.rounds.proved = Some((began, barrier));
         }
         let Some((state, _)) = &broker.registry().view().state else { return };
+        let primary = state.primary.as_ref().filter(|primary| *primary != broker.id());
+        let gone = primary.is_some_and(|primary| !live(broker).any(|live| live.node.id == *primary));
+        match gone && state.in_sync.contains(&broker.id().member) && broker.registry().session().is_some() {
+            true => drop(self.forsaken.get_or_insert(step.at)),
+            false => self.forsaken = None,
+        }
         let nodes = |member: &Member| live(broker).any(|live| live.node.id.member.node == member.node);
         let holds = |member: &Member| live(broker).any(|live| live.node.id.member == *member);
         let lost = state.in_sync.iter().all(|member| nodes(member) && !holds(member));
@@ -294,18 +363,24 @@ impl Mind {
         match trace {
             Trace::BecamePrimary { start, .. } => {
                 (self.role, self.start) = (at, *start);
+                self.unheeded += 1;
                 self.progressed.clear();
                 self.matched.clear();
                 self.refused.clear();
             }
             Trace::BecameBackup { .. } | Trace::SteppedDown { .. } => {
-                (self.role, self.heard, self.reason) = (at, at, Some(at));
+                (self.role, self.heard, self.reason, self.waits) = (at, at, Some(at), Some(at));
                 self.refused.clear();
             }
             // It was asked and heard at the same time.
             Trace::Suspected { cause: Suspicion::Leaving, .. } => {}
-            Trace::Suspected { .. } if broker.leads().is_none() => drop(self.reason.get_or_insert(at)),
+            Trace::Suspected { .. } if broker.leads().is_none() => {
+                self.reason.get_or_insert(at);
+                self.waits.get_or_insert(at);
+            }
+            Trace::EpochCommitted { .. } => self.unheeded = 0,
             Trace::FollowerAttached { member, .. } => {
+                self.unheeded = 0;
                 self.progressed.entry(member.clone()).or_insert(at);
                 // It may have hung up since it sent its request: nobody is known as the sender any more.
                 self.seen.insert(member.clone(), at);
@@ -315,11 +390,51 @@ impl Mind {
         }
     }
 
-    /// How long ago the member was heard that was heard longest ago, of those that are in sync or may be.
-    fn unheard(&self, broker: &Broker, at: u64) -> Option<Duration> {
-        let others = broker.counted().filter(|member| **member != broker.id().member);
-        let heard = |member| self.seen.get(member).copied().unwrap_or(0).max(self.role).max(self.running);
-        others.map(|member| Duration::from_nanos(at - heard(member))).max()
+    /// Falls silent, speaks again, hands over.
+    fn judged(
+        &mut self,
+        broker: &Broker,
+        at: u64,
+        trace: &Trace,
+        checks: &mut Checks,
+    ) -> Result<(), Violation> {
+        let process = broker.id();
+        match (trace, broker.leads()) {
+            (Trace::FellSilent, Some(epoch)) => {
+                let seen = |member: &Member| self.seen.get(member).copied().unwrap_or(0);
+                let heard = |member: &Member| seen(member).max(self.role).max(self.running);
+                let unheard = unheard(broker, at, heard);
+                checks.observe(&Fact::FellSilent { process, epoch, unheard })
+            }
+            (Trace::SpokeAgain, Some(_)) => {
+                // A frame may be the last words of the process before the sender's present one.
+                let seen = |member: &Member| {
+                    self.seen.iter().filter(|(other, _)| other.node == member.node).map(|(_, at)| *at).max()
+                };
+                let heard = |member: &Member| {
+                    seen(member).unwrap_or(0).max(self.role).max(self.running).max(self.awake)
+                };
+                let unheard = unheard(broker, at, heard);
+                let read = self.rounds.latest >= Some(self.rounds.connected);
+                checks.observe(&Fact::InTouch { process, unheard, read })
+            }
+            (Trace::HandoverBegan { .. }, _) => {
+                self.handover = Some(at);
+                Ok(())
+            }
+            (
+                Trace::HandoverFailed { .. }
+                | Trace::SteppedDown { .. }
+                | Trace::BecameBackup { .. }
+                | Trace::Leaves { .. },
+                _,
+            ) => self.handover.take().map_or(Ok(()), |began| {
+                let began = began.max(self.running).max(self.awake);
+                let time = Duration::from_nanos(at.saturating_sub(began));
+                checks.observe(&Fact::HandoverTook { process, time })
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Whether somebody is attached who is not in sync and has just moved, and may be waited for.
@@ -381,6 +496,8 @@ impl Mind {
             },
             refusals: door.and_then(|door| self.refused.get(&door.node.address)).copied().unwrap_or(0),
             leaving: self.leaving.is_some(),
+            unheeded: self.unheeded,
+            waited: self.waits.map(|waits| Duration::from_nanos(at.saturating_sub(waits))),
             learner: self.learner(at, known),
             asked,
             read: self.reason.is_none_or(|reason| self.synced >= Some(reason)),
@@ -394,5 +511,31 @@ impl Mind {
             start: self.start,
             log: (replica.commit(), replica.log().end()),
         }
+    }
+}
+
+impl Rounds {
+    /// What a process knows of the tree, and by which round.
+    fn read(&mut self, broker: &Broker, step: &Step<Event>, checks: &mut Checks) -> Result<(), Violation> {
+        let Cause::Coordination(event) = &step.cause else { return Ok(()) };
+        if matches!(event, coordination::Event::Session(SessionState::Connected(_))) {
+            self.connected = step.at;
+        }
+        let registry = broker.registry();
+        if registry.round() > self.complete {
+            self.complete = registry.round();
+            self.latest = self.proved.map(|(began, _)| began);
+            self.linearizable =
+                self.proved.filter(|(_, barrier)| *barrier).map(|(began, _)| began).or(self.linearizable);
+        }
+        let now = registry.view().state.as_ref().map(|(_, version)| *version);
+        let before = std::mem::replace(&mut self.version, now);
+        if matches!(event, coordination::Event::Reply { result: Ok(Reply::Set(_)), .. }) && before < now {
+            self.adopted = step.at;
+        }
+        let Some(before) = before.filter(|before| now < Some(*before)) else { return Ok(()) };
+        let proved = self.proved.is_some_and(|(began, barrier)| barrier && began >= self.adopted);
+        let versions = (before, now.unwrap_or(-1));
+        checks.observe(&Fact::TookBack { process: broker.id(), versions, proved })
     }
 }

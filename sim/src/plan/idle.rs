@@ -16,6 +16,7 @@ fn reason(plan: &Plan, event: &Event) -> Option<String> {
     let mut targets = match &event.action {
         Action::Trouble { with, .. } => with.clone(),
         Action::Shutdown { who, .. } => vec![*who],
+        Action::SecondProcess { broker, .. } => vec![Target::Broker(*broker)],
         Action::Publish { publisher, .. } => vec![Target::Publisher(*publisher)],
         Action::ReadHeads { subscriber, .. } | Action::Pace { subscriber, .. } => {
             vec![Target::Subscriber(*subscriber)]

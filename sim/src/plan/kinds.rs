@@ -129,6 +129,7 @@ pub static KINDS: &[Kind] = &[
     .so_much(60_000)
     .fatal(),
     one("stop-reading", |c| vec![Fault::StopReading(c.who)], |c| vec![Fault::ReadAgain(c.who)]),
+    one("stop-storing", |c| vec![Fault::StopStoring(c.who)], |c| vec![Fault::StoreAgain(c.who)]),
     two("cut", |c| vec![Fault::Cut(c.who, c.whom)], |c| vec![Fault::Heal(c.who, c.whom)]),
     two("heal", |c| vec![Fault::Heal(c.who, c.whom)], nothing),
     two("part", |c| both(Fault::Cut, c), |c| both(Fault::Heal, c)),

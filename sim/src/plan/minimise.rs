@@ -115,6 +115,10 @@ fn at_most(plan: &mut Plan, brokers: u32, discoveries: u32) {
     plan.knobs.discoveries = plan.knobs.discoveries.min(discoveries);
     for event in &mut plan.events {
         let targets = match &mut event.action {
+            Action::SecondProcess { broker, .. } => {
+                *broker = (*broker - 1) % plan.knobs.brokers + 1;
+                continue;
+            }
             Action::Trouble { with, .. } => with.as_mut_slice(),
             Action::Shutdown { who, .. } => std::slice::from_mut(who),
             _ => continue,
@@ -231,6 +235,7 @@ fn times(action: &mut Action) {
         Action::Trouble { lasts: Some(time), .. }
         | Action::Shutdown { back: Some(time), .. }
         | Action::TotalLoss { lasts: Some(time) }
+        | Action::SecondProcess { lasts: time, .. }
         | Action::Pace { late: Some(time), .. }
         | Action::Publish { every: time, .. }
         | Action::ReadHeads { every: time, .. }

@@ -6,7 +6,7 @@
 //! nothing, and all randomness is keyed by purpose, process and count, never by what happened before.
 //!
 //! - [`generate`] makes a plan from a seed: by chance, by schedules that aim at what chance seldom hits
-//!   (`targeted.rs`, `provoked.rs`), and cell by cell of the matrix of who is struck by what (`aim.rs`).
+//!   (`targeted.rs`, `reigns.rs`, `provoked.rs`), and cell by cell of the matrix of who is struck by what (`aim.rs`).
 //! - [`idle`] names the items that can have no effect.
 //! - [`run`] carries a plan out and judges it.
 //! - [`minimise`] cuts a plan down to what it takes to violate a property.
@@ -20,6 +20,7 @@ pub mod knobs;
 pub mod minimise;
 pub mod panics;
 mod provoked;
+mod reigns;
 pub mod run;
 mod targeted;
 pub mod text;
@@ -163,6 +164,13 @@ pub enum Action {
     TotalLoss {
         /// When they start again.
         lasts: Option<Duration>,
+    },
+    /// Somebody starts a second process of a broker's node, beside the first.
+    SecondProcess {
+        /// The broker's number.
+        broker: u32,
+        /// How long it lives.
+        lasts: Duration,
     },
     /// A publisher publishes, if it is alive.
     Publish {

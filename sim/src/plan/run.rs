@@ -152,6 +152,13 @@ impl<'a> Run<'a> {
             let reader = Reader::starting(subscriber.filters.clone(), first, behind);
             cluster.add_subscriber(&config, subscriber.number, reader, subscriber.joins);
         }
+        let seconds = plan.events.iter().filter_map(|event| match event.action {
+            Action::SecondProcess { broker, .. } => Some(broker),
+            _ => None,
+        });
+        for broker in seconds.collect::<BTreeSet<_>>() {
+            cluster.add_second_process(&config, broker);
+        }
         cluster.keep_traces();
         let mut agenda = Queue::default();
         for (number, event) in plan.events.iter().enumerate() {
@@ -170,6 +177,9 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         self.waiting.clear();
+        for process in self.cluster.second_processes().to_vec() {
+            self.cluster.strike(Fault::Crash(process))?;
+        }
         let core = match self.plan.knobs.core_only {
             true => Core::survivable(&self.cluster),
             false => Core::everybody(&self.cluster),
@@ -218,7 +228,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Events whose cue was just given come next, or so much later.
+    /// Events whose cue was just given come next, or so much later: the first that waits for it, together with
+    /// those that wait since the same time for the same.
     fn hear(&mut self) {
         let traces = self.cluster.take_traces();
         if self.waiting.is_empty() {
@@ -227,11 +238,15 @@ impl<'a> Run<'a> {
         for (process, trace) in traces {
             let mark = mark(&trace);
             let events = &self.plan.events;
-            let cue = |number: &usize| events[*number].on.as_ref().filter(|cue| is_mark(&mark, &cue.mark));
-            let Some(place) = self.waiting.iter().position(|number| cue(number).is_some()) else { continue };
-            let after = cue(&self.waiting[place]).map_or(0, |cue| nanos(cue.after));
-            let number = self.waiting.remove(place);
-            self.agenda.push(self.cluster.world().now() + after, Due::Cued(number, process));
+            let cue = |number: usize| events[number].on.as_ref().filter(|cue| is_mark(&mark, &cue.mark));
+            let first = self.waiting.iter().find_map(|&number| Some((events[number].at, cue(number)?)));
+            let Some((at, given)) = first else { continue };
+            let due = self.cluster.world().now() + nanos(given.after);
+            let together =
+                |number: &mut usize| events[*number].at == at && events[*number].on.as_ref() == Some(given);
+            for number in self.waiting.extract_if(.., together) {
+                self.agenda.push(due, Due::Cued(number, process));
+            }
         }
     }
 
@@ -292,6 +307,13 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             Action::TotalLoss { lasts } => self.lose_everything(*lasts),
+            Action::SecondProcess { broker, lasts } => {
+                let Some(process) = self.cluster.find(&format!("b{broker}-again")) else { return Ok(()) };
+                self.marks.note("strike(second-process)".to_owned());
+                self.cluster.strike(Fault::Restart(process))?;
+                self.cluster.world_mut().schedule(now + nanos(*lasts), Fault::Crash(process));
+                Ok(())
+            }
             Action::Publish { publisher, topic, count, every } => {
                 if let Some(publisher) = self.find(Target::Publisher(*publisher), None) {
                     let (topic, left, every) = (topic.clone(), *count, *every);

@@ -289,6 +289,11 @@ fn action(words: &mut Words<'_>) -> Result<Action, String> {
             Ok(Action::RollingRestart { back, every: every(words)? })
         }
         "total-loss" => Ok(Action::TotalLoss { lasts: words.named("for")? }),
+        "second-process" => {
+            let broker = words.numbered('b', MOST_BROKERS)?;
+            words.expect("for")?;
+            Ok(Action::SecondProcess { broker, lasts: Duration::read(words.take("a time")?)? })
+        }
         "publish" => {
             let publisher = words.numbered('p', MOST_PUBLISHERS)?;
             let topic = words.take("a topic")?;
@@ -316,7 +321,7 @@ fn trouble(name: &str, words: &mut Words<'_>) -> Result<Action, String> {
         let known: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
         let known = known.join(", ");
         return Err(format!(
-            "{name:?} is nothing that happens; that is publish, read-heads, pace, shutdown, rolling-restart, total-loss, {known}"
+            "{name:?} is nothing that happens; that is publish, read-heads, pace, shutdown, rolling-restart, total-loss, second-process, {known}"
         ));
     };
     let with = (0..kind.processes).map(|_| target(words)).collect::<Result<_, _>>()?;
@@ -453,6 +458,9 @@ impl fmt::Display for Action {
             Self::TotalLoss { lasts } => {
                 f.write_str("total-loss")?;
                 option(f, "for", *lasts)
+            }
+            Self::SecondProcess { broker, lasts } => {
+                write!(f, "second-process b{broker} for {}", lasts.write())
             }
             Self::Publish { publisher, topic, count, every } => {
                 write!(f, "publish p{publisher} {topic} {count} every {}", every.write())

@@ -4,6 +4,7 @@ use super::Starter;
 use crate::clock::Clock;
 use std::collections::VecDeque;
 use steadfast_core::node::{Input, Node};
+use steadfast_core::storage::Ticket;
 
 /// A node that wants to be woken at the present moment this often in a row is stuck.
 const STUCK_AFTER: u32 = 1_000;
@@ -30,6 +31,9 @@ pub(super) struct Process<N: Node> {
     pub doomed: bool,
     pub stored_until: u64,
     pub stored: u64,
+    /// Its storage completes nothing, and what it would have completed meanwhile.
+    pub stalled: bool,
+    pub unstored: Vec<Ticket>,
     /// Timeouts in a row at the same moment.
     timeouts: (u64, u32),
 }
@@ -52,6 +56,8 @@ impl<N: Node> Process<N> {
             doomed: false,
             stored_until: 0,
             stored: 0,
+            stalled: false,
+            unstored: Vec::new(),
             timeouts: (0, 0),
         }
     }
@@ -62,12 +68,21 @@ impl<N: Node> Process<N> {
             return false;
         }
         self.inbox.clear();
+        self.unstored.clear();
         (self.paused, self.doomed, self.timeout_waits) = (false, false, false);
         self.timer = None;
         (self.stored_until, self.busy_until) = (0, 0);
         // What was scheduled for this life finds another one.
         self.life += 1;
         true
+    }
+
+    /// A request to its storage is due. Says whether it is complete.
+    pub fn stores(&mut self, ticket: Ticket) -> bool {
+        if self.stalled {
+            self.unstored.push(ticket);
+        }
+        !self.stalled
     }
 
     /// When a timer must fire that is earlier than the one scheduled.

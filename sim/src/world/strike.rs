@@ -7,7 +7,8 @@ use crate::fingerprint::Digest;
 use crate::network::{Host, ProcessId};
 use std::fmt;
 use std::time::Duration;
-use steadfast_core::node::Node;
+use steadfast_core::node::{Input, Node};
+use steadfast_core::storage;
 
 impl<N: Node> World<N>
 where
@@ -34,6 +35,8 @@ where
             Fault::ClockRate(process, drift) => self.drift(process, drift)?,
             Fault::ClockJump(process, by) => self.jump(process, by)?,
             Fault::LimitMemory(process, limit) => self.limit_memory(process, limit)?,
+            Fault::StopStoring(process) => self.stall(process, true)?,
+            Fault::StoreAgain(process) => self.stall(process, false)?,
             Fault::CutToCoordination(process) => self.coordinate(process, Ensemble::cut_to),
             Fault::CutFromCoordination(process) => self.coordinate(process, Ensemble::cut_from),
             Fault::HealCoordination(process) if !self.ensemble.is_cut(process) => return None,
@@ -158,6 +161,15 @@ where
         self.processes[id.0 as usize].clock.jump(now, by);
         self.wake(id);
         (!by.is_zero()).then_some(())
+    }
+
+    fn stall(&mut self, id: ProcessId, stalls: bool) -> Option<()> {
+        let process = &mut self.processes[id.0 as usize];
+        let changed = std::mem::replace(&mut process.stalled, stalls) != stalls;
+        for ticket in std::mem::take(&mut process.unstored) {
+            self.deliver(id, Input::Storage(storage::Event::Done(ticket)));
+        }
+        changed.then_some(())
     }
 
     fn limit_memory(&mut self, id: ProcessId, limit: u64) -> Option<()> {
