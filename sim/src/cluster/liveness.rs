@@ -69,9 +69,10 @@ const fn demand(
 }
 
 impl Core {
-    /// Everybody.
+    /// Everybody who has begun.
     pub fn everybody(cluster: &Cluster) -> Self {
-        Self(cluster.world.processes().collect())
+        let begun = |process: &ProcessId| !cluster.copies.contains_key(process);
+        Self(cluster.world.processes().filter(begun).collect())
     }
 
     /// A core that can survive, drawn from the run's seed: a broker in sync that lives, mostly the primary,
@@ -309,6 +310,11 @@ impl Cluster {
         let leaves = self.leaving.keys().any(|process| core.has(*process));
         let more = if outsiders && leaves { LAST_HOLDER } else { Duration::ZERO };
         self.run_for(self.calm)?;
+        if self.primary().is_some_and(|primary| !core.has(primary)) {
+            // Its session may be one of those that take longest to end: it hears nothing, gives the session up after
+            // seven fifths of the timeout, and is heard until then.
+            self.run_for(self.calm * 7 / 5)?;
+        }
         let begin = self.world.now();
         let left = |cluster: &Self, within: Duration| {
             let end = begin + (within.min(limit) + more).as_nanos() as u64;

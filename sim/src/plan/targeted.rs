@@ -51,26 +51,32 @@ pub(super) fn add(dice: &mut Dice, plan: &mut Plan) {
     }
 }
 
-fn trouble(kind: &str, who: Target, whom: Option<Target>, lasts: Option<Duration>) -> Action {
+pub(super) fn trouble(kind: &str, who: Target, whom: Option<Target>, lasts: Option<Duration>) -> Action {
     let (kind, with) = (known(kind), [who].into_iter().chain(whom).collect());
     Action::Trouble { kind, with, amount: kind.amount, lasts }
 }
 
-fn between(kind: &str, who: Target, whom: Target, amount: Amount, lasts: Option<Duration>) -> Action {
+pub(super) fn between(
+    kind: &str,
+    who: Target,
+    whom: Target,
+    amount: Amount,
+    lasts: Option<Duration>,
+) -> Action {
     Action::Trouble { kind: known(kind), with: vec![who, whom], amount, lasts }
 }
 
-fn strikes(plan: &mut Plan, at: Duration, kind: &str, who: Target, lasts: Option<Duration>) {
+pub(super) fn strikes(plan: &mut Plan, at: Duration, kind: &str, who: Target, lasts: Option<Duration>) {
     happens(plan, at, trouble(kind, who, None, lasts));
 }
 
 /// Something strikes when somebody has come to `mark`.
-fn when(plan: &mut Plan, at: Duration, (mark, after): (&str, Duration), action: Action) {
+pub(super) fn when(plan: &mut Plan, at: Duration, (mark, after): (&str, Duration), action: Action) {
     plan.events.push(Event { at, on: Some(Cue { mark: mark.to_owned(), after }), action });
 }
 
 /// How long after a write: before it can have been answered, mostly.
-fn soon(dice: &mut Dice) -> Duration {
+pub(super) fn soon(dice: &mut Dice) -> Duration {
     Duration::from_micros(dice.of(&[0, 0, 200, 700, 1_500, 4_000]))
 }
 
@@ -461,7 +467,7 @@ fn request_past_its_session(dice: &mut Dice, plan: &mut Plan, at: Duration) {
 }
 
 /// A publisher that goes on under its name when it has died: only one that has an outbox does.
-fn with_outbox(plan: &mut Plan) -> Option<u32> {
+pub(super) fn with_outbox(plan: &mut Plan) -> Option<u32> {
     let publisher = plan.publishers.first_mut()?;
     publisher.outbox = true;
     Some(publisher.number)
