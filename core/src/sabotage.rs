@@ -342,6 +342,26 @@ bugs! {
     DamageUnsaid "R31",
     /// What is cut still counts as memory that waits for members.
     TruncationKeepsBytes "R36",
+    /// The session that an unanswered request gave is taken as one's own.
+    UnansweredTaken "R28",
+    /// A broker that holds more than was ever stored is believed.
+    MoreThanStoredAccepted "R28",
+    /// A publisher that was fenced continues the session that fenced it.
+    FencedContinues "R28",
+    /// A publisher that was not running sends before it has asked for its session.
+    SleepersSend "R29",
+    /// A client believes the route of another cluster unproved.
+    StrangersBelieved "R26",
+    /// A client stays with its primary though discovery names a later one.
+    RoutesUnheeded "R26",
+    /// A stream on which nothing comes is waited for for ever.
+    SilentStreamsKept "R30",
+    /// A broker sends what nobody wants.
+    FiltersIgnored "R30",
+    /// A stream that was closed is served on.
+    ClosedStreamsServed "R30",
+    /// Streams of a link that is gone are served on.
+    LostLinksServed "R30",
     /// Discovery's epoch is raised whatever version it has.
     EpochUnguarded "Section 4",
     /// A replica of discovery leads on when its session is lost.

@@ -1,6 +1,7 @@
 //! The nodes of a cluster as one type, so that one world can run them all.
 
 use crate::fingerprint::{Digest, Fingerprint};
+use crate::stranger::Stranger;
 use std::hash::Hash as _;
 use steadfast_core::broker::{self, Broker};
 use steadfast_core::compression::Decompressor;
@@ -21,6 +22,8 @@ pub enum Actor {
     Publisher(Box<Publisher>),
     /// A subscriber.
     Subscriber(Box<Subscriber>),
+    /// A replica of discovery of another cluster.
+    Stranger(Stranger),
 }
 
 /// What an application asks of its node.
@@ -153,6 +156,11 @@ impl Node for Actor {
             Self::Discovery(node) => node.handle_input(now, narrow(input, take!(Discovery))),
             Self::Publisher(node) => node.handle_input(now, narrow(input, take!(Publisher))),
             Self::Subscriber(node) => node.handle_input(now, narrow(input, take!(Subscriber))),
+            Self::Stranger(node) => {
+                if let Input::Received { link, frame } = input {
+                    node.hear(link, frame);
+                }
+            }
         }
     }
 
@@ -162,6 +170,7 @@ impl Node for Actor {
             Self::Discovery(node) => node.poll_output().map(|output| widen(output, Event::Discovery)),
             Self::Publisher(node) => node.poll_output().map(|output| widen(output, Event::Publisher)),
             Self::Subscriber(node) => node.poll_output().map(|output| widen(output, unpacked)),
+            Self::Stranger(node) => node.say().map(|(link, frame)| Output::Transmit { link, frame }),
         }
     }
 
@@ -171,6 +180,7 @@ impl Node for Actor {
             Self::Discovery(node) => node.poll_timeout(),
             Self::Publisher(node) => node.poll_timeout(),
             Self::Subscriber(node) => node.poll_timeout(),
+            Self::Stranger(_) => None,
         }
     }
 }

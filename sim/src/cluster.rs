@@ -78,6 +78,8 @@ pub struct Cluster {
     /// When each publisher is asked for the last record of which that is known.
     published_until: BTreeMap<ProcessId, u64>,
     disks: BTreeMap<ProcessId, Rc<RefCell<Disk>>>,
+    /// Processes that have not begun yet: each will with a copy of this publisher's outbox, on this disk.
+    copies: BTreeMap<ProcessId, (ProcessId, Rc<RefCell<Disk>>)>,
     subscribers: BTreeMap<ProcessId, Reader>,
     /// Processes that were asked to leave, and how long after their end they start again; `None`: when
     /// everything is put right.
@@ -136,7 +138,11 @@ impl Cluster {
         let mut cluster = Self {
             world: World::new(config.world, Draws::new(seed)),
             checks: Checks::under(&terms(config)),
-            observer: Observer::new(config.payload, config.timing.suspicion.mul_f64(1.25)),
+            observer: Observer::new(
+                config.payload,
+                config.timing.suspicion.mul_f64(1.25),
+                config.timing.client_suspicion.mul_f64(1.25),
+            ),
             renderer: None,
             diagram: None,
             brokers: Vec::new(),
@@ -145,6 +151,7 @@ impl Cluster {
             publishers: Vec::new(),
             published_until: BTreeMap::new(),
             disks: BTreeMap::new(),
+            copies: BTreeMap::new(),
             subscribers: BTreeMap::new(),
             leaving: BTreeMap::new(),
             calm: config.world.coordination.session_timeout + CALM,
@@ -264,6 +271,11 @@ impl Cluster {
         self.disks[&publisher].borrow()
     }
 
+    /// Every publisher that has an outbox, and its disk.
+    pub(crate) fn outboxes(&self) -> impl Iterator<Item = (ProcessId, Ref<'_, Disk>)> {
+        self.disks.iter().map(|(publisher, disk)| (*publisher, disk.borrow()))
+    }
+
     /// What a subscriber has delivered.
     pub fn received(&self, subscriber: ProcessId) -> &Received {
         self.observer.received(subscriber)
@@ -316,6 +328,7 @@ impl Cluster {
             self.published_until.insert(publisher, at);
             let (ticket, payload) = self.observer.publish(publisher);
             let fact = Fact::Published {
+                client: publisher.0,
                 publisher: self.observer.identity(publisher),
                 topic: &topic,
                 payload: &payload,

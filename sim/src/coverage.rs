@@ -127,7 +127,8 @@ pub fn transitions() -> Vec<String> {
 }
 
 /// The marks that a run leaves itself, besides a `strike` for each trouble and [`SITUATIONS`].
-const OWN: [&str; 7] = ["cued", "recovered", "aside", "unknown", "lost", "core", "compressed"];
+const OWN: [&str; 9] =
+    ["cued", "copied", "fenced", "recovered", "aside", "unknown", "lost", "core", "compressed"];
 
 /// Every mark that there is.
 pub fn marks() -> Vec<String> {

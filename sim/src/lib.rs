@@ -29,4 +29,5 @@ pub mod recording;
 pub mod render;
 #[cfg(feature = "bugs")]
 pub mod sensitivity;
+pub mod stranger;
 pub mod world;

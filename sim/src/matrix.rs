@@ -66,7 +66,8 @@ impl Role {
             Some(Actor::Discovery(discovery)) if discovery.figures(Instant::from_nanos(u64::MAX)).leads => {
                 Self::Leader
             }
-            Some(Actor::Discovery(_)) => Self::Follower,
+            // No plan strikes a stranger.
+            Some(Actor::Discovery(_) | Actor::Stranger(_)) => Self::Follower,
             Some(Actor::Publisher(_)) => Self::Publisher,
             Some(Actor::Subscriber(_)) => Self::Subscriber,
         }
@@ -192,12 +193,6 @@ const UNREACHABLE: &[Rule] = &[
         roles: CLIENTS,
         sessions: &[],
         reason: "only servers are asked to leave",
-    },
-    Rule {
-        troubles: &["stop-storing"],
-        roles: &[Role::Leader, Role::Follower, Role::Subscriber],
-        sessions: &[],
-        reason: "it has no storage",
     },
     Rule {
         troubles: &["total-loss"],

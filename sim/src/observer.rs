@@ -1,8 +1,10 @@
 //! Turns what happens in a cluster's world into the facts that the checkers read.
 
+mod clients;
 mod conduct;
 mod proposals;
 mod seen;
+mod streams;
 mod times;
 
 use crate::actor::{Actor, Event};
@@ -37,6 +39,8 @@ pub struct Published {
     pub unknown: u64,
     /// Records refused.
     pub refused: u64,
+    /// The first record's ticket, less 1. Processes that share an identity share no tickets.
+    tickets: u64,
     /// Records that were not taken, because too many waited.
     pub turned_away: u64,
     /// Records whose fate the application does not know because its process died.
@@ -91,6 +95,8 @@ pub struct Observer {
     proposals: proposals::Proposals,
     /// When each read of the head was sent that no broker has answered, by connection and token.
     reads: BTreeMap<(ConnectionId, u64), u64>,
+    streams: streams::Streams,
+    clients: clients::Clients,
 }
 
 /// The payload of a publisher's record, at least so long. Every one is unique in its run.
@@ -102,8 +108,8 @@ pub fn payload(publisher: PublisherId, ticket: u64, length: usize) -> Bytes {
 
 impl Observer {
     /// Nothing has happened; payloads are at least so long, in bytes. A process that was not running for
-    /// longer than `nap` has noticed it.
-    pub fn new(length: usize, nap: Duration) -> Self {
+    /// longer than `nap` has noticed it, or a client for longer than `client_nap`.
+    pub fn new(length: usize, nap: Duration, client_nap: Duration) -> Self {
         Self {
             brokers: BTreeMap::new(),
             publishers: BTreeMap::new(),
@@ -114,12 +120,19 @@ impl Observer {
             conduct: conduct::Conduct::default(),
             proposals: proposals::Proposals::new(nap),
             reads: BTreeMap::new(),
+            streams: streams::Streams::default(),
+            clients: clients::Clients::new(client_nap),
         }
     }
 
-    /// A process publishes. Its identity may be another one in each life.
-    pub fn add_publisher(&mut self, process: ProcessId, id: Rc<Cell<PublisherId>>) {
-        self.publishers.insert(process, (id, Published::default()));
+    /// A process publishes. Its identity may be another one in each life. Its tickets are all higher than `tickets`.
+    pub fn add_publisher(&mut self, process: ProcessId, id: Rc<Cell<PublisherId>>, tickets: u64) {
+        self.publishers.insert(process, (id, Published { tickets, ..Published::default() }));
+    }
+
+    /// The identity of a publisher, for another process that has it, too.
+    pub(crate) fn shared_identity(&self, process: ProcessId) -> Rc<Cell<PublisherId>> {
+        Rc::clone(&self.publishers[&process].0)
     }
 
     /// A process subscribes.
@@ -147,7 +160,8 @@ impl Observer {
     pub fn publish(&mut self, process: ProcessId) -> (u64, Bytes) {
         let (id, published) = self.publishers.get_mut(&process).expect("a publisher");
         published.asked += 1;
-        (published.asked, payload(id.get(), published.asked, self.length))
+        let ticket = published.tickets + published.asked;
+        (ticket, payload(id.get(), ticket, self.length))
     }
 
     /// What a subscriber has delivered.
@@ -216,7 +230,11 @@ impl Observer {
         match world.node(step.process) {
             Some(Actor::Broker(_)) => self.broker(world, step, checks)?,
             Some(Actor::Discovery(replica)) => self.conduct.discovery(replica, step, checks)?,
-            _ => {}
+            Some(Actor::Publisher(_) | Actor::Subscriber(_)) => {
+                let idle = self.publishers.get(&step.process).is_some_and(|(_, it)| it.is_settled());
+                self.clients.observe(world, step, idle, checks)?;
+            }
+            Some(Actor::Stranger(_)) | None => {}
         }
         for output in &step.outputs {
             if let Output::Trace(trace) = output {
@@ -260,7 +278,9 @@ impl Observer {
             if let Cause::Received(_, Some(from)) = step.cause { self.brokers.get(&from) } else { None };
         let from = sender.map(|sender| (sender.member(), takes(step, &said)));
         self.times.observe(broker, step, &said, checks)?;
-        conduct::said(world, broker, step.process, &said, checks)?;
+        let is_subscriber = |process| self.subscribers.contains_key(&process);
+        self.streams.read(world, step, is_subscriber, checks)?;
+        conduct::said(|link| self.streams.of(world, step.process, link), broker, &said, checks)?;
         self.conduct.broker(broker, step, from, checks)?;
         self.proposals.observe(broker, step, (from, &said), checks)?;
         for (link, message) in &said {
@@ -287,6 +307,7 @@ impl Observer {
         let Some(received) = self.subscribers.get_mut(&process) else { return Ok(()) };
         let Ok(message) = wire::decode(frame.clone()) else { return Ok(()) };
         conduct::granted(world, process, (link, &message), checks)?;
+        self.streams.sent(world, process, (link, &message), checks)?;
         let Message::ReadHead { token } = message else { return Ok(()) };
         if let Some(connection) = conduct::connection(world, process, link) {
             self.reads.insert((connection, token), world.now());
@@ -318,6 +339,10 @@ impl Observer {
                 self.coverage.note("unknown".to_owned());
             }
             Err(publisher::Error::QueueFull) => published.turned_away += count,
+            Err(publisher::Error::Fenced { .. }) => {
+                published.refused += count;
+                self.coverage.note("fenced".to_owned());
+            }
             Err(_) => published.refused += count,
         }
         if result.is_ok() {

@@ -24,6 +24,10 @@ pub struct Disk {
     /// Records that the present process found here, and how many of them have come to an end.
     found: (u64, u64),
     crashes: u64,
+    /// Whether another process has a copy.
+    copied: bool,
+    /// Whether its process was told that the other one goes on.
+    fenced: bool,
 }
 
 fn payloads(batch: &Batch) -> Vec<Bytes> {
@@ -31,6 +35,18 @@ fn payloads(batch: &Batch) -> Vec<Bytes> {
 }
 
 impl Disk {
+    /// A copy as it stands: two processes have it from now on.
+    pub fn copy(&mut self) -> Self {
+        self.copied = true;
+        let (saved, stored) = (self.saved.clone(), self.saved.batches.iter().flat_map(payloads).collect());
+        Self { saved, stored, copied: true, ..Self::default() }
+    }
+
+    /// Whether its process was told that another one goes on with it. What it holds is in that one's hands.
+    pub const fn is_fenced(&self) -> bool {
+        self.fenced
+    }
+
     /// What a process finds when it starts.
     pub fn read(&mut self) -> Saved {
         self.found = (self.saved.records(), 0);
@@ -60,7 +76,8 @@ impl Disk {
     /// Sees a step of its process.
     ///
     /// # Errors
-    /// When the publisher stops: nobody else has its identity, and the disk does not fail.
+    /// When the publisher stops though nobody else has a copy, and the disk does not fail; or goes on in a session
+    /// that holds what it has never stored (R28).
     pub fn observe<E>(
         &mut self,
         step: &Step<E>,
@@ -68,7 +85,7 @@ impl Disk {
         event: impl Fn(&E) -> Option<&publisher::Event>,
     ) -> Result<(), Violation> {
         match step.cause {
-            Cause::Stored(ticket) => self.complete(|pending| pending <= ticket),
+            Cause::Stored(ticket) => self.complete(|pending| pending <= ticket)?,
             Cause::Fault(Fault::Crash(_) | Fault::PowerLoss(_)) => {
                 // Some of what was under way has reached the disk, in order.
                 self.crashes += 1;
@@ -76,7 +93,7 @@ impl Disk {
                 let kept = draws.below(Purpose::Storage, step.process.entity() << 32, self.crashes, bound);
                 let upto = kept.checked_sub(1).and_then(|last| self.pending.get(last as usize));
                 if let Some(upto) = upto.map(|(ticket, _)| *ticket) {
-                    self.complete(|pending| pending <= upto);
+                    self.complete(|pending| pending <= upto)?;
                 }
                 self.pending.clear();
             }
@@ -95,26 +112,53 @@ impl Disk {
     }
 
     fn hear(&mut self, event: Option<&publisher::Event>) -> Result<(), Violation> {
-        use publisher::Event::{Completed, Recovered};
+        use publisher::Event::{Completed, Recovered, Stopped};
         if let Some(Recovered { records, .. }) = event {
             self.found.1 += records;
         }
-        match event {
+        let error = match event {
             Some(
-                Completed { result: Err(error @ (Error::Fenced { .. } | Error::OutboxFailed)), .. }
-                | Recovered { result: Err(error @ (Error::Fenced { .. } | Error::OutboxFailed)), .. },
-            ) => Err(Violation { property: "Outbox", detail: format!("the publisher stopped: {error}") }),
+                Completed { result: Err(error), .. }
+                | Recovered { result: Err(error), .. }
+                | Stopped { error },
+            ) => error,
+            _ => return Ok(()),
+        };
+        match error {
+            // Of two processes with copies of one outbox at most one goes on.
+            Error::Fenced { .. } if self.copied => {
+                self.fenced |= matches!(event, Some(Stopped { .. }));
+                Ok(())
+            }
+            Error::Fenced { .. } | Error::OutboxFailed => {
+                Err(violation(format!("the publisher stopped: {error}")))
+            }
             _ => Ok(()),
         }
     }
 
-    fn complete(&mut self, is_done: impl Fn(Ticket) -> bool) {
+    fn complete(&mut self, is_done: impl Fn(Ticket) -> bool) -> Result<(), Violation> {
         while let Some((_, change)) = self.pending.pop_front_if(|(ticket, _)| is_done(*ticket)) {
+            if let (Some(before), Change::Session(after)) = (self.saved.session, &change)
+                && before.incarnation > 0
+                && before.history == after.history
+                && before.next != after.next
+            {
+                return Err(violation(format!(
+                    "the session goes on at {}, and this process has stored up to {}: another one has it",
+                    after.next, before.next
+                )));
+            }
             if let Change::Append { batches, .. } = &change {
                 self.stored.extend(batches.iter().flat_map(payloads));
             }
             let aside = self.saved.apply(&change);
             self.aside.extend(aside.iter().flat_map(payloads));
         }
+        Ok(())
     }
+}
+
+fn violation(detail: String) -> Violation {
+    Violation { property: "Outbox", detail }
 }

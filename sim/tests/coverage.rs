@@ -9,7 +9,7 @@ use steadfast_sim::matrix::Cell;
 use steadfast_sim::plan::generate::generate;
 use steadfast_sim::plan::run;
 
-const SEEDS: std::ops::Range<u64> = 10_000..10_600;
+const SEEDS: std::ops::Range<u64> = 10_000..11_200;
 const THREADS: usize = 2;
 
 #[test]

@@ -3,6 +3,7 @@
 //! reported as unknown.
 
 use std::time::Duration;
+use steadfast_core::filter::Topic;
 use steadfast_sim::cluster::{Cluster, Config};
 use steadfast_sim::fault::Fault;
 use steadfast_sim::plan::generate::generate;
@@ -47,6 +48,31 @@ fn what_reached_the_outbox_is_stored_once_or_reported() {
     let (recovered, aside) = (with("recovered"), with("aside"));
     println!("{recovered} runs recover records, {aside} set some aside");
     assert!(recovered * 2 > outcomes.len() && aside > 5, "{recovered} recover, {aside} set aside");
+}
+
+/// Scenario 33: of processes with copies of one outbox at most one goes on, and what the others hold is reported.
+#[test]
+fn who_has_a_copy_of_an_outbox_goes_on_alone_or_is_fenced() {
+    let copied = |seed| {
+        let mut plan = generate(seed);
+        plan.publishers[0].outbox = true;
+        let topic = Topic::new("copied").expect("a topic");
+        for (publisher, to) in [(1, 9), (9, 10)].into_iter().take(1 + (seed % 2) as usize) {
+            let at = Duration::from_millis(1_000 + seed * 17 + u64::from(to) * 40);
+            let every = Duration::from_millis(7);
+            let action = Action::Publish { publisher: to, topic: topic.clone(), count: 100, every };
+            plan.events.push(Event { at, on: None, action: Action::CopyOutbox { publisher, to } });
+            plan.events.push(Event { at, on: None, action });
+        }
+        plan
+    };
+    let outcomes: Vec<_> = (0..40).map(|seed| (copied(seed), run::run(&copied(seed)))).collect();
+    for (plan, outcome) in &outcomes {
+        assert!(outcome.result.is_ok(), "{}\n{plan}", outcome.result.clone().expect_err("a failure"));
+    }
+    let with = |mark| outcomes.iter().filter(|(_, outcome)| outcome.coverage.count(mark) > 0).count();
+    let (copied, fenced) = (with("copied"), with("fenced"));
+    assert!(copied * 10 > outcomes.len() * 9 && fenced * 2 > copied, "{copied} copied, {fenced} fenced");
 }
 
 /// R29: nobody is told of the end of a session in which nothing was under way.

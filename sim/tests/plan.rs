@@ -58,6 +58,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (1_u32..=5, time()).prop_map(|(broker, lasts)| Action::SecondProcess { broker, lasts }),
         1 => (1_u32..=16, topic, 1_u64..1_000, time())
             .prop_map(|(publisher, topic, count, every)| Action::Publish { publisher, topic, count, every }),
+        1 => (1_u32..=16, 1_u32..=16).prop_map(|(publisher, to)| Action::CopyOutbox { publisher, to }),
         1 => (1_u32..=32, 1_u64..1_000, time())
             .prop_map(|(subscriber, count, every)| Action::ReadHeads { subscriber, count, every }),
         1 => (1_u32..=32, prop::option::of(time()))

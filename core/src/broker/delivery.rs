@@ -91,12 +91,16 @@ impl Delivery {
 
     /// Ends a stream.
     pub fn close(&mut self, link: LinkId, stream: u64) {
-        self.streams.remove(&(link, stream));
+        if !sabotage!(ClosedStreamsServed) {
+            self.streams.remove(&(link, stream));
+        }
     }
 
     /// Ends all streams of a link.
     pub fn drop_link(&mut self, link: LinkId) {
-        self.streams.retain(|(other, _), _| *other != link);
+        if !sabotage!(LostLinksServed) {
+            self.streams.retain(|(other, _), _| *other != link);
+        }
     }
 
     /// Ends all streams and returns their links and numbers.
@@ -228,7 +232,7 @@ impl Stream {
     }
 
     fn wants(&self, topic: &Topic) -> bool {
-        self.filters.iter().any(|filter| filter.matches(topic))
+        sabotage!(FiltersIgnored) || self.filters.iter().any(|filter| filter.matches(topic))
     }
 
     /// R30: every frame says up to where everything that matches is covered.

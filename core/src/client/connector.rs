@@ -343,7 +343,11 @@ impl Connector {
                 *current = target;
                 None
             }
-            State::Up { target: current, .. } if !target.is_above(current.group_id, current.epoch) => None,
+            State::Up { target: current, .. }
+                if sabotage!(RoutesUnheeded) || !target.is_above(current.group_id, current.epoch) =>
+            {
+                None
+            }
             State::Up { link, .. } => {
                 let (link, cause) = (*link, Detachment::Rerouted);
                 cx.out.link(LinkCommand::Close { link });

@@ -88,7 +88,7 @@ impl Routes {
                 }
                 self.hint.take_if(|(epoch, _)| *epoch <= route.epoch);
             }
-            Some(_) if !route.fresh => return Verdict::NeedsFresh,
+            Some(_) if !route.fresh && !sabotage!(StrangersBelieved) => return Verdict::NeedsFresh,
             _ => {
                 self.known = Some(offered);
                 self.hint = None;

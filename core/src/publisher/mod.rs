@@ -511,6 +511,7 @@ impl Node for Publisher {
         self.shared.now = now;
         // R29: this process was not running, and its session may be over. While nothing is in flight
         // that costs nothing, so it is asked for before anything is.
+        let stalled = stalled && !sabotage!(SleepersSend);
         if stalled && self.session.phase == Phase::Open && self.window.is_empty() {
             self.open_session();
         }

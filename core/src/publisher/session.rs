@@ -83,6 +83,11 @@ impl Publisher {
         match self.window.compare(last_sequence) {
             Reported::Same | Reported::Forward => {}
             // What was never stored was sent by another process: the outbox is a copy, or an old one.
+            Reported::Beyond if begun && sabotage!(MoreThanStoredAccepted) => {
+                let tickets = self.window.drain();
+                self.complete(tickets, Ok(()));
+                self.window = Window::after(last_sequence);
+            }
             Reported::Beyond if begun => return self.end(Error::Fenced { incarnation }),
             // It has not what was acknowledged, or has what was never sent: not the log of this session.
             Reported::Back | Reported::Beyond => {
@@ -112,7 +117,8 @@ impl Publisher {
     /// process asked for this session and did not see the answer. Another process that was started with a
     /// copy of its outbox may hear the same: only one of them can continue it.
     fn begin_session(&mut self, history: History, incarnation: u64) -> bool {
-        let again = self.outbox.as_ref().is_some_and(|outbox| outbox.unresolved);
+        let again =
+            self.outbox.as_ref().is_some_and(|outbox| outbox.unresolved && !sabotage!(UnansweredTaken));
         if again {
             self.session.continues = incarnation;
             self.session.inherited = true;
@@ -281,6 +287,13 @@ impl Publisher {
     fn handle_fenced(&mut self, incarnation: u64) {
         if incarnation <= self.session.incarnation.max(self.session.continues) {
             return self.reject(Rejection::Unexpected);
+        }
+        if sabotage!(FencedContinues) {
+            self.session.inherited |= self.session.incarnation != 0;
+            self.session.incarnation = 0;
+            self.session.nonce = Nonce(self.shared.rng.next_u128());
+            self.session.continues = incarnation;
+            return self.open_session();
         }
         if self.session.incarnation == 0 && !self.session.inherited {
             self.session.continues = incarnation;

@@ -325,6 +325,7 @@ impl Subscriber {
         match self.phase {
             Phase::Detached | Phase::Closed => None,
             Phase::Waiting { until } | Phase::Opening { until } => Some(until),
+            Phase::Open { .. } if sabotage!(SilentStreamsKept) => None,
             Phase::Open { heard_at, .. } => Some(heard_at + self.config.stream_timeout),
         }
     }

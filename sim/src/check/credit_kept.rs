@@ -25,7 +25,7 @@ impl Check for CreditKept {
                 let (granted, _) = self.streams.entry(stream).or_default();
                 *granted = limit.max(*granted);
             }
-            Fact::Sent { stream, bytes, last } => {
+            Fact::Sent { stream, bytes, last, .. } => {
                 let (granted, sent) = self.streams.entry(stream).or_default();
                 *sent += bytes;
                 if *sent - last >= *granted {
@@ -49,7 +49,7 @@ mod tests {
         let mut story = Story::new(CreditKept::default());
         story.tell(&Fact::Granted { stream: (1, 1), limit: 100 });
         for &(bytes, last) in sizes {
-            story.tell(&Fact::Sent { stream: (1, 1), bytes, last });
+            story.tell(&Fact::Sent { stream: (1, 1), bytes, last, entries: &[] });
         }
         story
     }
@@ -63,7 +63,7 @@ mod tests {
     fn a_grant_is_absolute() {
         let mut story = sent(&[(100, 100)]);
         story.tell(&Fact::Granted { stream: (1, 1), limit: 101 });
-        story.tell(&Fact::Sent { stream: (1, 1), bytes: 5, last: 5 }).accepted();
+        story.tell(&Fact::Sent { stream: (1, 1), bytes: 5, last: 5, entries: &[] }).accepted();
     }
 
     #[test]

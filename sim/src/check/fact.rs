@@ -326,6 +326,20 @@ pub enum Fact<'a> {
         bytes: u64,
         /// The body of the last.
         last: u64,
+        /// What they are.
+        entries: &'a [Entry],
+    },
+    /// A subscriber has asked for a stream.
+    Wanted {
+        /// The connection, and the stream's number on it.
+        stream: (u64, u64),
+        /// What it wants.
+        filters: &'a [Filter],
+    },
+    /// A broker has read that a stream is closed, or was told that its connection is over.
+    Closed {
+        /// The connection, and the stream's number on it.
+        stream: (u64, u64),
     },
     /// A replica of discovery has learned of another epoch, or of where the primary is.
     Learned {
@@ -418,8 +432,32 @@ pub enum Fact<'a> {
         /// The one that has followed.
         incarnation: u64,
     },
+    /// A client that has learned of a primary keeps its link to another process, which leads, too.
+    StaysWith {
+        /// Which client.
+        client: ClientId,
+        /// The reign of the process that it stays with.
+        with: Epoch,
+        /// The reign that it was told of.
+        named: Epoch,
+    },
+    /// A publisher that was not running for a while, with its session open and nothing in flight, sends the first of
+    /// what it has to say.
+    SentAfterSleep {
+        /// Which publisher.
+        client: ClientId,
+        /// Whether that asks for its session; otherwise it is a batch.
+        asked: bool,
+    },
+    /// Another process begins with a copy of this publisher's outbox.
+    Copied {
+        /// Whose identity both have from now on.
+        publisher: PublisherId,
+    },
     /// A publisher was asked to publish a record.
     Published {
+        /// Which process.
+        client: ClientId,
         /// Whose record.
         publisher: PublisherId,
         /// On which topic.

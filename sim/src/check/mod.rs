@@ -20,6 +20,7 @@ pub mod enough_copies;
 pub mod exactly_once_in_log;
 mod fact;
 pub mod floor_monotone;
+pub mod follows_route;
 pub mod fresh_head;
 pub mod handover_settled;
 pub mod history_cut;
@@ -45,6 +46,8 @@ pub mod route_monotone;
 pub mod session_fold;
 pub mod silence_grounds;
 pub mod silenced;
+pub mod sleepers_ask;
+pub mod stream_wanted;
 pub mod sub_prefix;
 pub mod superset_quorum;
 pub mod takes_from_primary;
@@ -189,6 +192,9 @@ impl Default for Checks {
             Box::new(leads_by_right::LeadsByRight),
             Box::new(told_of_changes::ToldOfChanges),
             Box::new(damage_noticed::DamageNoticed),
+            Box::<stream_wanted::StreamWanted>::default(),
+            Box::new(follows_route::FollowsRoute),
+            Box::new(sleepers_ask::SleepersAsk),
         ];
         Self::of(checks)
     }

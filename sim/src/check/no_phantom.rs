@@ -1,9 +1,9 @@
 //! NoPhantom: whatever is committed was published: by this publisher, on this topic, as it is; and the
 //! records of one publisher on one topic stand in a history in the order in which they were published, each
-//! once. Sequence numbers do not say that: who numbers the same record twice, or a later one first, keeps
+//! once. (Where two processes have one identity: those of each process.) Sequence numbers do not say that: who numbers the same record twice, or a later one first, keeps
 //! them contiguous.
 
-use super::{Check, Fact, Kind, Ledger};
+use super::{Check, ClientId, Fact, Kind, Ledger};
 use crate::render::Payload;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -19,12 +19,12 @@ type Place = u64;
 /// The property.
 #[derive(Clone, Debug, Default)]
 pub struct NoPhantom {
-    /// On which topic each record was published, and its place.
-    published: BTreeMap<(PublisherId, Bytes), (Topic, Place)>,
+    /// On which topic each record was published, its place, and by which process.
+    published: BTreeMap<(PublisherId, Bytes), (Topic, Place, ClientId)>,
     /// Up to where each history was looked at.
     read: BTreeMap<History, Offset>,
-    /// The last record of each publisher on each topic that is committed in each history.
-    last: BTreeMap<(History, PublisherId, Topic), Place>,
+    /// The last record of each process on each topic that is committed in each history.
+    last: BTreeMap<(History, ClientId, Topic), Place>,
 }
 
 impl NoPhantom {
@@ -34,22 +34,28 @@ impl NoPhantom {
         for held in log.from(read) {
             let EntryKind::Batch(batch) = &held.entry.kind else { continue };
             let header = &batch.header;
-            let key = (history, header.publisher, header.topic.clone());
             let records = Records::decode(header, batch.body.clone()).map_err(|error| {
                 format!("the committed batch at {} cannot be read: {error}", held.entry.offset)
             })?;
-            let mut last = self.last.remove(&key).unwrap_or(0);
+            // All of a batch are mostly of one process.
+            let (mut of, mut last) = (None, 0);
             for (offset, payload) in (held.entry.offset..).zip(records) {
                 let published = self.published.get(&(header.publisher, payload.clone()));
-                let Some((_, place)) = published.filter(|(topic, _)| *topic == header.topic) else {
+                let Some((_, place, client)) = published.filter(|(topic, ..)| *topic == header.topic) else {
                     return Err(format!(
                         "{:?} of {:?} on {} is committed at {offset}; it published that on {:?}",
                         Payload(&payload),
                         header.publisher,
                         header.topic,
-                        published.map(|(topic, _)| topic)
+                        published.map(|(topic, ..)| topic)
                     ));
                 };
+                if of != Some(*client) {
+                    if let Some(before) = of.replace(*client) {
+                        self.last.insert((history, before, header.topic.clone()), last);
+                    }
+                    last = self.last.remove(&(history, *client, header.topic.clone())).unwrap_or(0);
+                }
                 if *place <= last {
                     return Err(format!(
                         "{:?} of {:?} on {} is committed at {offset}, behind itself or a later one",
@@ -60,7 +66,9 @@ impl NoPhantom {
                 }
                 last = *place;
             }
-            self.last.insert(key, last);
+            if let Some(client) = of {
+                self.last.insert((history, client, header.topic.clone()), last);
+            }
         }
         Ok(())
     }
@@ -77,9 +85,9 @@ impl Check for NoPhantom {
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
         match *fact {
-            Fact::Published { publisher, topic, payload } => {
+            Fact::Published { client, publisher, topic, payload } => {
                 let place = self.published.len() as Place + 1;
-                self.published.insert((publisher, payload.clone()), (topic.clone(), place));
+                self.published.insert((publisher, payload.clone()), (topic.clone(), place, client));
                 Ok(())
             }
             Fact::Committed { history, .. } => self.read(ledger, history),
@@ -97,7 +105,8 @@ mod tests {
         let mut story = Story::new(NoPhantom::default());
         let topic = Topic::new(topic).expect("a topic");
         for sequence in sequences {
-            story.tell(&Fact::Published { publisher: PUBLISHER, topic: &topic, payload: &payload(sequence) });
+            let payload = &payload(sequence);
+            story.tell(&Fact::Published { client: 1, publisher: PUBLISHER, topic: &topic, payload });
         }
         story.append("a", &[start(1), session(1, 1), batch(1, 1, 2)]);
         story
@@ -156,11 +165,30 @@ mod tests {
     }
 
     #[test]
+    fn processes_of_one_identity_are_independent_and_each_has_its_order() {
+        let two = |later: &[u64]| {
+            let mut story = story("t", 1..=3);
+            let topic = &Topic::new("t").expect("a topic");
+            for sequence in [4, 5] {
+                let payload = &payload(sequence);
+                story.tell(&Fact::Published { client: 2, publisher: PUBLISHER, topic, payload });
+            }
+            story.append("a", &later.iter().map(|sequence| batch(1, *sequence, 1)).collect::<Vec<_>>());
+            story.commit("a", 4 + later.len() as Offset);
+            story
+        };
+        two(&[4, 3, 5]).accepted();
+        two(&[5, 3, 4]).rejected("committed at 6, behind itself or a later one");
+        two(&[4, 3, 3]).rejected("committed at 6, behind itself");
+    }
+
+    #[test]
     fn topics_are_independent() {
         let mut story = Story::new(NoPhantom::default());
         for (topic, sequence) in [("t", 1), ("u", 2)] {
             let topic = &Topic::new(topic).expect("a topic");
-            story.tell(&Fact::Published { publisher: PUBLISHER, topic, payload: &payload(sequence) });
+            let payload = &payload(sequence);
+            story.tell(&Fact::Published { client: 1, publisher: PUBLISHER, topic, payload });
         }
         let log = [start(1), session(1, 1), batch_on("u", 1, 1, 2, 1), batch(1, 1, 1)];
         story.append("a", &log).commit("a", 4).accepted();

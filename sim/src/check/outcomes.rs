@@ -1,7 +1,7 @@
 //! Outcomes (R28, R29): a publisher tells its application what became of each record, once, and nothing worse
 //! than it has to. *Unknown* it says of what was sent in a lineage that was given up, or in a session that some
-//! primary has ended. It turns records away only when as many wait as may. In a cluster where each identity has
-//! one process, and no disk fails, it has no other excuse.
+//! primary has ended. *Fenced* it is only where another process has a copy of its outbox, by a session that somebody
+//! has opened. It turns records away only when as many wait as may. As no disk fails, it has no other excuse.
 
 use super::{Check, ClientId, Fact, Kind, Ledger};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,12 +39,21 @@ pub struct Outcomes {
     asked: BTreeMap<ClientId, Asked>,
     /// Whose sessions some primary has ended.
     expired: BTreeSet<PublisherId>,
+    /// Identities that two processes have, and the sessions that were opened with them.
+    copied: BTreeSet<PublisherId>,
+    sessions: BTreeSet<(PublisherId, u64)>,
 }
 
 impl Outcomes {
     /// So many records may wait at a publisher, of so many bytes.
     pub const fn with_queue_of(records: usize, bytes: usize) -> Self {
-        Self { queue: (records, bytes), asked: BTreeMap::new(), expired: BTreeSet::new() }
+        Self {
+            queue: (records, bytes),
+            asked: BTreeMap::new(),
+            expired: BTreeSet::new(),
+            copied: BTreeSet::new(),
+            sessions: BTreeSet::new(),
+        }
     }
 
     fn is_right(
@@ -61,7 +70,10 @@ impl Outcomes {
                     || ledger.states().last().is_some_and(|state| risen(state.history.lineage))
             }
             Error::QueueFull => waiting.is_some_and(|asked| asked.exceeds(self.queue)),
-            Error::Closed | Error::Fenced { .. } | Error::OutboxFailed => false,
+            Error::Fenced { incarnation } => {
+                self.copied.contains(&publisher) && self.sessions.contains(&(publisher, incarnation))
+            }
+            Error::Closed | Error::OutboxFailed => false,
         }
     }
 }
@@ -72,16 +84,19 @@ impl Check for Outcomes {
     }
 
     fn hears(&self) -> &'static [Kind] {
-        &[Kind::Appended, Kind::Asked, Kind::ClientStarted, Kind::Told]
+        &[Kind::Appended, Kind::Asked, Kind::ClientStarted, Kind::Copied, Kind::Told]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
         match *fact {
-            Fact::Appended { entry, .. } => {
-                if let EntryKind::SessionExpire { publisher, .. } = entry.kind {
-                    self.expired.insert(publisher);
+            Fact::Appended { entry, .. } => match entry.kind {
+                EntryKind::SessionExpire { publisher, .. } => drop(self.expired.insert(publisher)),
+                EntryKind::SessionOpen { publisher, .. } => {
+                    self.sessions.insert((publisher, entry.offset));
                 }
-            }
+                _ => {}
+            },
+            Fact::Copied { publisher } => drop(self.copied.insert(publisher)),
             Fact::Asked { client, ticket, bytes } => {
                 let asked = self.asked.entry(client).or_default();
                 asked.open.insert(ticket, bytes);
@@ -220,8 +235,18 @@ mod tests {
     }
 
     #[test]
+    fn who_has_a_copy_of_another_outbox_may_be_fenced() {
+        let mut story = story();
+        story.tell(&Fact::Copied { publisher: PUBLISHER });
+        told(&mut story, 1..2, Some(Error::Fenced { incarnation: 1 }));
+        story.accepted();
+        told(&mut story, 2..3, Some(Error::Fenced { incarnation: 9 }));
+        story.rejected("has no reason");
+    }
+
+    #[test]
     fn nothing_excuses_the_other_errors() {
-        for error in [Error::Closed, Error::OutboxFailed, Error::Fenced { incarnation: 9 }] {
+        for error in [Error::Closed, Error::OutboxFailed, Error::Fenced { incarnation: 1 }] {
             let mut story = story();
             told(&mut story, 1..2, Some(error));
             story.rejected("has no reason");

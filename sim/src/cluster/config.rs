@@ -20,6 +20,8 @@ pub struct Config {
     pub stagger: Duration,
     /// Number of discovery replicas.
     pub discoveries: u32,
+    /// Whether clients have the address of a replica of another cluster, too; see [`crate::stranger`].
+    pub stranger: bool,
     /// Number of publishers.
     pub publishers: u32,
     /// The filter of each subscriber. Each begins at the earliest record.
@@ -57,6 +59,7 @@ impl Default for Config {
             brokers: 3,
             stagger: Duration::ZERO,
             discoveries: 2,
+            stranger: false,
             publishers: 1,
             subscribers: vec![">"],
             timing: Timing::default(),

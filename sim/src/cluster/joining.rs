@@ -2,10 +2,12 @@
 
 use super::{Cluster, Config, ROOT};
 use crate::actor::Actor;
+use crate::check::Fact;
 use crate::fault::Fault;
 use crate::network::ProcessId;
 use crate::outbox::Disk;
 use crate::reader::Reader;
+use crate::stranger::Stranger;
 use crate::world::Life;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -32,6 +34,9 @@ const BROKERS: u32 = MOST_DISCOVERIES;
 const PUBLISHERS: u32 = BROKERS + MOST_BROKERS;
 const SUBSCRIBERS: u32 = PUBLISHERS + MOST_PUBLISHERS;
 const SECOND_PROCESSES: u32 = SUBSCRIBERS + MOST_SUBSCRIBERS;
+
+/// The name of a stranger.
+const STRANGER: &str = "x1";
 
 fn address(name: &str) -> Address {
     Address::new(&format!("sim://{name}")).expect("a valid address")
@@ -94,21 +99,65 @@ impl Cluster {
         self.world.add(name, Some(address(name)), Box::new(starter))
     }
 
+    /// Adds the stranger whose address clients have. It comes last.
+    pub(crate) fn add_stranger(&mut self) {
+        self.world.skip_to(SUBSCRIBERS + MOST_SUBSCRIBERS);
+        let starter = |_: &Life| Actor::Stranger(Stranger::default());
+        let process = self.world.add(STRANGER, Some(address(STRANGER)), Box::new(starter));
+        self.world.schedule(self.world.now(), Fault::Restart(process));
+    }
+
     fn discovery_addresses(config: &Config) -> Vec<Address> {
-        (1..=config.discoveries).map(|number| address(&format!("d{number}"))).collect()
+        let replicas = (1..=config.discoveries).map(|number| address(&format!("d{number}")));
+        replicas.chain(config.stranger.then(|| address(STRANGER))).collect()
     }
 
     /// Adds a publisher, which starts now. With an outbox on a disk, its lives go on where the one before
     /// has ended; without one each has an identity of its own.
     pub fn add_publisher(&mut self, config: &Config, number: u32, outbox: bool) -> ProcessId {
+        let identity = Rc::new(Cell::new(PublisherId(u128::from(number) << 96)));
+        let disk = outbox.then(|| Rc::new(RefCell::new(Disk::default())));
+        let process = self.place_publisher(config, (number, &identity), disk.as_ref());
+        self.observer.add_publisher(process, identity, 0);
+        self.disks.extend(disk.map(|disk| (process, disk)));
+        self.publishers.push(process);
+        self.world.schedule(self.world.now(), Fault::Restart(process));
+        process
+    }
+
+    /// Keeps a place for a process that is to begin with a copy of this publisher's outbox.
+    pub(crate) fn reserve_copy(&mut self, config: &Config, of: u32, number: u32) {
+        let Some(original) = self.find(&format!("p{of}")) else { return };
+        let identity = self.observer.shared_identity(original);
+        let disk = Rc::new(RefCell::new(Disk::default()));
+        let process = self.place_publisher(config, (number, &identity), Some(&disk));
+        self.observer.add_publisher(process, identity, u64::from(number) << 32);
+        self.copies.insert(process, (original, disk));
+    }
+
+    /// The process that this place was kept for begins, if it has not, with the outbox as it stands: from now on
+    /// there are two. Says whether it does.
+    pub(crate) fn copy_outbox(&mut self, process: ProcessId) -> bool {
+        let Some((original, disk)) = self.copies.remove(&process) else { return false };
+        *disk.borrow_mut() = self.disks[&original].borrow_mut().copy();
+        self.disks.insert(process, disk);
+        self.publishers.push(process);
+        let copied = Fact::Copied { publisher: self.observer.identity(process) };
+        self.checks.observe(&copied).expect("a copy violates nothing");
+        self.world.schedule(self.world.now(), Fault::Restart(process));
+        true
+    }
+
+    fn place_publisher(
+        &mut self,
+        config: &Config,
+        (number, identity): (u32, &Rc<Cell<PublisherId>>),
+        disk: Option<&Rc<RefCell<Disk>>>,
+    ) -> ProcessId {
         self.world.skip_to(PUBLISHERS + number - 1);
         let discovery = Self::discovery_addresses(config);
         let settings = publisher::Config { timing: config.timing.clone(), ..config.publisher.clone() };
-        let id = PublisherId(u128::from(number) << 96);
-        let disk = outbox.then(|| Rc::new(RefCell::new(Disk::default())));
-        let reads = disk.clone();
-        let identity = Rc::new(Cell::new(id));
-        let shared = Rc::clone(&identity);
+        let (id, shared, reads) = (identity.get(), Rc::clone(identity), disk.cloned());
         let starter = move |life: &Life| {
             if reads.is_none() {
                 shared.set(PublisherId(id.0 | u128::from(life.number - 1)));
@@ -124,12 +173,7 @@ impl Cluster {
             };
             Actor::Publisher(Box::new(Publisher::new(life.now, boot)))
         };
-        let process = self.world.add(&format!("p{number}"), None, Box::new(starter));
-        self.observer.add_publisher(process, identity);
-        self.disks.extend(disk.map(|disk| (process, disk)));
-        self.publishers.push(process);
-        self.world.schedule(self.world.now(), Fault::Restart(process));
-        process
+        self.world.add(&format!("p{number}"), None, Box::new(starter))
     }
 
     /// Adds a subscriber that starts at this time.

@@ -162,7 +162,7 @@ pub fn subscribed(checks: &mut Checks) -> Result<(), Violation> {
 /// The publisher was given a record, as far as the checkers are concerned.
 pub fn published(number: u64, checks: &mut Checks) -> Result<(), Violation> {
     let (topic, payload) = (&topic(), &payload(number));
-    checks.observe(&Fact::Published { publisher: PUBLISHER, topic, payload })
+    checks.observe(&Fact::Published { client: 0, publisher: PUBLISHER, topic, payload })
 }
 
 /// Shows to the checkers what a client has told its application.

@@ -169,7 +169,10 @@ impl Conduct {
                     let guarded = set.version.is_some();
                     checks.observe(&Fact::CountsReigns { replica: step.process.0, guarded })?;
                 }
-                Output::Coordinate(Request::Call { operation: Operation::Multi(operations), .. }) => {
+                // A barrier is a transaction, too, and creates nothing.
+                Output::Coordinate(Request::Call { operation: Operation::Multi(operations), .. })
+                    if operations.iter().any(|operation| matches!(operation, MultiOperation::Create(_))) =>
+                {
                     let guarded = matches!(operations.first(), Some(MultiOperation::Check(Delete { path, version }))
                         if path.ends_with("/disc/epoch") && version.is_some());
                     let present = operations.iter().any(|operation| {
@@ -224,15 +227,13 @@ fn traced(broker: &Broker, trace: &Trace, checks: &mut Checks) -> Result<(), Vio
 
 /// What a broker's frames say to a subscriber, and to whoever is to take over.
 pub(super) fn said(
-    world: &World<Actor>,
+    connection: impl Fn(LinkId) -> Option<ConnectionId>,
     broker: &Broker,
-    process: ProcessId,
     said: &[(LinkId, Message)],
     checks: &mut Checks,
 ) -> Result<(), Violation> {
     for (link, message) in said {
-        let connection = connection(world, process, *link);
-        match (message, connection) {
+        match (message, connection(*link)) {
             (Message::TakeOver(_), _) => {
                 let log = (broker.replica().commit(), broker.replica().log().end());
                 checks.observe(&Fact::AskedToTakeOver { process: broker.id(), log })?;
@@ -241,7 +242,8 @@ pub(super) fn said(
                 let bytes = deliver.entries.iter().map(|entry| entry.body_len() as u64);
                 let last = bytes.clone().next_back().unwrap_or(0);
                 let stream = (connection, deliver.stream);
-                checks.observe(&Fact::Sent { stream, bytes: bytes.sum(), last })?;
+                let entries = &deliver.entries;
+                checks.observe(&Fact::Sent { stream, bytes: bytes.sum(), last, entries })?;
             }
             _ => {}
         }

@@ -4,7 +4,9 @@
 
 use super::kinds::{Amount, KINDS, Kind, known};
 use super::knobs::least_log;
-use super::{Action, Again, Event, Knobs, Plan, Publisher, Subscriber, Target, aim, provoked, targeted};
+use super::{
+    Action, Again, Event, Knobs, Plan, Publisher, Subscriber, Target, aim, clients, provoked, targeted,
+};
 use crate::random::Span;
 use std::time::Duration;
 use steadfast_core::broker::OnTotalLoss;
@@ -93,10 +95,16 @@ pub fn generate(seed: u64) -> Plan {
     if faults == 0 || dice.one_in(2) {
         targeted::add(&mut dice, &mut plan);
     }
-    plan.events.sort_by_key(|event| event.at);
     // Drawn apart, so that the other draws of a seed are what they were.
     let mut dice = Dice(Rng::new(seed ^ 0x636f_6465));
     plan.knobs.compression = dice.of(&[Codec::None, Codec::None, Codec::Lz4, Codec::Zstd]);
+    // Who has to try more addresses needs more time, by a few terms of suspicion.
+    plan.knobs.stranger = plan.knobs.suspicion <= Knobs::default().suspicion && dice.one_in(4);
+    if dice.one_in(8) {
+        let at = within(&mut dice, &plan);
+        clients::add(&mut dice, &mut plan, at);
+    }
+    plan.events.sort_by_key(|event| event.at);
     plan
 }
 

@@ -100,6 +100,8 @@ knobs! {
     stagger "stagger": Duration = Duration::ZERO, within (Duration::ZERO, ms(10_000));
     /// Number of discovery replicas.
     discoveries "discoveries": u32 = 2, within (1, 3);
+    /// Whether clients have the address of a replica of another cluster, too (see `stranger.rs`).
+    stranger "stranger": bool = false;
     /// Commits need so many in-sync members: no more than there are brokers.
     min_in_sync "min-in-sync": u32 = 1, within (1, 2);
     /// What the group does when its data is gone.
@@ -202,6 +204,7 @@ impl Knobs {
             brokers: self.brokers,
             stagger: self.stagger,
             discoveries: self.discoveries,
+            stranger: self.stranger,
             publishers: 0,
             subscribers: Vec::new(),
             timing: self.timing(),

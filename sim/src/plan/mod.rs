@@ -6,12 +6,14 @@
 //! nothing, and all randomness is keyed by purpose, process and count, never by what happened before.
 //!
 //! - [`generate`] makes a plan from a seed: by chance, by schedules that aim at what chance seldom hits
-//!   (`targeted.rs`, `reigns.rs`, `provoked.rs`), and cell by cell of the matrix of who is struck by what (`aim.rs`).
+//!   (`targeted.rs`, `reigns.rs`, `clients.rs`, `provoked.rs`), and cell by cell of the matrix of who is struck by what
+//!   (`aim.rs`).
 //! - [`idle`] names the items that can have no effect.
 //! - [`run`] carries a plan out and judges it.
 //! - [`minimise`] cuts a plan down to what it takes to violate a property.
 
 mod aim;
+mod clients;
 mod epilogue;
 pub mod generate;
 pub mod idle;
@@ -46,6 +48,23 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Processes that begin with a copy of a publisher's outbox: whose, and their numbers, in the order of those.
+    pub fn copies(&self) -> Vec<(u32, u32)> {
+        let has_outbox = |number: u32| self.publishers.iter().any(|it| it.number == number && it.outbox);
+        let mut copies: Vec<_> = self
+            .events
+            .iter()
+            .filter_map(|event| match event.action {
+                Action::CopyOutbox { publisher, to } if has_outbox(publisher) => Some((publisher, to)),
+                _ => None,
+            })
+            .filter(|(_, to)| self.publishers.iter().all(|publisher| publisher.number < *to))
+            .collect();
+        copies.sort_by_key(|(_, to)| *to);
+        copies.dedup_by_key(|(_, to)| *to);
+        copies
+    }
+
     /// Records that are published, if their publishers live.
     pub fn records(&self) -> u64 {
         let count = |event: &Event| match event.action {
@@ -191,6 +210,14 @@ pub enum Action {
         count: u64,
         /// Between two reads.
         every: Duration,
+    },
+    /// Another process begins, with a copy of a publisher's outbox as it stands on the disk: both live from then
+    /// on. Nothing happens where the publisher has none, or somebody has that name.
+    CopyOutbox {
+        /// Whose outbox, by its number.
+        publisher: u32,
+        /// The number of the other process: higher than that of every publisher that the plan describes.
+        to: u32,
     },
     /// From now on a subscriber's application consumes what is delivered so late.
     Pace {

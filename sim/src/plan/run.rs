@@ -141,6 +141,9 @@ impl<'a> Run<'a> {
         for publisher in publishers {
             cluster.add_publisher(&config, publisher.number, publisher.outbox);
         }
+        for (of, number) in plan.copies() {
+            cluster.reserve_copy(&config, of, number);
+        }
         let mut subscribers: Vec<_> = plan.subscribers.iter().collect();
         subscribers.sort_by_key(|subscriber| subscriber.number);
         for subscriber in subscribers {
@@ -158,6 +161,9 @@ impl<'a> Run<'a> {
         });
         for broker in seconds.collect::<BTreeSet<_>>() {
             cluster.add_second_process(&config, broker);
+        }
+        if config.stranger {
+            cluster.add_stranger();
         }
         cluster.keep_traces();
         let mut agenda = Queue::default();
@@ -315,9 +321,17 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             Action::Publish { publisher, topic, count, every } => {
-                if let Some(publisher) = self.find(Target::Publisher(*publisher), None) {
+                // It may begin later.
+                if let Some(publisher) = self.cluster.find(&format!("p{publisher}")) {
                     let (topic, left, every) = (topic.clone(), *count, *every);
                     self.agenda.push(now, Due::Publish { publisher, topic, left, every });
+                }
+                Ok(())
+            }
+            Action::CopyOutbox { to, .. } => {
+                let copy = self.cluster.find(&format!("p{to}"));
+                if copy.is_some_and(|copy| self.cluster.copy_outbox(copy)) {
+                    self.marks.note("copied".to_owned());
                 }
                 Ok(())
             }
@@ -391,7 +405,10 @@ impl<'a> Run<'a> {
         match target {
             Target::Broker(number) => cluster.find(&format!("b{number}")),
             Target::Discovery(number) => cluster.find(&format!("d{number}")),
-            Target::Publisher(number) => cluster.find(&format!("p{number}")),
+            Target::Publisher(number) => {
+                let begun = |publisher: &ProcessId| cluster.publishers().contains(publisher);
+                cluster.find(&format!("p{number}")).filter(begun)
+            }
             Target::Subscriber(number) => cluster.find(&format!("s{number}")),
             Target::Primary => cluster.primary(),
             Target::Backup => {

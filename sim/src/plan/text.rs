@@ -13,6 +13,7 @@
 //! @1s pause primary for 700ms
 //! @2s on Proposed +2ms crash it
 //! @3s shutdown b2 back 300ms
+//! @4s copy-outbox p1 to p9
 //! ```
 //!
 //! Files that a program has written begin with `items N`, the number of the items that follow: one that was cut
@@ -304,6 +305,11 @@ fn action(words: &mut Words<'_>) -> Result<Action, String> {
             let subscriber = words.numbered('s', MOST_SUBSCRIBERS)?;
             Ok(Action::ReadHeads { subscriber, count: count(words)?, every: every(words)? })
         }
+        "copy-outbox" => {
+            let publisher = words.numbered('p', MOST_PUBLISHERS)?;
+            words.expect("to")?;
+            Ok(Action::CopyOutbox { publisher, to: words.numbered('p', MOST_PUBLISHERS)? })
+        }
         "pace" => {
             let subscriber = words.numbered('s', MOST_SUBSCRIBERS)?;
             let late = match words.take("a time or never")? {
@@ -321,7 +327,7 @@ fn trouble(name: &str, words: &mut Words<'_>) -> Result<Action, String> {
         let known: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
         let known = known.join(", ");
         return Err(format!(
-            "{name:?} is nothing that happens; that is publish, read-heads, pace, shutdown, rolling-restart, total-loss, second-process, {known}"
+            "{name:?} is nothing that happens; that is publish, read-heads, pace, copy-outbox, shutdown, rolling-restart, total-loss, second-process, {known}"
         ));
     };
     let with = (0..kind.processes).map(|_| target(words)).collect::<Result<_, _>>()?;
@@ -468,6 +474,7 @@ impl fmt::Display for Action {
             Self::ReadHeads { subscriber, count, every } => {
                 write!(f, "read-heads s{subscriber} {count} every {}", every.write())
             }
+            Self::CopyOutbox { publisher, to } => write!(f, "copy-outbox p{publisher} to p{to}"),
             Self::Pace { subscriber, late } => {
                 let late = late.map_or_else(|| "never".to_owned(), |late| late.write());
                 write!(f, "pace s{subscriber} {late}")
@@ -493,7 +500,7 @@ mod tests {
             @2s on Proposed(Expand) +2ms crash it\n@3s shutdown b2 back 300ms\n@3s shutdown backup\n\
             @4s total-loss for 1s\n@5s rolling-restart back 300ms every 2s\n@6s read-heads s1 3 every 1ms\n\
             @6s pace s1 never\n@7s pace s1 0s\n@8s slow b1 by 5ms for 1s\n@8s clock-rate backup by -300\n\
-            @8s lag b1 b2 by 20ms\n@9s stop-coordination for 2s\n";
+            @8s lag b1 b2 by 20ms\n@9s stop-coordination for 2s\n@9s copy-outbox p1 to p9\n";
         assert_eq!(text.parse::<Plan>().expect("a plan").to_string(), text);
     }
 
@@ -541,6 +548,7 @@ mod tests {
         refused("@1s explode b1", 1, "nothing that happens");
         refused("@1s crash x1", 1, "none of b1 to b5");
         refused("@1s slow b1 5ms", 1, "where \"by\" belongs");
+        refused("@1s copy-outbox p1 p2", 1, "where \"to\" belongs");
         refused("@1s cut b1", 1, "a process is missing");
         refused("@1s publish p1 a.* 1 every 1s", 1, "the topic \"a.*\"");
         refused("@1s publish p1 a 0 every 1s", 1, "0 is not between 1");

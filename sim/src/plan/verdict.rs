@@ -26,18 +26,20 @@ pub(super) fn judge(cluster: &Cluster, plan: &Plan, core: &Core) -> Result<(), V
         return Ok(());
     }
     let logged = logged(cluster)?;
-    for publisher in &plan.publishers {
-        let process = cluster.find(&format!("p{}", publisher.number)).filter(|_| publisher.outbox);
-        let Some(process) = process else { continue };
-        let disk = cluster.disk(process);
+    let outboxes: Vec<_> = cluster.outboxes().collect();
+    for &(process, ref disk) in &outboxes {
         let gone = |payload: &&Bytes| !logged.contains(*payload) && !disk.aside().contains(*payload);
-        if let Some(payload) = disk.stored().iter().find(gone).filter(|_| kept(cluster) && core.has(process))
-        {
+        // Who was told that another process goes on with its outbox has told its application so.
+        let due = kept(cluster) && core.has(process) && !disk.is_fenced();
+        if let Some(payload) = disk.stored().iter().find(gone).filter(|_| due) {
             return broken(format!("{:?} was stored in the outbox and is gone", Payload(payload)));
         }
-        let prefix = format!("{:?}/", cluster.identity(process));
+        let identity = cluster.identity(process);
+        let prefix = format!("{identity:?}/");
         let mut own = logged.iter().filter(|payload| payload.starts_with(prefix.as_bytes()));
-        if let Some(payload) = own.find(|payload| !disk.stored().contains(*payload)) {
+        let copies = || outboxes.iter().filter(|(other, _)| cluster.identity(*other) == identity);
+        let stored = |payload: &Bytes| copies().any(|(_, disk)| disk.stored().contains(payload));
+        if let Some(payload) = own.find(|payload| !stored(payload)) {
             return broken(format!("{:?} left before it was stored", Payload(payload)));
         }
     }

@@ -1,0 +1,96 @@
+//! Schedules that aim at clients: what only two processes with one outbox show, or a client that hears a part of
+//! what it is told.
+
+use super::generate::{Dice, happens};
+use super::kinds::Amount;
+use super::targeted::{between, soon, strikes, trouble, when, with_outbox};
+use super::{Action, Plan, Target};
+use crate::random::Span;
+use std::time::Duration;
+use steadfast_core::filter::Topic;
+
+/// The first number of a process that begins with a copy of another one's outbox.
+const FIRST_COPY: u32 = 9;
+
+/// Adds one of them.
+pub(super) fn add(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    match dice.below(3) {
+        0 | 1 => copied_outbox(dice, plan, at),
+        _ => deaf_to_the_end(dice, plan, at),
+    }
+}
+
+/// Scenario 33: another process begins with a copy of an outbox, and both publish on. The first one lives, or is
+/// dead for a moment, so that both ask for its session.
+fn copied_outbox(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let Some(publisher) = with_outbox(plan) else { return };
+    let who = Target::Publisher(publisher);
+    // What is asked of storage is not done at once: a copy is taken in the middle of it.
+    plan.knobs.storage = Span::new(Duration::ZERO, dice.ms(1, 25));
+    let mut at = at.max(Duration::from_millis(700));
+    for copy in FIRST_COPY..FIRST_COPY + dice.between(1, 2) as u32 {
+        let goes_on = |plan: &mut Plan, publisher, at, every| {
+            let topic = Topic::new("copied").expect("a valid topic");
+            happens(plan, at, Action::Publish { publisher, topic, count: 40, every });
+        };
+        goes_on(plan, publisher, at, dice.ms(1, 20));
+        let copied = Action::CopyOutbox { publisher, to: copy };
+        let taken = at + dice.ms(0, 300);
+        match dice.below(4) {
+            // Both live.
+            0 => happens(plan, taken, copied),
+            // Both begin at about the same time, with the same word of the session.
+            1 => {
+                strikes(plan, taken, "crash", who, Some(dice.ms(0, 5)));
+                happens(plan, taken + dice.ms(0, 3), copied);
+            }
+            // The first one has asked for its session and not heard yet: both have that request.
+            2 => {
+                let lag = dice.between(60, 300);
+                let far = Amount::Time(Duration::from_millis(lag));
+                happens(plan, taken, between("lag", who, Target::Primary, far, Some(dice.ms(400, 900))));
+                strikes(plan, taken, "crash", who, Some(dice.ms(0, 5)));
+                when(plan, taken, ("Attached", dice.ms(0, lag)), copied);
+            }
+            // The first one has just got its session.
+            _ => {
+                strikes(plan, taken, "crash", who, Some(dice.ms(0, 5)));
+                when(plan, taken, ("SessionOpened", soon(dice)), copied);
+            }
+        }
+        goes_on(plan, copy, taken + dice.ms(0, 400), dice.ms(1, 20));
+        if dice.one_in(2) {
+            let either = dice.of(&[who, Target::Publisher(copy)]);
+            let kind = dice.of(&["crash", "pause", "isolate"]);
+            happens(plan, taken + dice.ms(0, 600), trouble(kind, either, None, Some(dice.outage())));
+        }
+        at = taken + dice.ms(500, 1_500);
+    }
+    plan.knobs.duration = plan.knobs.duration.max(at);
+}
+
+/// R30: a primary that steps down tells its subscribers so, and one does not hear it, nor what discovery says; the
+/// next who leads is the same process again. The link lives, and no stream is on it any more.
+fn deaf_to_the_end(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let Some(subscriber) = plan.subscribers.first().map(|subscriber| subscriber.number) else { return };
+    let (who, ms) = (Target::Subscriber(subscriber), Duration::from_millis);
+    // Whoever is deposed stays in the set of two, so that the lead can change fast.
+    (plan.knobs.brokers, plan.knobs.min_in_sync) = (2, 2);
+    plan.knobs.session_timeout = plan.knobs.session_timeout.max(ms(2_000));
+    plan.knobs.suspicion = dice.ms(250, 400);
+    // It waits for its primary for as long as that sleeps.
+    plan.knobs.client_suspicion = ms(4_000);
+    let (first, asleep) = (at.clamp(ms(1_000), ms(3_000)), plan.knobs.suspicion + dice.ms(200, 350));
+    let second = first + asleep + dice.ms(400, 800);
+    let end = second + asleep + ms(300);
+    let all = Amount::Number(1_000);
+    // What is only held back would tell it in the end.
+    for replica in 1..=plan.knobs.discoveries {
+        let unheard = between("damage", Target::Discovery(replica), who, all, Some(end - first));
+        happens(plan, first, unheard);
+    }
+    happens(plan, first, between("damage", Target::Primary, who, all, Some(asleep + dice.ms(20, 250))));
+    strikes(plan, first, "pause", Target::Primary, Some(asleep));
+    strikes(plan, second, "pause", Target::Primary, Some(asleep));
+    plan.knobs.duration = plan.knobs.duration.max(end);
+}
