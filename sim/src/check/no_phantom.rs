@@ -1,6 +1,7 @@
 //! NoPhantom: whatever is committed was published: by this publisher, on this topic, as it is; and the
 //! records of one publisher on one topic stand in a history in the order in which they were published, each
-//! once. (Where two processes have one identity: those of each process.) Sequence numbers do not say that: who numbers the same record twice, or a later one first, keeps
+//! once. (Where two processes have one identity: those of each process.) Sequence numbers do not say that: who numbers
+//! the same record twice, or a later one first, keeps
 //! them contiguous.
 
 use super::{Check, ClientId, Fact, Kind, Ledger};
@@ -24,7 +25,7 @@ pub struct NoPhantom {
     /// Up to where each history was looked at.
     read: BTreeMap<History, Offset>,
     /// The last record of each process on each topic that is committed in each history.
-    last: BTreeMap<(History, ClientId, Topic), Place>,
+    last: BTreeMap<(History, ClientId, PublisherId, Topic), Place>,
 }
 
 impl NoPhantom {
@@ -52,9 +53,12 @@ impl NoPhantom {
                 };
                 if of != Some(*client) {
                     if let Some(before) = of.replace(*client) {
-                        self.last.insert((history, before, header.topic.clone()), last);
+                        self.last.insert((history, before, header.publisher, header.topic.clone()), last);
                     }
-                    last = self.last.remove(&(history, *client, header.topic.clone())).unwrap_or(0);
+                    last = self
+                        .last
+                        .remove(&(history, *client, header.publisher, header.topic.clone()))
+                        .unwrap_or(0);
                 }
                 if *place <= last {
                     return Err(format!(
@@ -67,7 +71,7 @@ impl NoPhantom {
                 last = *place;
             }
             if let Some(client) = of {
-                self.last.insert((history, client, header.topic.clone()), last);
+                self.last.insert((history, client, header.publisher, header.topic.clone()), last);
             }
         }
         Ok(())

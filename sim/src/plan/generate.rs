@@ -74,6 +74,9 @@ impl Dice {
 pub fn generate(seed: u64) -> Plan {
     let mut dice = Dice(Rng::new(seed ^ 0x706c_616e));
     let mut plan = Plan { knobs: knobs(&mut dice, seed), ..Plan::default() };
+    // Drawn apart, so that the other draws of a seed are what they were.
+    let mut apart = Dice(Rng::new(seed ^ 0x636f_6465));
+    plan.knobs.compression = apart.of(&[Codec::None, Codec::None, Codec::Lz4, Codec::Zstd]);
     publishers(&mut dice, &mut plan);
     subscribers(&mut dice, &mut plan);
     // From calm to violent.
@@ -95,14 +98,11 @@ pub fn generate(seed: u64) -> Plan {
     if faults == 0 || dice.one_in(2) {
         targeted::add(&mut dice, &mut plan);
     }
-    // Drawn apart, so that the other draws of a seed are what they were.
-    let mut dice = Dice(Rng::new(seed ^ 0x636f_6465));
-    plan.knobs.compression = dice.of(&[Codec::None, Codec::None, Codec::Lz4, Codec::Zstd]);
     // Who has to try more addresses needs more time, by a few terms of suspicion.
-    plan.knobs.stranger = plan.knobs.suspicion <= Knobs::default().suspicion && dice.one_in(4);
-    if dice.one_in(8) {
-        let at = within(&mut dice, &plan);
-        clients::add(&mut dice, &mut plan, at);
+    plan.knobs.stranger = plan.knobs.suspicion <= Knobs::default().suspicion && apart.one_in(4);
+    if apart.one_in(8) {
+        let at = within(&mut apart, &plan);
+        clients::add(&mut apart, &mut plan, at);
     }
     plan.events.sort_by_key(|event| event.at);
     plan

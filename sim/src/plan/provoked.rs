@@ -8,6 +8,7 @@ use super::{Action, Cue, Event, Plan, Target};
 use std::time::Duration;
 use steadfast_core::broker::OnTotalLoss;
 use steadfast_core::filter::Topic;
+use steadfast_core::log::Codec;
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -140,6 +141,7 @@ fn learner_under_load(dice: &mut Dice, plan: &mut Plan, at: Duration) {
         uncommitted_bytes,
         log_spare,
         payload: 60 << 10,
+        compression: Codec::None,
         ..plan.knobs.clone()
     };
     let learner = Target::Broker(dice.between(1, u64::from(plan.knobs.brokers)) as u32);
