@@ -36,7 +36,7 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    fn owes(&self, record: &(PublisherId, Bytes), place: &Place) -> Option<String> {
+    fn owes(&self, record: &(PublisherId, Bytes), place: &Place, kept: Offset) -> Option<String> {
         if !self.filters.iter().any(|filter| filter.matches(&place.topic)) {
             return None;
         }
@@ -44,7 +44,8 @@ impl Subscriber {
         let told =
             |(of, from, to): &&(Lineage, Offset, Offset)| *of == lineage && (*from..*to).contains(&offset);
         let words = self.lost.iter().filter(told).count() + usize::from(self.given_up.contains(&lineage));
-        let Some(began) = self.began else { return Some("never began".to_owned()) };
+        // It will begin with what is kept.
+        let Some(began) = self.began else { return (offset >= kept).then(|| "never began".to_owned()) };
         if (lineage, offset) < began || self.delivered.contains(record) {
             return None;
         }
@@ -102,11 +103,12 @@ impl NothingMissing {
         self.subscribers.insert(subscriber, state);
     }
 
-    fn settled(&self) -> Result<(), String> {
+    fn settled(&self, ledger: &Ledger) -> Result<(), String> {
         for record in &self.acknowledged {
             let Some(place) = self.places.get(record) else { continue };
+            let kept = ledger.committed(place.history).log_start();
             for (subscriber, state) in &self.subscribers {
-                if let Some(owed) = state.owes(record, place) {
+                if let Some(owed) = state.owes(record, place, kept) {
                     let (offset, lineage) = (place.offset, place.history.lineage);
                     let (publisher, payload) = record;
                     let payload = Payload(payload);
@@ -179,7 +181,7 @@ impl Check for NothingMissing {
             Fact::Unsubscribed { subscriber } => {
                 self.subscribers.remove(&subscriber);
             }
-            Fact::Settled => return self.settled(),
+            Fact::Settled => return self.settled(ledger),
             _ => self.told(fact),
         }
         Ok(())

@@ -72,12 +72,18 @@ impl Times {
             checks.observe(&Fact::SpokeAgain(process))?;
         }
         let since = self.since.get(&step.process).copied().unwrap_or(0);
+        let has_opened = |link| {
+            let opens = |output: &Output<_>| matches!(output, Output::Trace(Trace::StreamOpened { link: on, .. }) if *on == link);
+            step.outputs.iter().any(opens)
+        };
         for (link, message) in said {
             // What only a primary says, to clients that believe in it.
             let (publisher, answers) = match message {
                 Message::SessionOpened(opened) => (Some(opened.publisher), false),
                 Message::Deliver(_) | Message::PublishAck(_) => (None, false),
-                Message::StreamOpened(_) | Message::Head(_) | Message::Pong { .. } => (None, true),
+                // On an open stream it says only that the log has been trimmed.
+                Message::StreamOpened(_) => (None, has_opened(*link)),
+                Message::Head(_) | Message::Pong { .. } => (None, true),
                 _ => continue,
             };
             self.sessions.extend(publisher.map(|publisher| ((step.process, *link), publisher)));
