@@ -283,6 +283,11 @@ where
         self.network.is_cut(from, to)
     }
 
+    /// Whether some of the frames from one process to another are damaged.
+    pub fn is_damaged(&self, from: ProcessId, to: ProcessId) -> bool {
+        self.network.is_damaged(from, to)
+    }
+
     /// How much longer than usual packets from one process to another take.
     pub fn lag(&self, from: ProcessId, to: ProcessId) -> Duration {
         self.network.lag_of(from, to)

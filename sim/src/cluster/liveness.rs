@@ -377,11 +377,15 @@ impl Cluster {
             cluster.state().map(|state| (state.epoch, if everybody { state.config } else { 0 }))
         };
         let (before, frames, committed) = (place(self), self.frames, self.committed());
-        let led_from_outside = self.primary().is_some_and(|primary| !core.has(primary));
+        let led_by = self.primary();
         self.run_for(WATCHED)?;
         let after = place(self);
-        // Who is not put right may be deposed at any time: what it says gets lost, or is damaged.
-        if before != after && led_from_outside {
+        // Who is not put right may be deposed at any time, as what it says gets lost; and it may itself depose
+        // one of the core of whom it hears too little.
+        let outside = |process: &ProcessId| !core.has(*process);
+        let unheard = |deposed, new| outside(&new) && self.world.is_damaged(deposed, new);
+        let deposed_unheard = led_by.zip(self.primary()).is_some_and(|(deposed, new)| unheard(deposed, new));
+        if before != after && (led_by.as_ref().is_some_and(outside) || deposed_unheard) {
             return Ok(false);
         }
         if before != after {

@@ -89,6 +89,11 @@ impl Network {
         self.ways.get(&(from, to)).map_or(Duration::ZERO, |way| Duration::from_nanos(way.lag))
     }
 
+    /// Whether some of the frames from one process to another are damaged.
+    pub fn is_damaged(&self, from: ProcessId, to: ProcessId) -> bool {
+        self.ways.get(&(from, to)).is_some_and(|way| way.damaged > 0)
+    }
+
     /// From now on so many in a thousand frames from one process to another are damaged. Says whether that is a
     /// change.
     pub fn damages(&mut self, from: ProcessId, to: ProcessId, permille: u32) -> bool {

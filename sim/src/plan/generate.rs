@@ -144,10 +144,13 @@ fn publishing(dice: &mut Dice, knobs: &mut Knobs) {
     if dice.one_in(3) && roomy {
         knobs.batch_bytes = dice.between(1, 200) as usize;
     }
-    if dice.one_in(4) {
+    // So does one record after another over a slow way.
+    let Knobs { batch_bytes, latency, .. } = Knobs::default();
+    let many_at_once = knobs.batch_bytes == batch_bytes || knobs.latency == latency;
+    if dice.one_in(4) && many_at_once {
         knobs.window_frames = dice.between(1, 3);
     }
-    if dice.one_in(6) {
+    if dice.one_in(6) && many_at_once {
         knobs.window_bytes = dice.between(1, 1_000) as usize;
     }
     if dice.one_in(8) {
