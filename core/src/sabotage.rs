@@ -348,6 +348,12 @@ bugs! {
     MoreThanStoredAccepted "R28",
     /// A publisher that was fenced continues the session that fenced it.
     FencedContinues "R28",
+    /// A publisher that hears of a later session of its own goes on in the one before.
+    LaterSessionsUnheeded "R29" and ExpiredAnswered,
+    /// Who asked for a session that has expired before it was committed is told that it has it.
+    ExpiredAnswered "R28" and LaterSessionsUnheeded,
+    /// A replica of discovery is believed as long as what it names accepts links.
+    LinksAreService "R26",
     /// A publisher that was not running sends before it has asked for its session.
     SleepersSend "R29",
     /// A client believes the route of another cluster unproved.

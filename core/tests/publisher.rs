@@ -510,6 +510,20 @@ fn a_session_in_the_way_that_vanishes_neither_ends_nor_detains_a_publisher() {
     assert_eq!((batches[0].header.incarnation, batches[0].header.first_sequence), (12, 31));
 }
 
+/// R29: a later session that a request of its own has begun tells a publisher that the one before is over: it is no
+/// other process's.
+#[test]
+fn a_later_session_of_its_own_is_no_other_process() {
+    let mut client = in_the_middle();
+    client.opened(9, 0);
+    assert_eq!(client.completed(), [(1..2, Err(Error::Unknown { lineage: 1 }))]);
+    client.expect_open(HISTORY, 0);
+    client.refuse(Refusal::Fenced { publisher: ME, incarnation: 9 });
+    client.expect_open(HISTORY, 9);
+    client.opened(12, 0);
+    assert_eq!(client.frames().concat()[0].header.incarnation, 12, "what was not sent goes on");
+}
+
 /// R10: while the session in the way is not committed, a publisher with one of its own waits, and goes on
 /// when the other one has vanished with its primary.
 #[test]

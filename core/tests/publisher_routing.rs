@@ -148,6 +148,27 @@ fn a_replica_whose_word_leads_nowhere_is_left() {
     assert!(waited >= 900);
 }
 
+/// R26: a link is no service. What a replica that is cut off goes on naming may accept links, and do nothing.
+#[test]
+fn a_replica_whose_primary_accepts_links_and_does_nothing_is_left() {
+    let mut client = client_of(&["discovery-0", "discovery-1"]);
+    let discovery = client.meet_discovery();
+    client.receive(discovery, &Message::Route(route(1, Some("a"))));
+    let mut waited = 0;
+    while !client.closed.contains(&discovery) {
+        while let Some((link, _)) = client.dials.pop_front() {
+            client.up(link);
+        }
+        client.advance_alive(50, &[discovery]);
+        if !lookups(&mut client, discovery).is_empty() {
+            client.receive(discovery, &Message::Route(route(1, Some("a"))));
+        }
+        waited += 50;
+        assert!(waited <= 1_100, "it goes on naming a primary that does nothing");
+    }
+    assert!(waited >= 900);
+}
+
 #[test]
 fn a_refusing_primary_is_dialled_with_backoff() {
     let mut client = client();

@@ -144,6 +144,10 @@ impl Broker {
         for publisher in quiet {
             primary.expiry.forget(publisher);
             if let Some(session) = sessions.get(publisher) {
+                // R28: one that is over is nobody's any more, also if all this is committed at once.
+                if !sabotage!(ExpiredAnswered) {
+                    primary.opens.remove(&session.incarnation);
+                }
                 ended.push((publisher, session.incarnation));
             }
         }

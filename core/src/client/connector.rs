@@ -109,9 +109,11 @@ impl Connector {
         }
     }
 
-    /// The primary does its work: the next failure is answered with a short delay again.
+    /// The primary does its work: the next failure is answered with a short delay again, and the replica of
+    /// discovery that named it is right.
     pub const fn confirm(&mut self) {
         self.backoff.reset();
+        self.finder.served();
     }
 
     /// Whether a broker's word that another history holds may be believed: a later lineage always,

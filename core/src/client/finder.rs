@@ -24,10 +24,12 @@ pub(super) struct Finder {
     lookup: Option<InFlight>,
     /// An answer read with a sync is wanted.
     want_fresh: bool,
-    /// When to ask again, while the primary is not found.
+    /// The owner has no link to a primary: asks again and again.
+    searching: bool,
+    /// When to ask again.
     ask_at: Option<Instant>,
-    /// Since when the owner has been without a primary on the word of this replica.
-    searching_since: Option<Instant>,
+    /// Since when no primary has done its work for the owner on the word of this replica.
+    unserved_since: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -47,8 +49,8 @@ struct InFlight {
 /// Quiet time after which an otherwise idle replica is pinged, in suspicion timeouts, and again until
 /// it counts as silent.
 const IDLE_ROUNDS: u32 = 2;
-/// How long one replica's word is trusted while it leads to no primary, in suspicion timeouts. A
-/// replica that is cut off from the coordination service goes on naming a dead primary.
+/// How long one replica's word is trusted while it leads to no primary that does its work, in suspicion timeouts.
+/// R26: one that is cut off from the coordination service goes on naming a primary that is dead, or deposed.
 const PATIENCE_ROUNDS: u32 = 4;
 
 impl Finder {
@@ -64,13 +66,15 @@ impl Finder {
             state: State::Idle,
             lookup: None,
             want_fresh: false,
+            searching: false,
             ask_at: None,
-            searching_since: None,
+            unserved_since: None,
         }
     }
 
     pub(super) fn start<E>(&mut self, dialler: &mut Dialler, cx: &mut Context<'_, E>) {
-        self.searching_since = Some(cx.now);
+        self.searching = true;
+        self.unserved_since = Some(cx.now);
         self.dial(dialler, cx);
     }
 
@@ -87,14 +91,21 @@ impl Finder {
 
     /// The owner has lost its primary: asks now, and again until [`Self::found`].
     pub(super) fn search<E>(&mut self, cx: &mut Context<'_, E>) {
-        self.searching_since.get_or_insert(cx.now);
+        self.searching = true;
+        self.unserved_since.get_or_insert(cx.now);
         self.ask(cx);
     }
 
-    /// The owner is attached to a primary.
-    pub(super) const fn found(&mut self) {
-        self.searching_since = None;
+    /// The owner has a link to a primary, which may be none any more: whether it does its work is to be seen.
+    pub(super) fn found(&mut self) {
+        self.searching = false;
         self.ask_at = None;
+        self.unserved_since = self.unserved_since.filter(|_| !sabotage!(LinksAreService));
+    }
+
+    /// The primary does its work.
+    pub(super) const fn served(&mut self) {
+        self.unserved_since = None;
     }
 
     /// Asks for an answer that was read with a sync.
@@ -122,7 +133,7 @@ impl Finder {
                 let interval = self.timing.suspicion;
                 let pulse = Pulse::new(cx.now, interval, interval * IDLE_ROUNDS);
                 self.state = State::Up { link: *link, pulse };
-                self.searching_since = self.searching_since.map(|_| cx.now);
+                self.unserved_since = self.unserved_since.map(|_| cx.now);
                 self.ask(cx);
             }
             (LinkStatus::Refused | LinkStatus::Lost, _) => self.move_on(cx),
@@ -143,7 +154,7 @@ impl Finder {
         if self.want_fresh {
             self.ask(cx);
         }
-        if self.searching_since.is_some() {
+        if self.searching {
             let after = route.retry_after.clamp(self.timing.heartbeat, self.timing.backoff_cap);
             self.ask_at = Some(cx.now + after + cx.rng.jitter(self.timing.heartbeat));
         }
@@ -196,7 +207,7 @@ impl Finder {
     }
 
     fn distrust_at(&self) -> Option<Instant> {
-        let since = self.searching_since.filter(|_| self.replicas.len() > 1)?;
+        let since = self.unserved_since.filter(|_| self.replicas.len() > 1)?;
         Some(since + self.timing.suspicion * PATIENCE_ROUNDS)
     }
 

@@ -65,9 +65,11 @@ impl Publisher {
         let SessionOpened { history, epoch, publisher, incarnation, last_sequence, codecs } = *opened;
         let resumed = self.session.incarnation == incarnation;
         let begun = self.session.incarnation == 0 && incarnation > self.session.continues;
-        let opening = matches!(self.session.phase, Phase::Opening { .. });
-        if opening && self.session.incarnation != 0 && self.is_own(history, publisher) && !resumed {
-            // R29: a request that was under way for long began another session after this one expired.
+        let own = self.session.incarnation;
+        let later = own != 0 && incarnation > own && self.is_own(history, publisher);
+        if later && !sabotage!(LaterSessionsUnheeded) {
+            // R29: a request that was under way for long began another session after this one expired. What is
+            // sent in this one would be taken for another process's.
             return self.handle_unknown_session();
         }
         if !self.is_own(history, publisher) || !(resumed || begun) {

@@ -194,6 +194,21 @@ fn a_session_that_was_continued_before_it_was_committed_is_not_answered() {
     assert!(opened(&world, OTHER).incarnation > first.unwrap_or(0));
 }
 
+/// R28: nor is that of one that has expired before it was committed, when all of it is committed at once.
+#[test]
+fn a_session_that_expired_before_it_was_committed_is_not_answered() {
+    let mut world = World::primary_with(B, expiring());
+    world.receive(CLIENT, &open_session(1));
+    while expired(&world) == 0 {
+        world.run(100);
+        world.hello(B, "b", 2);
+    }
+    world.receive(CLIENT, &open_session(1));
+    world.ack(B, "b", 2);
+    let there = world.broker.replica().sessions().base().get(PUBLISHER).map(|session| session.incarnation);
+    assert_eq!((answers(&world, CLIENT), Some(opened(&world, CLIENT).incarnation)), (1, there));
+}
+
 /// A full table makes room by its longest quiet session, and is `Busy` while all are heard of.
 #[test]
 fn a_full_table_forgets_the_session_that_was_quiet_for_longest() {

@@ -14,10 +14,44 @@ const FIRST_COPY: u32 = 9;
 
 /// Adds one of them.
 pub(super) fn add(dice: &mut Dice, plan: &mut Plan, at: Duration) {
-    match dice.below(3) {
+    match dice.below(6) {
         0 | 1 => copied_outbox(dice, plan, at),
-        _ => deaf_to_the_end(dice, plan, at),
+        2 => deaf_to_the_end(dice, plan, at),
+        3 => expires_uncommitted(dice, plan, at),
+        _ => word_of_the_cut_off(dice, plan, at),
     }
+}
+
+/// R28: a publisher begins anew and is then not heard of for so long that the session it has asked for expires before
+/// it is committed; it asks again, and all of that is committed at once.
+fn expires_uncommitted(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let Some(publisher) = plan.publishers.first().map(|publisher| publisher.number) else { return };
+    let who = Target::Publisher(publisher);
+    plan.knobs.brokers = plan.knobs.brokers.max(2);
+    plan.knobs.session_expiry = dice.ms(300, 500);
+    let at = at.clamp(Duration::from_millis(700), Duration::from_secs(4));
+    let topic = Topic::new("late").expect("a valid topic");
+    happens(plan, at, Action::Publish { publisher, topic, count: 40, every: Duration::from_millis(50) });
+    let uncommitted = Some(dice.ms(1_300, 1_800));
+    happens(plan, at, trouble("cut", Target::Backup, Some(Target::Primary), uncommitted));
+    strikes(plan, at + dice.ms(1, 50), "crash", who, Some(dice.ms(1, 50)));
+    strikes(plan, at + dice.ms(150, 250), "isolate", who, Some(plan.knobs.session_expiry + dice.ms(50, 250)));
+    plan.knobs.duration = plan.knobs.duration.max(at + Duration::from_secs(4));
+}
+
+/// R26: a replica of discovery and the primary are cut off from everybody but clients, for good: the one goes on naming
+/// the other, which accepts links and does nothing.
+fn word_of_the_cut_off(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    (plan.knobs.discoveries, plan.knobs.core_only) = (plan.knobs.discoveries.max(2), true);
+    (plan.knobs.brokers, plan.knobs.min_in_sync) = (plan.knobs.brokers.max(2), 1);
+    let at = at.clamp(Duration::from_millis(700), Duration::from_secs(4));
+    let replica = Target::Discovery(dice.between(1, u64::from(plan.knobs.discoveries)) as u32);
+    strikes(plan, at, "cut-coordination", replica, None);
+    strikes(plan, at, "cut-coordination", Target::Primary, None);
+    for broker in 1..=plan.knobs.brokers {
+        happens(plan, at, trouble("part", Target::Primary, Some(Target::Broker(broker)), None));
+    }
+    plan.knobs.duration = plan.knobs.duration.max(at + plan.knobs.session_timeout + Duration::from_secs(4));
 }
 
 /// Scenario 33: another process begins with a copy of an outbox, and both publish on. The first one lives, or is

@@ -144,9 +144,12 @@ fn publishing(dice: &mut Dice, knobs: &mut Knobs) {
     if dice.one_in(3) && roomy {
         knobs.batch_bytes = dice.between(1, 200) as usize;
     }
-    // So does one record after another over a slow way.
+    // So does one record after another over a slow way, to publish or to hear.
     let Knobs { batch_bytes, latency, .. } = Knobs::default();
     let many_at_once = knobs.batch_bytes == batch_bytes || knobs.latency == latency;
+    if knobs.latency != latency {
+        knobs.credit_bytes = knobs.credit_bytes.max(4 * knobs.payload as u64);
+    }
     if dice.one_in(4) && many_at_once {
         knobs.window_frames = dice.between(1, 3);
     }

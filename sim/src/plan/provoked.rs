@@ -134,12 +134,13 @@ fn sick_primary(dice: &mut Dice, plan: &mut Plan, at: Duration) {
 fn learner_under_load(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     let Knobs { retention_bytes, retention_records, retention_age, uncommitted_bytes, log_spare, .. } =
         Knobs::default();
-    // What a publisher sends by itself, one at a time, is no load.
-    let Knobs { batch_bytes, window_bytes, window_frames, .. } = Knobs::default();
+    // What a publisher sends by itself, one at a time, is no load; and what a subscriber takes by itself takes too long.
+    let Knobs { batch_bytes, window_bytes, window_frames, credit_bytes, .. } = Knobs::default();
     plan.knobs = Knobs {
         batch_bytes,
         window_bytes,
         window_frames,
+        credit_bytes,
         retention_bytes,
         retention_records,
         retention_age,
