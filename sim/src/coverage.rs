@@ -127,8 +127,18 @@ pub fn transitions() -> Vec<String> {
 }
 
 /// The marks that a run leaves itself, besides a `strike` for each trouble and [`SITUATIONS`].
-const OWN: [&str; 9] =
-    ["cued", "copied", "fenced", "recovered", "aside", "unknown", "lost", "core", "compressed"];
+const OWN: [&str; 10] = [
+    "cued",
+    "copied",
+    "second-process",
+    "fenced",
+    "recovered",
+    "aside",
+    "unknown",
+    "lost",
+    "core",
+    "compressed",
+];
 
 /// Every mark that there is.
 pub fn marks() -> Vec<String> {

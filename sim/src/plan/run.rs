@@ -315,7 +315,7 @@ impl<'a> Run<'a> {
             Action::TotalLoss { lasts } => self.lose_everything(*lasts),
             Action::SecondProcess { broker, lasts } => {
                 let Some(process) = self.cluster.find(&format!("b{broker}-again")) else { return Ok(()) };
-                self.marks.note("strike(second-process)".to_owned());
+                self.marks.note("second-process".to_owned());
                 self.cluster.strike(Fault::Restart(process))?;
                 self.cluster.world_mut().schedule(now + nanos(*lasts), Fault::Crash(process));
                 Ok(())
