@@ -308,7 +308,12 @@ impl Cluster {
 
     /// The process that the tree names as primary, if it lives.
     pub fn primary(&self) -> Option<ProcessId> {
-        let primary = self.state()?.primary.as_ref()?;
+        self.primary_of(self.state()?)
+    }
+
+    /// The process that a state names as primary, if it runs.
+    fn primary_of(&self, state: &GroupState) -> Option<ProcessId> {
+        let primary = state.primary.as_ref()?;
         let is_it = |process: &ProcessId| self.broker(*process).is_some_and(|broker| broker.id() == primary);
         self.brokers.iter().copied().find(is_it)
     }

@@ -37,9 +37,7 @@ impl Broker {
             {
                 self.fence(link, publisher, session.incarnation);
             }
-            None if request.incarnation > 0 => {
-                self.refuse(link, Refusal::UnknownSession { publisher });
-            }
+            None if request.incarnation > 0 => self.miss(now, link, publisher, request.incarnation),
             _ if let Some(limit) = self.limit_reached(0) => {
                 self.refuse_busy(link, publisher, (1, RETRY_LATER), limit);
             }
@@ -70,6 +68,22 @@ impl Broker {
         self.refuse(link, reason);
     }
 
+    /// Says that there is no such session. R10: its end holds when it is committed.
+    fn miss(&mut self, now: Instant, link: LinkId, publisher: PublisherId, incarnation: u64) {
+        let there = self.replica.sessions().base().get(publisher);
+        let ends = there.is_some_and(|session| session.incarnation == incarnation);
+        // R11: whoever names it was told of it when it was committed, by another primary. Only the tree knows.
+        let behind = self.replica.commit() <= incarnation;
+        if behind {
+            self.registry.refresh(&mut self.io.context(now));
+        }
+        let reason = match (ends || behind) && !sabotage!(MissesUncommitted) {
+            true => Refusal::Electing { retry_after: RETRY_SOON },
+            false => Refusal::UnknownSession { publisher },
+        };
+        self.refuse(link, reason);
+    }
+
     /// Takes the batches that continue the session, and refuses what does not fit.
     pub(super) fn handle_publish(&mut self, now: Instant, link: LinkId, publish: Publish) {
         if let Some(reason) = self.unfit(publish.history) {
@@ -79,7 +93,7 @@ impl Broker {
         let publisher = header.publisher;
         let session = self.replica.sessions().overlay().get(publisher).copied();
         let Some(session) = session.filter(|session| session.incarnation >= header.incarnation) else {
-            return self.refuse(link, Refusal::UnknownSession { publisher });
+            return self.miss(now, link, publisher, header.incarnation);
         };
         if session.incarnation > header.incarnation && !sabotage!(NobodyFenced) {
             return self.fence(link, publisher, session.incarnation);

@@ -83,8 +83,25 @@ fn an_expiry_waits_for_the_members_in_sync() {
         }
     }
     assert_eq!((expired(&world), sessions(&world)), (1, (1, 0)));
+    world.receive(OTHER, &open(PUBLISHER.0, 1, 1));
+    assert!(matches!(world.refusal(OTHER), Refusal::Electing { .. }), "it may be there again");
     world.ack(B, "b", 2);
     assert_eq!(sessions(&world), (0, 0));
+    world.receive(OTHER, &open(PUBLISHER.0, 1, 1));
+    assert_eq!(*world.refusal(OTHER), Refusal::UnknownSession { publisher: PUBLISHER });
+}
+
+/// R10, R11: a session that lies beyond what this primary has committed was another primary's: it may be deposed, and
+/// knows nothing of the end of that session.
+#[test]
+fn a_session_beyond_what_is_committed_is_not_missed() {
+    let mut world = World::primary(Config::default());
+    world.receive(CLIENT, &open_session(1));
+    let end = world.broker.replica().commit();
+    world.receive(OTHER, &open(8, 1, end));
+    assert!(matches!(world.refusal(OTHER), Refusal::Electing { .. }));
+    world.receive(OTHER, &open(8, 1, end - 1));
+    assert_eq!(*world.refusal(OTHER), Refusal::UnknownSession { publisher: PublisherId(8) });
 }
 
 /// R28: no session has the number of one that has expired: a frame that was under way for long is

@@ -104,9 +104,12 @@ impl NothingMissing {
     }
 
     fn settled(&self, ledger: &Ledger) -> Result<(), String> {
+        let current = ledger.states().last().map(|state| state.history);
         for record in &self.acknowledged {
             let Some(place) = self.places.get(record) else { continue };
-            let kept = ledger.committed(place.history).log_start();
+            // Of a log that has ended nothing is kept.
+            let over = current.is_some_and(|current| current != place.history);
+            let kept = if over { Offset::MAX } else { ledger.committed(place.history).log_start() };
             for (subscriber, state) in &self.subscribers {
                 if let Some(owed) = state.owes(record, place, kept) {
                     let (offset, lineage) = (place.offset, place.history.lineage);
@@ -193,6 +196,7 @@ mod tests {
     use super::*;
     use crate::check::Loss;
     use crate::check::testing::*;
+    use steadfast_core::group::GroupState;
 
     /// Offsets: 0 epoch, 1 session, 2–3 t, 4–5 u, 6–7 t; all acknowledged.
     fn story(filter: &str) -> Story<NothingMissing> {
@@ -235,6 +239,18 @@ mod tests {
         let mut story = Story::new(NothingMissing::default());
         story.append("a", &[start(1), session(1, 1), batch(1, 1, 2)]).commit("a", 4);
         story.subscribe("t", Start::Earliest).tell(&began(0)).tell(&Fact::Settled).accepted();
+    }
+
+    #[test]
+    fn a_log_that_has_ended_is_owed_to_those_who_had_begun() {
+        let next = History { lineage: HISTORY.lineage + 1, ..HISTORY };
+        let over = GroupState { history: next, ..state(2, 9, None, &["a"]) };
+        story("t")
+            .tell(&began(0))
+            .tell(&Fact::State(&over))
+            .tell(&Fact::Settled)
+            .rejected("nothing was said");
+        story("t").tell(&Fact::State(&over)).tell(&Fact::Settled).accepted();
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Silenced (L8): a primary whose reign is over in the tree, and that cannot learn of it, stops talking to
 //! clients within the step-down time. One that has fallen silent may speak again when it is in touch with
 //! somebody: it is about to learn of it. Until then it answers no clients, and takes nothing from them (R20);
-//! what is committed meanwhile they may hear, for then everybody is heard who counts. Its successor may be among
+//! what is committed meanwhile they may hear, for then everybody is heard who counts. A primary alone in its set never
+//! falls silent: only where all data counts as lost does another one follow. Its successor may be among
 //! those that it is in touch with, and not know of its own reign yet: who has spoken again has its time from when
 //! somebody acts in a later epoch.
 
@@ -97,7 +98,9 @@ impl Silenced {
     ) -> Result<(), String> {
         // The tree is looked at before anybody speaks: what it holds now is as old as this moment at most.
         let now = ledger.states().last().map_or(0, |state| state.epoch);
-        for over in self.epoch..now {
+        let last = |epoch| ledger.states().iter().rfind(|state| state.epoch == epoch);
+        let alone = |epoch| last(epoch).is_some_and(|state| state.in_sync.len() == 1);
+        for over in (self.epoch..now).filter(|epoch| !alone(*epoch)) {
             self.over.entry(over).or_insert(at);
         }
         self.epoch = self.epoch.max(now);
@@ -141,6 +144,16 @@ mod tests {
     /// Speaks every second up to this one.
     fn goes_on(story: &mut Story<Silenced>, from: u64, to: u64, since: u64) {
         (from..=to).for_each(|at| speaks(story, at, since));
+    }
+
+    #[test]
+    fn who_is_alone_in_the_set_never_falls_silent() {
+        let mut story = Story::new(Silenced::within(Duration::from_secs(5)));
+        story.state(1, Some("a"), &["a"]);
+        speaks(&mut story, 1, 0);
+        story.state(2, None, &[]);
+        goes_on(&mut story, 2, 9, 0);
+        story.accepted();
     }
 
     fn deposed() -> Story<Silenced> {

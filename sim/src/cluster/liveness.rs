@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use steadfast_core::broker::{Broker, OnTotalLoss};
 use steadfast_core::group::GroupState;
-use steadfast_core::id::Offset;
+use steadfast_core::id::{Epoch, Offset};
 use steadfast_core::limits::{LEARNER_DEADLINE, SHUTDOWN_DEADLINE, Timing};
 use steadfast_core::log::EntryKind;
 use steadfast_core::message::History;
@@ -218,7 +218,8 @@ impl Cluster {
             // It will begin with what is kept.
             none if none == History::default() => committed.log_start(),
             known if known == state.history => received.next,
-            _ => 0,
+            // It is still to be told that its log has ended.
+            _ => return false,
         };
         !log.from(from).iter().any(
             |held| matches!(&held.entry.kind, EntryKind::Batch(batch) if reader.wants(&batch.header.topic)),
@@ -380,12 +381,7 @@ impl Cluster {
         let led_by = self.primary();
         self.run_for(WATCHED)?;
         let after = place(self);
-        // Who is not put right may be deposed at any time, as what it says gets lost; and it may itself depose
-        // one of the core of whom it hears too little.
-        let outside = |process: &ProcessId| !core.has(*process);
-        let unheard = |deposed, new| outside(&new) && self.world.is_damaged(deposed, new);
-        let deposed_unheard = led_by.zip(self.primary()).is_some_and(|(deposed, new)| unheard(deposed, new));
-        if before != after && (led_by.as_ref().is_some_and(outside) || deposed_unheard) {
+        if before != after && self.may_depose(core, led_by, before.map_or(0, |(epoch, _)| epoch)) {
             return Ok(false);
         }
         if before != after {
@@ -399,6 +395,16 @@ impl Cluster {
             return Err(self.failure(Violation { property: "Quiet", detail }));
         }
         Ok(is_still)
+    }
+
+    /// Who is not put right may be deposed at any time, as what it says gets lost; and it may itself depose one of
+    /// the core of whom it hears too little. Says whether the reign of this primary may have ended so.
+    fn may_depose(&self, core: &Core, led_by: Option<ProcessId>, epoch: Epoch) -> bool {
+        let outside = |process: &ProcessId| !core.has(*process);
+        let unheard = |(deposed, new)| outside(&new) && self.world.is_damaged(deposed, new);
+        let successor = self.checks.ledger().states().iter().find(|state| state.epoch > epoch);
+        let successor = successor.and_then(|state| self.primary_of(state));
+        led_by.as_ref().is_some_and(outside) || led_by.zip(successor).is_some_and(unheard)
     }
 
     /// Most frames a second when nothing happens: signs of life and their answers, between brokers and with

@@ -104,8 +104,20 @@ pub fn generate(seed: u64) -> Plan {
         let at = within(&mut apart, &plan);
         clients::add(&mut apart, &mut plan, at);
     }
+    many_at_once(&mut plan.knobs);
     plan.events.sort_by_key(|event| event.at);
     plan
+}
+
+/// One record after another over a slow way, to publish or to hear, takes too long for a run.
+fn many_at_once(knobs: &mut Knobs) {
+    let Knobs { batch_bytes, latency, window_bytes, window_frames, .. } = Knobs::default();
+    if knobs.latency != latency {
+        knobs.credit_bytes = knobs.credit_bytes.max(4 * knobs.payload as u64);
+        if knobs.batch_bytes != batch_bytes {
+            (knobs.window_bytes, knobs.window_frames) = (window_bytes, window_frames);
+        }
+    }
 }
 
 fn knobs(dice: &mut Dice, seed: u64) -> Knobs {
@@ -144,16 +156,10 @@ fn publishing(dice: &mut Dice, knobs: &mut Knobs) {
     if dice.one_in(3) && roomy {
         knobs.batch_bytes = dice.between(1, 200) as usize;
     }
-    // So does one record after another over a slow way, to publish or to hear.
-    let Knobs { batch_bytes, latency, .. } = Knobs::default();
-    let many_at_once = knobs.batch_bytes == batch_bytes || knobs.latency == latency;
-    if knobs.latency != latency {
-        knobs.credit_bytes = knobs.credit_bytes.max(4 * knobs.payload as u64);
-    }
-    if dice.one_in(4) && many_at_once {
+    if dice.one_in(4) {
         knobs.window_frames = dice.between(1, 3);
     }
-    if dice.one_in(6) && many_at_once {
+    if dice.one_in(6) {
         knobs.window_bytes = dice.between(1, 1_000) as usize;
     }
     if dice.one_in(8) {
