@@ -352,6 +352,8 @@ bugs! {
     LaterSessionsUnheeded "R29" and ExpiredAnswered,
     /// Who asked for a session that has expired before it was committed is told that it has it.
     ExpiredAnswered "R28" and LaterSessionsUnheeded,
+    /// A stream begins beyond what its primary has committed.
+    StreamsBeyondCommit "R11",
     /// A primary says that a session is over though it is, or its end is, beyond what is committed.
     MissesUncommitted "R29",
     /// A replica of discovery is believed as long as what it names accepts links.

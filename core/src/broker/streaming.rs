@@ -4,7 +4,7 @@ use super::{Broker, Role};
 use crate::id::Offset;
 use crate::limits::RETRY_SOON;
 use crate::link::LinkId;
-use crate::message::{Message, OpenStream, Refusal, Start, StreamOpened};
+use crate::message::{Message, OpenStream, Position, Refusal, Start, StreamOpened};
 use crate::time::Instant;
 use crate::trace::{Limit, Trace};
 
@@ -54,8 +54,7 @@ impl Broker {
             Start::At(position) if position.lineage != history.lineage => {
                 Err(Refusal::LineageChanged { history })
             }
-            // R11: somebody was served in a higher epoch. Only the tree knows; this is no divergence.
-            Start::At(position) if position.epoch > primary.epoch() => {
+            Start::At(position) if self.was_served_elsewhere(&position) => {
                 self.registry.refresh(&mut self.io.context(now));
                 Err(Refusal::Electing { retry_after })
             }
@@ -65,6 +64,14 @@ impl Broker {
                 found => Err(Refusal::Diverged { common: found.map_or(log.end(), |_| log.start()) }),
             },
         }
+    }
+
+    /// R11: whether somebody was served in a higher epoch, or of more of this log than is committed here (R10), which
+    /// only another primary can have done. Only the tree knows; this is no divergence.
+    fn was_served_elsewhere(&self, position: &Position) -> bool {
+        let uncommitted = position.offset > self.replica.commit() && !sabotage!(StreamsBeyondCommit);
+        let known = || self.replica.log().epoch_before(position.offset) == Some(position.epoch);
+        self.leads().is_some_and(|epoch| position.epoch > epoch) || uncommitted && known()
     }
 
     /// More may be sent on a stream.

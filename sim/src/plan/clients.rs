@@ -29,6 +29,9 @@ fn expires_uncommitted(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     let who = Target::Publisher(publisher);
     plan.knobs.brokers = plan.knobs.brokers.max(2);
     plan.knobs.session_expiry = dice.ms(300, 500);
+    // Its link lives on, and the request that it repeats arrives when the other one has expired.
+    plan.knobs.client_suspicion = plan.knobs.client_suspicion.max(Duration::from_secs(2));
+    plan.knobs.ack_timeout = dice.ms(150, 350);
     let at = at.clamp(Duration::from_millis(700), Duration::from_secs(4));
     let topic = Topic::new("late").expect("a valid topic");
     happens(plan, at, Action::Publish { publisher, topic, count: 40, every: Duration::from_millis(50) });
@@ -40,7 +43,7 @@ fn expires_uncommitted(dice: &mut Dice, plan: &mut Plan, at: Duration) {
 }
 
 /// R26: a replica of discovery and the primary are cut off from everybody but clients, for good: the one goes on naming
-/// the other, which accepts links and does nothing.
+/// the other, which accepts links and does nothing. Clients of its successor begin anew, and may come to it (R11, R29).
 fn word_of_the_cut_off(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     (plan.knobs.discoveries, plan.knobs.core_only) = (plan.knobs.discoveries.max(2), true);
     (plan.knobs.brokers, plan.knobs.min_in_sync) = (plan.knobs.brokers.max(2), 1);
@@ -50,6 +53,14 @@ fn word_of_the_cut_off(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     strikes(plan, at, "cut-coordination", Target::Primary, None);
     for broker in 1..=plan.knobs.brokers {
         happens(plan, at, trouble("part", Target::Primary, Some(Target::Broker(broker)), None));
+    }
+    let publisher = with_outbox(plan).map(Target::Publisher);
+    let subscriber = plan.subscribers.first().map(|subscriber| Target::Subscriber(subscriber.number));
+    for client in publisher.into_iter().chain(subscriber) {
+        for _ in 0..dice.between(1, 4) {
+            let dies = at + dice.ms(300, 3_000);
+            strikes(plan, dies, "crash", client, Some(dice.ms(1, 20)));
+        }
     }
     plan.knobs.duration = plan.knobs.duration.max(at + plan.knobs.session_timeout + Duration::from_secs(4));
 }

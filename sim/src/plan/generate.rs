@@ -100,7 +100,7 @@ pub fn generate(seed: u64) -> Plan {
     }
     // Who has to try more addresses needs more time, by a few terms of suspicion.
     plan.knobs.stranger = plan.knobs.suspicion <= Knobs::default().suspicion && apart.one_in(4);
-    if apart.one_in(8) {
+    if apart.one_in(5) {
         let at = within(&mut apart, &plan);
         clients::add(&mut apart, &mut plan, at);
     }
