@@ -349,9 +349,11 @@ bugs! {
     /// A publisher that was fenced continues the session that fenced it.
     FencedContinues "R28",
     /// A publisher that hears of a later session of its own goes on in the one before.
-    LaterSessionsUnheeded "R29" and ExpiredAnswered,
+    LaterSessionsUnheeded "",
     /// Who asked for a session that has expired before it was committed is told that it has it.
     ExpiredAnswered "R28" and LaterSessionsUnheeded,
+    /// A primary that has been silent lets the sessions expire whose publishers it has sent away.
+    SilenceCountsForExpiry "R29",
     /// A stream begins beyond what its primary has committed.
     StreamsBeyondCommit "R11",
     /// A primary says that a session is over though it is, or its end is, beyond what is committed.

@@ -234,6 +234,10 @@ impl Broker {
         let silent = alone && unheard && !sabotage!(NeverSilent);
         if silent != primary.silent {
             primary.silent = silent;
+            // R29: while it was silent it refused whoever came to continue a session.
+            if !silent && !sabotage!(SilenceCountsForExpiry) {
+                primary.expiry.forgive(now);
+            }
             self.io.out.trace(if silent { Trace::FellSilent } else { Trace::SpokeAgain });
         }
     }

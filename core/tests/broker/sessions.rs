@@ -3,7 +3,7 @@
 use super::world::{
     HISTORY, PUBLISHER, World, epoch_start, member, open_session, process, publish, replicate,
 };
-use super::{B, CLIENT};
+use super::{B, CLIENT, LONG};
 use steadfast_core::broker::Config;
 use steadfast_core::id::{Nonce, PublisherId};
 use steadfast_core::limits::MAX_SESSIONS;
@@ -102,6 +102,23 @@ fn a_session_beyond_what_is_committed_is_not_missed() {
     assert!(matches!(world.refusal(OTHER), Refusal::Electing { .. }));
     world.receive(OTHER, &open(8, 1, end - 1));
     assert_eq!(*world.refusal(OTHER), Refusal::UnknownSession { publisher: PublisherId(8) });
+}
+
+/// R29: a primary that is silent sends publishers away, and gives them their term when it speaks again.
+#[test]
+fn a_primary_that_speaks_again_gives_sessions_their_term() {
+    let config = Config { session_expiry: Duration::from_millis(LONG - EXPIRY), ..Config::default() };
+    let mut world = World::primary_with(B, config);
+    world.receive(CLIENT, &open_session(1));
+    world.ack(B, "b", 2);
+    world.disconnect();
+    world.run(LONG);
+    assert!(world.traces.contains(&Trace::FellSilent));
+    world.connect();
+    world.ack(B, "b", 2);
+    world.run(100);
+    assert!(world.traces.contains(&Trace::SpokeAgain));
+    assert_eq!((expired(&world), sessions(&world)), (0, (1, 1)));
 }
 
 /// R28: no session has the number of one that has expired: a frame that was under way for long is
