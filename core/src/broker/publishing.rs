@@ -30,6 +30,9 @@ impl Broker {
             Some(session) if session.nonce == request.nonce && !sabotage!(OpensAgain) => {
                 self.await_commit(now, link, publisher);
             }
+            Some(session) if session.incarnation < request.incarnation => {
+                self.miss(now, link, publisher, request.incarnation);
+            }
             // R28: only who names the session that is there continues it. A request that was under way
             // for long never ends a session that began after it.
             Some(session)

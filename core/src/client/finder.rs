@@ -52,6 +52,9 @@ const IDLE_ROUNDS: u32 = 2;
 /// How long one replica's word is trusted while it leads to no primary that does its work, in suspicion timeouts.
 /// R26: one that is cut off from the coordination service goes on naming a primary that is dead, or deposed.
 const PATIENCE_ROUNDS: u32 = 4;
+/// The same while there is a link to that primary: it may wait itself, for members or for memory, and all its clients
+/// with it.
+const WAITING_ROUNDS: u32 = 16;
 
 impl Finder {
     pub(super) fn new(replicas: Vec<Address>, group: Group, timing: Timing, rng: &mut Rng) -> Self {
@@ -208,7 +211,8 @@ impl Finder {
 
     fn distrust_at(&self) -> Option<Instant> {
         let since = self.unserved_since.filter(|_| self.replicas.len() > 1)?;
-        Some(since + self.timing.suspicion * PATIENCE_ROUNDS)
+        let rounds = if self.searching { PATIENCE_ROUNDS } else { WAITING_ROUNDS };
+        Some(since + self.timing.suspicion * rounds)
     }
 
     fn dial<E>(&mut self, dialler: &mut Dialler, cx: &mut Context<'_, E>) {

@@ -70,7 +70,10 @@ impl Publisher {
         if later && !sabotage!(LaterSessionsUnheeded) {
             // R29: a request that was under way for long began another session after this one expired. What is
             // sent in this one would be taken for another process's.
-            return self.handle_unknown_session();
+            self.begin_anew(history);
+            // The request may have been answered more than once.
+            self.session.continues = incarnation;
+            return self.open_session();
         }
         if !self.is_own(history, publisher) || !(resumed || begun) {
             return self.reject(Rejection::WrongHistory);
@@ -284,8 +287,8 @@ impl Publisher {
         (self.session.incarnation, self.session.continues, self.session.inherited) = (0, 0, false);
     }
 
-    /// Another process has opened a session with this identity: everything ends here. A publisher that
-    /// has none yet continues it, and ends the other.
+    /// Another process has opened a session with this identity: everything ends here, if it is another's. A
+    /// publisher that has none yet continues it, and ends the other.
     fn handle_fenced(&mut self, incarnation: u64) {
         if incarnation <= self.session.incarnation.max(self.session.continues) {
             return self.reject(Rejection::Unexpected);
@@ -299,6 +302,11 @@ impl Publisher {
         }
         if self.session.incarnation == 0 && !self.session.inherited {
             self.session.continues = incarnation;
+            return self.open_session();
+        }
+        if matches!(self.session.phase, Phase::Open | Phase::Paused { .. }) {
+            // R29: a request of its own that was under way for long may have begun that session. Whoever asks
+            // under its own nonce is told so; whoever is fenced, again.
             return self.open_session();
         }
         self.end(Error::Fenced { incarnation });

@@ -100,6 +100,8 @@ fn a_session_beyond_what_is_committed_is_not_missed() {
     let end = world.broker.replica().commit();
     world.receive(OTHER, &open(8, 1, end));
     assert!(matches!(world.refusal(OTHER), Refusal::Electing { .. }));
+    world.receive(OTHER, &open(PUBLISHER.0, 2, end));
+    assert!(matches!(world.refusal(OTHER), Refusal::Electing { .. }), "an earlier session says nothing");
     world.receive(OTHER, &open(8, 1, end - 1));
     assert_eq!(*world.refusal(OTHER), Refusal::UnknownSession { publisher: PublisherId(8) });
 }
