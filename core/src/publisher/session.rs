@@ -287,8 +287,8 @@ impl Publisher {
         (self.session.incarnation, self.session.continues, self.session.inherited) = (0, 0, false);
     }
 
-    /// Another process has opened a session with this identity: everything ends here, if it is another's. A
-    /// publisher that has none yet continues it, and ends the other.
+    /// Another process has opened a session with this identity: everything ends here. A publisher that
+    /// has none yet continues it, and ends the other.
     fn handle_fenced(&mut self, incarnation: u64) {
         if incarnation <= self.session.incarnation.max(self.session.continues) {
             return self.reject(Rejection::Unexpected);
@@ -302,11 +302,6 @@ impl Publisher {
         }
         if self.session.incarnation == 0 && !self.session.inherited {
             self.session.continues = incarnation;
-            return self.open_session();
-        }
-        if matches!(self.session.phase, Phase::Open | Phase::Paused { .. }) {
-            // R29: a request of its own that was under way for long may have begun that session. Whoever asks
-            // under its own nonce is told so; whoever is fenced, again.
             return self.open_session();
         }
         self.end(Error::Fenced { incarnation });

@@ -1,6 +1,6 @@
 //! Outcomes (R28, R29): a publisher tells its application what became of each record, once, and nothing worse
 //! than it has to. *Unknown* it says of what was sent in a lineage that was given up, or in a session that some
-//! primary has ended. *Fenced* it is only where another process has a copy of its outbox, by a session that somebody
+//! primary has ended, or that a copy of its outbox has ended by another one under the same nonce. *Fenced* it is only where another process has a copy of its outbox, by a session that somebody
 //! has opened. It turns records away only when as many wait as may. As no disk fails, it has no other excuse.
 
 use super::{Check, ClientId, Fact, Kind, Ledger};
@@ -66,7 +66,9 @@ impl Outcomes {
         match error {
             Error::Unknown { lineage } => {
                 let risen = |history: u64| history > lineage;
+                let followed = || self.sessions.iter().filter(|(of, _)| *of == publisher).count() > 1;
                 self.expired.contains(&publisher)
+                    || self.copied.contains(&publisher) && followed()
                     || ledger.states().last().is_some_and(|state| risen(state.history.lineage))
             }
             Error::QueueFull => waiting.is_some_and(|asked| asked.exceeds(self.queue)),
@@ -188,6 +190,18 @@ mod tests {
         let mut story = story();
         told(&mut story, 1..3, Some(UNKNOWN));
         story.rejected("has no reason: unknown");
+    }
+
+    #[test]
+    fn what_a_copy_of_its_outbox_has_ended_may_be_unknown() {
+        let mut alone = story();
+        alone.tell(&Fact::Copied { publisher: PUBLISHER });
+        told(&mut alone, 1..3, Some(UNKNOWN));
+        alone.rejected("has no reason: unknown");
+        let mut followed = story();
+        followed.tell(&Fact::Copied { publisher: PUBLISHER }).append("a", &[session(1, 2)]);
+        told(&mut followed, 1..3, Some(UNKNOWN));
+        followed.accepted();
     }
 
     #[test]
