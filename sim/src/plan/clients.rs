@@ -1,7 +1,7 @@
 //! Schedules that aim at clients: what only two processes with one outbox show, or a client that hears a part of
 //! what it is told.
 
-use super::generate::{Dice, happens};
+use super::generate::{self, Dice, happens};
 use super::kinds::Amount;
 use super::targeted::{between, soon, strikes, trouble, when, with_outbox};
 use super::{Action, Plan, Target};
@@ -14,10 +14,11 @@ const FIRST_COPY: u32 = 9;
 
 /// Adds one of them.
 pub(super) fn add(dice: &mut Dice, plan: &mut Plan, at: Duration) {
-    match dice.below(6) {
+    match dice.below(7) {
         0 | 1 => copied_outbox(dice, plan, at),
         2 => deaf_to_the_end(dice, plan, at),
         3 => expires_uncommitted(dice, plan, at),
+        4 => sent_away_in_silence(dice, plan, at),
         _ => word_of_the_cut_off(dice, plan, at),
     }
 }
@@ -40,6 +41,23 @@ fn expires_uncommitted(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     strikes(plan, at + dice.ms(1, 50), "crash", who, Some(dice.ms(1, 50)));
     strikes(plan, at + dice.ms(150, 250), "isolate", who, Some(plan.knobs.session_expiry + dice.ms(50, 250)));
     plan.knobs.duration = plan.knobs.duration.max(at + Duration::from_secs(4));
+}
+
+/// R29: a publisher is not heard of for almost as long as its session lives, and then comes to a primary that has fallen
+/// silent and sends it away. When that one speaks again the time is up.
+fn sent_away_in_silence(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let Some(publisher) = plan.publishers.first().map(|publisher| publisher.number) else { return };
+    (plan.knobs.brokers, plan.knobs.min_in_sync) = (2, 1);
+    let expiry = dice.ms(2_600, 3_500);
+    plan.knobs.session_expiry = expiry;
+    let at = at.clamp(Duration::from_millis(700), Duration::from_secs(4));
+    let again = expiry + dice.ms(200, 500);
+    let outage = Some(again + Duration::from_millis(500));
+    happens(plan, at, generate::trouble("stop-coordination", &[], outage));
+    happens(plan, at, trouble("part", Target::Primary, Some(Target::Backup), Some(again)));
+    let away = expiry.saturating_sub(dice.ms(100, 400));
+    strikes(plan, at + dice.ms(50, 150), "isolate", Target::Publisher(publisher), Some(away));
+    plan.knobs.duration = plan.knobs.duration.max(at + again + Duration::from_secs(2));
 }
 
 /// R26: a replica of discovery and the primary are cut off from everybody but clients, for good: the one goes on naming

@@ -4,6 +4,7 @@ use super::generate::{Dice, happens};
 use super::kinds::Amount;
 use super::targeted::{between, soon, strikes, trouble, when, with_outbox};
 use super::{Action, Plan, Target};
+use crate::random::Span;
 use std::time::Duration;
 use steadfast_core::filter::Topic;
 
@@ -104,8 +105,12 @@ pub(super) fn stalled_member(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     let (at, lasts) = (at.max(ms(700)), dice.ms(300, 9_000));
     let who = dice.of(&[Target::Backup, Target::Backup, Target::Primary, Target::Broker(1)]);
     match dice.below(3) {
-        // On its way into the set.
+        // On its way into the set, under load: commits wait for it, for a while.
         0 => {
+            plan.knobs.core_only = true;
+            plan.knobs.storage = Span::new(Duration::ZERO, dice.ms(5, 20));
+            let topic = Topic::new("load").expect("a valid topic");
+            happens(plan, at, Action::Publish { publisher: 1, topic, count: 200, every: ms(3) });
             strikes(plan, at, "crash", Target::Backup, Some(dice.ms(10, 300)));
             let cue = (dice.of(&["FollowerAttached", "BecameBackup"]), dice.ms(0, 100));
             let whom = dice.of(&[Target::It, Target::Backup, Target::Broker(2)]);
