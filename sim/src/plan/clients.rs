@@ -56,7 +56,7 @@ fn sent_away_in_silence(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     happens(plan, at, generate::trouble("stop-coordination", &[], outage));
     happens(plan, at, trouble("part", Target::Primary, Some(Target::Backup), Some(again)));
     let away = expiry.saturating_sub(dice.ms(100, 400));
-    strikes(plan, at + dice.ms(50, 150), "isolate", Target::Publisher(publisher), Some(away));
+    strikes(plan, at + dice.ms(50, 150), "pause", Target::Publisher(publisher), Some(away));
     plan.knobs.duration = plan.knobs.duration.max(at + again + Duration::from_secs(2));
 }
 
