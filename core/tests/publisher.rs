@@ -510,8 +510,7 @@ fn a_session_in_the_way_that_vanishes_neither_ends_nor_detains_a_publisher() {
     assert_eq!((batches[0].header.incarnation, batches[0].header.first_sequence), (12, 31));
 }
 
-/// R29: a later session that a request of its own has begun tells a publisher that the one before is over: it is no
-/// other process's.
+/// R29: a later session that its own request has begun tells a publisher that the one before is over.
 #[test]
 fn a_later_session_of_its_own_is_no_other_process() {
     let mut client = in_the_middle();

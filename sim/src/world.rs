@@ -278,21 +278,6 @@ where
         self.processes[process.0 as usize].paused
     }
 
-    /// Whether packets from one process to another are held back.
-    pub fn is_cut(&self, from: ProcessId, to: ProcessId) -> bool {
-        self.network.is_cut(from, to)
-    }
-
-    /// Whether some of the frames from one process to another are damaged.
-    pub fn is_damaged(&self, from: ProcessId, to: ProcessId) -> bool {
-        self.network.is_damaged(from, to)
-    }
-
-    /// How much longer than usual packets from one process to another take.
-    pub fn lag(&self, from: ProcessId, to: ProcessId) -> Duration {
-        self.network.lag_of(from, to)
-    }
-
     /// Whether the process takes nothing from its links.
     pub fn is_deaf(&self, process: ProcessId) -> bool {
         self.network.is_deaf(process)

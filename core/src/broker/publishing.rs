@@ -30,6 +30,7 @@ impl Broker {
             Some(session) if session.nonce == request.nonce && !sabotage!(OpensAgain) => {
                 self.await_commit(now, link, publisher);
             }
+            // R29: it knows of a session that came after the one that is there.
             Some(session) if session.incarnation < request.incarnation => {
                 self.miss(now, link, publisher, request.incarnation);
             }

@@ -44,3 +44,29 @@ fn a_position_of_another_epoch_at_its_offset_is_called_diverged() {
         assert_eq!(world.sent_to(CLIENT).next_back().is_some_and(refused), diverged, "epoch {epoch}");
     }
 }
+
+/// R11: whoever was served in a later epoch is not told that the histories part.
+#[test]
+fn a_position_of_a_later_epoch_is_not_called_diverged() {
+    let mut world = World::primary(Config::default());
+    let position = Position { lineage: 1, epoch: 5, offset: 100 };
+    world.receive(CLIENT, &open_stream(Start::At(position)));
+    assert!(matches!(world.refusal(CLIENT), Refusal::Electing { .. }));
+    let position = Position { lineage: 1, epoch: 1, offset: 100 };
+    world.receive(CLIENT, &open_stream(Start::At(position)));
+    assert!(matches!(world.refusal(CLIENT), Refusal::Diverged { .. }));
+}
+
+/// R10, R11: whoever was served of more than is committed here was served by another primary.
+#[test]
+fn a_position_beyond_what_is_committed_begins_no_stream() {
+    let mut world = World::primary_with_backup(B);
+    world.receive(CLIENT, &open_session(1));
+    let end = world.broker.replica().log().end();
+    let at = |offset| open_stream(Start::At(Position { lineage: 1, epoch: 1, offset }));
+    world.receive(CLIENT, &at(end));
+    assert!(matches!(world.refusal(CLIENT), Refusal::Electing { .. }));
+    world.ack(B, "b", 2);
+    world.receive(CLIENT, &at(end));
+    assert!(world.sent_to(CLIENT).any(|message| matches!(message, Message::StreamOpened(_))));
+}

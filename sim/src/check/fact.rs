@@ -1,5 +1,6 @@
 //! What can be seen of a cluster.
 
+use super::loss::Loss;
 use super::proposal::Proposal;
 use bytes::Bytes;
 use std::ops::Range;
@@ -13,33 +14,10 @@ use steadfast_core::id::{Epoch, Lineage, Member, NodeName, Offset, PublisherId, 
 use steadfast_core::log::Entry;
 use steadfast_core::message::{History, Start};
 use steadfast_core::publisher;
-use steadfast_core::subscriber::LossReason;
 use strum::{EnumCount, EnumDiscriminants};
 
 /// Number of a client in its run.
 pub type ClientId = u32;
-
-/// Why a subscriber does not get records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// They were trimmed before it came for them.
-    Trimmed,
-    /// It cannot read them.
-    Unreadable {
-        /// Whether the frame was damaged on its way.
-        damaged: bool,
-    },
-}
-
-impl Loss {
-    /// What a subscriber says of a frame, which was damaged on its way or was not.
-    pub(crate) const fn of(reason: LossReason, damaged: bool) -> Self {
-        match reason {
-            LossReason::Retention => Self::Trimmed,
-            LossReason::Undecodable | LossReason::UnknownCodec(_) => Self::Unreadable { damaged },
-        }
-    }
-}
 
 /// Something that was seen.
 #[derive(Clone, Copy, Debug, EnumDiscriminants)]

@@ -29,6 +29,7 @@ pub mod leaves_in_order;
 pub mod ledger;
 pub mod live_session;
 pub mod log_matching;
+mod loss;
 pub mod loss_grounds;
 pub mod newest_heard;
 pub mod no_flapping;
@@ -58,8 +59,9 @@ pub mod trim_safe;
 pub mod unread_bounded;
 pub mod within_memory;
 
-pub use fact::{ClientId, Fact, Kind, Loss};
+pub use fact::{ClientId, Fact, Kind};
 pub use ledger::Ledger;
+pub use loss::Loss;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

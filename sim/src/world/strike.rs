@@ -1,4 +1,4 @@
-//! What a fault does to a world.
+//! What a fault does to a world, and what is wrong with its ways.
 
 use super::{Cause, Life, Step, World};
 use crate::coordination::{self, Ensemble};
@@ -15,6 +15,21 @@ where
     N::Command: fmt::Debug,
     N::Event: fmt::Debug + Digest,
 {
+    /// Whether packets from one process to another are held back.
+    pub fn is_cut(&self, from: ProcessId, to: ProcessId) -> bool {
+        self.network.is_cut(from, to)
+    }
+
+    /// Whether some of the frames from one process to another are damaged.
+    pub fn is_damaged(&self, from: ProcessId, to: ProcessId) -> bool {
+        self.network.is_damaged(from, to)
+    }
+
+    /// How much longer than usual packets from one process to another take.
+    pub fn lag(&self, from: ProcessId, to: ProcessId) -> Duration {
+        self.network.lag_of(from, to)
+    }
+
     /// Applies a fault at once. Returns what came of it; `None` where it makes no sense.
     pub fn strike(&mut self, fault: Fault) -> Option<Step<N::Event>> {
         let step = self.apply(fault)?;
