@@ -348,6 +348,8 @@ bugs! {
     MoreThanStoredAccepted "R28",
     /// A publisher that was fenced continues the session that fenced it.
     FencedContinues "R28",
+    /// A publisher continues a session that was in its way in one history in the next one.
+    ContinuesAnotherHistory "R28",
     /// A publisher that hears of a later session of its own goes on in the one before.
     LaterSessionsUnheeded "",
     /// Who asked for a session that has expired before it was committed is told that it has it.

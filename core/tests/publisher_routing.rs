@@ -4,9 +4,11 @@ mod client_harness;
 
 use client_harness::{HISTORY, Harness, address, endpoint, refusal, route};
 use steadfast_core::id::{GroupId, Nonce, PublisherId};
+use steadfast_core::limits::Timing;
 use steadfast_core::link::{Frame, LinkId};
 use steadfast_core::message::{History, Lookup, Message, Refusal, Route};
 use steadfast_core::publisher::{Boot, Config, Publisher};
+use steadfast_core::time::Duration;
 use steadfast_core::trace::{Detachment, Rejection, Trace};
 
 fn boot(seed: u64, replicas: &[&str]) -> Boot {
@@ -120,11 +122,11 @@ fn without_a_primary_discovery_is_asked_again_after_a_while() {
     let mut client = client();
     let discovery = client.meet_discovery();
     let nobody = Route { history: None, ..route(0, None) };
-    for _ in 0..3 {
+    for at_the_most in [50, 100, 200] {
         client.receive(discovery, &Message::Route(nobody.clone()));
         client.advance(49);
         assert_eq!(lookups(&mut client, discovery), Vec::<bool>::new());
-        client.advance(60);
+        client.advance(at_the_most + 10);
         assert_eq!(lookups(&mut client, discovery), [false]);
     }
     client.receive(discovery, &Message::Route(route(1, Some("a"))));
@@ -167,6 +169,56 @@ fn a_replica_whose_primary_accepts_links_and_does_nothing_is_left() {
         assert!(waited <= 1_500, "it goes on naming a primary that does nothing");
     }
     assert!(waited >= 900);
+}
+
+/// How often it asks in three seconds, of a replica that knows no primary and says so at once.
+fn questions(client: &mut Harness<Publisher>) -> usize {
+    let discovery = client.meet_discovery();
+    client.receive(discovery, &Message::Route(route(0, None)));
+    let mut asked = 0;
+    for _ in 0..300 {
+        client.advance_alive(10, &[discovery]);
+        let now = lookups(client, discovery).len();
+        asked += now;
+        (0..now).for_each(|_| client.receive(discovery, &Message::Route(route(0, None))));
+    }
+    asked
+}
+
+#[test]
+fn while_there_is_no_primary_it_asks_less_and_less_often() {
+    let asked = questions(&mut client());
+    assert!((6..20).contains(&asked), "{asked} questions in three seconds");
+}
+
+#[test]
+fn a_heartbeat_that_is_longer_than_any_backoff_is_waited_for() {
+    let timing = Timing { heartbeat: Duration::from_secs(1), ..Timing::default() };
+    let config = Config { timing, ..Config::default() };
+    let boot = Boot { config, ..boot(1, &["discovery-0"]) };
+    let asked = questions(&mut Harness::new(|now| Publisher::new(now, boot)));
+    assert!((1..4).contains(&asked), "{asked} questions in three seconds");
+}
+
+/// R28: the number names another process's session in the next history.
+#[test]
+fn a_session_that_was_in_the_way_is_not_continued_in_another_history() {
+    let mut client = client();
+    let (discovery, primary) = client.attach();
+    let asked = |client: &mut Harness<Publisher>, link| {
+        let sent = client.take_sent(link);
+        let [Message::OpenSession(open)] = &sent[..] else { panic!("{sent:?}") };
+        (open.history.lineage, open.incarnation)
+    };
+    assert_eq!(asked(&mut client, primary), (1, 0));
+    client.receive(primary, &refusal(Refusal::Fenced { publisher: PublisherId(5), incarnation: 4 }));
+    assert_eq!(asked(&mut client, primary), (1, 4));
+    client.lost(primary);
+    let next = Some(History { lineage: 2, ..HISTORY });
+    client.receive(discovery, &Message::Route(Route { history: next, ..route(2, Some("b")) }));
+    let (primary, _) = client.dialled();
+    client.up(primary);
+    assert_eq!(asked(&mut client, primary), (2, 0));
 }
 
 #[test]

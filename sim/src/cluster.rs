@@ -122,6 +122,7 @@ fn terms(config: &Config) -> Terms {
         turn: timing.heartbeat.mul_f64(1.7),
         handover: (timing.suspicion * 2).mul_f64(1.2) + CALM,
         goodbye: timing.suspicion * 4,
+        held_up: timing.suspicion.mul_f64(1.2) + CALM,
         retention: config.retention,
         memory: (config.log_bytes, config.uncommitted_bytes),
         queue: (config.publisher.queue_records, config.publisher.queue_bytes),

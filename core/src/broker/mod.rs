@@ -246,6 +246,11 @@ impl Broker {
         &self.me
     }
 
+    /// Whether the tree seems to have gone back (R25): a primary commits nothing until it knows better.
+    pub const fn is_in_doubt(&self) -> bool {
+        self.doubt.is_some()
+    }
+
     /// The epoch in which it acts as primary.
     pub const fn leads(&self) -> Option<Epoch> {
         match &self.role {

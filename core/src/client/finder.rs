@@ -28,6 +28,8 @@ pub(super) struct Finder {
     searching: bool,
     /// When to ask again.
     ask_at: Option<Instant>,
+    /// How much later than it must: more and more, for a change is told without being asked for.
+    asking: Backoff,
     /// Since when no primary has done its work for the owner on the word of this replica.
     unserved_since: Option<Instant>,
 }
@@ -60,6 +62,7 @@ impl Finder {
     pub(super) fn new(replicas: Vec<Address>, group: Group, timing: Timing, rng: &mut Rng) -> Self {
         let current = rng.below(replicas.len() as u64) as usize;
         let backoff = Backoff::new(timing.backoff, timing.backoff_cap);
+        let asking = Backoff::new(timing.heartbeat, timing.backoff_cap);
         Self {
             replicas,
             current,
@@ -71,6 +74,7 @@ impl Finder {
             want_fresh: false,
             searching: false,
             ask_at: None,
+            asking,
             unserved_since: None,
         }
     }
@@ -103,6 +107,7 @@ impl Finder {
     pub(super) fn found(&mut self) {
         self.searching = false;
         self.ask_at = None;
+        self.asking.reset();
         self.unserved_since = self.unserved_since.filter(|_| !sabotage!(LinksAreService));
     }
 
@@ -158,8 +163,8 @@ impl Finder {
             self.ask(cx);
         }
         if self.searching {
-            let after = route.retry_after.clamp(self.timing.heartbeat, self.timing.backoff_cap);
-            self.ask_at = Some(cx.now + after + cx.rng.jitter(self.timing.heartbeat));
+            let after = route.retry_after.min(self.timing.backoff_cap).max(self.timing.heartbeat);
+            self.ask_at = Some(cx.now + after + self.asking.next(cx.rng));
         }
     }
 

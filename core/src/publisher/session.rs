@@ -13,7 +13,12 @@ impl Publisher {
     /// Opens the session, or resumes it on a new link. Idempotent by its nonce.
     pub(super) fn open_session(&mut self) {
         if self.session.incarnation == 0 && !self.session.inherited {
-            self.session.history = self.connector.history();
+            let named = self.connector.history();
+            if named != self.session.history && !sabotage!(ContinuesAnotherHistory) {
+                // R27: a session is a number in one history, and another session's in the next.
+                self.session.continues = 0;
+            }
+            self.session.history = named;
         }
         let Some(history) = self.session.history else { return };
         let saved = self.saved_session(history);

@@ -125,6 +125,13 @@ pub enum Fact<'a> {
         /// Up to where.
         matched: Offset,
     },
+    /// A primary, running, has not committed for so long what everybody has verified whom it counts.
+    Behind {
+        /// Which process.
+        process: &'a PrimaryId,
+        /// For how long.
+        time: Duration,
+    },
     /// A primary has decided where the log is to start.
     Decided {
         /// Which process.
@@ -213,7 +220,7 @@ pub enum Fact<'a> {
         publisher: PublisherId,
         /// When, in nanoseconds of the world's time.
         at: u64,
-        /// Since when it has been serving without a break, if that is known.
+        /// Since when it has been serving without a break, and not been silent, if that is known.
         since: Option<u64>,
     },
     /// A broker's clock has jumped.

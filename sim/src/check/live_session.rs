@@ -1,5 +1,5 @@
 //! LiveSession (R29): the session of a publisher that a primary has heard of within the term does not
-//! expire; nor any session before the primary itself has been serving for the term.
+//! expire; nor any session before the primary itself has been serving for the term, and not been silent (R20).
 
 use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeMap;

@@ -23,6 +23,7 @@ pub mod floor_monotone;
 pub mod follows_route;
 pub mod fresh_head;
 pub mod handover_settled;
+pub mod held_up;
 pub mod history_cut;
 pub mod leads_by_right;
 pub mod leaves_in_order;
@@ -140,6 +141,8 @@ pub struct Terms {
     pub handover: Duration,
     /// A member that leaves waits for so long to be dropped.
     pub goodbye: Duration,
+    /// A primary does not wait for longer for a follower that is not in the set.
+    pub held_up: Duration,
     /// What is kept.
     pub retention: Retention,
     /// Memory for the log, and for what is not committed, in bytes.
@@ -233,6 +236,7 @@ impl Checks {
             Box::new(loss_grounds::LossGrounds::after(terms.lag)),
             Box::new(silence_grounds::SilenceGrounds::after(terms.step_down)),
             Box::new(leaves_in_order::LeavesInOrder::after(terms.goodbye)),
+            Box::new(held_up::HeldUp::for_at_most(terms.held_up)),
             Box::new(within_memory::WithinMemory::of(log, uncommitted)),
             Box::new(retained::Retained::of(terms.retention)),
             Box::new(outcomes::Outcomes::with_queue_of(records, bytes)),

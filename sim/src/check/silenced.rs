@@ -3,8 +3,8 @@
 //! somebody: it is about to learn of it. Until then it answers no clients, and takes nothing from them (R20);
 //! what is committed meanwhile they may hear, for then everybody is heard who counts. A primary alone in its set never
 //! falls silent: only where all data counts as lost does another one follow. Its successor may be among
-//! those that it is in touch with, and not know of its own reign yet: who has spoken again has its time from when
-//! somebody acts in a later epoch.
+//! those that it is in touch with, and not know of its own reign yet: who has spoken again has its time from then,
+//! and from when somebody acts in a later epoch.
 
 use super::{Check, Fact, Kind, Ledger};
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,6 +76,7 @@ impl Check for Silenced {
             Fact::SpokeAgain(process) => {
                 let epoch = self.silent.remove(&process.incarnation);
                 self.again.extend(epoch.map(|epoch| (process.incarnation, epoch)));
+                self.talk.remove(&process.incarnation);
                 Ok(())
             }
             Fact::Acts { process, epoch, .. } => {
@@ -233,6 +234,20 @@ mod tests {
         goes_on(&mut story, 10, 15, 0);
         story.accepted();
         speaks(&mut story, 16, 0);
+        story.rejected("ended 6000 ms ago");
+    }
+
+    /// What it has heard may have been under way since before its successor acted.
+    #[test]
+    fn who_has_spoken_again_has_its_time_from_then_on() {
+        let (old, new) = (&process("a"), &process("b"));
+        let mut story = silent();
+        story.state(2, Some("b"), &["b"]);
+        story.tell(&Fact::Acts { process: new, history: HISTORY, epoch: 2 });
+        story.tell(&Fact::SpokeAgain(old));
+        goes_on(&mut story, 2, 7, 0);
+        story.accepted();
+        speaks(&mut story, 8, 0);
         story.rejected("ended 6000 ms ago");
     }
 

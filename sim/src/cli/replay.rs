@@ -33,12 +33,20 @@ pub struct Args {
     /// Write a space-time diagram of the run to this file, instead of printing the timeline.
     #[arg(long, value_name = "FILE", conflicts_with = "brief")]
     html: Option<PathBuf>,
+    /// Plant this bug before, or two as `A+B`.
+    #[cfg(feature = "bugs")]
+    #[arg(long, value_name = "BUG")]
+    bug: Option<String>,
 }
 
 /// Carries it out.
 pub fn run(args: &Args, json: bool) -> Carried {
     if let Some(file) = &args.html {
         report::may_write(file)?;
+    }
+    #[cfg(feature = "bugs")]
+    if let Some(names) = &args.bug {
+        steadfast_core::sabotage::plant(super::bugs::all_named(names)?);
     }
     let plan = match &args.file {
         Some(file) => {

@@ -8,7 +8,7 @@ use crate::world::{Cause, Step};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use steadfast_core::broker::Broker;
-use steadfast_core::id::PublisherId;
+use steadfast_core::id::{Member, Offset, PublisherId};
 use steadfast_core::link::LinkId;
 use steadfast_core::message::{Message, Refusal};
 use steadfast_core::node::Output;
@@ -19,11 +19,14 @@ use steadfast_core::trace::Trace;
 pub(super) struct Times {
     /// Since when each process runs without a break.
     since: BTreeMap<ProcessId, u64>,
-    /// Since when each has been serving, or has known that it slept meanwhile, unless its clock has jumped since.
+    /// Since when each has been serving, has known that it slept meanwhile, or has not been silent, unless its clock has
+    /// jumped since.
     serving: BTreeMap<ProcessId, u64>,
     paused: BTreeMap<ProcessId, u64>,
     /// A process that was not running for longer than this has noticed it.
     nap: u64,
+    /// Since when each primary could commit more than it has.
+    behind: BTreeMap<ProcessId, u64>,
     /// Whose session was opened on a link.
     sessions: BTreeMap<(ProcessId, LinkId), PublisherId>,
 }
@@ -68,7 +71,9 @@ impl Times {
             }
             _ => {}
         }
+        self.compare(broker, step, checks)?;
         if step.outputs.iter().any(|output| matches!(output, Output::Trace(Trace::SpokeAgain))) {
+            self.serving.entry(step.process).and_modify(|serving| *serving = at);
             checks.observe(&Fact::SpokeAgain(process))?;
         }
         let since = self.since.get(&step.process).copied().unwrap_or(0);
@@ -104,6 +109,37 @@ impl Times {
         }
         Ok(())
     }
+
+    /// Shows for how long a primary has been behind what it could commit.
+    fn compare(&mut self, broker: &Broker, step: &Step<Event>, checks: &mut Checks) -> Result<(), Violation> {
+        let ran_on =
+            !matches!(step.cause, Cause::Started | Cause::Fault(Fault::Resume(_) | Fault::ClockJump(..)));
+        if broker.is_in_doubt() || committable(broker).is_none_or(|to| to <= broker.replica().commit()) {
+            self.behind.remove(&step.process);
+            return Ok(());
+        }
+        let began = self.behind.entry(step.process).or_insert(step.at);
+        if !ran_on {
+            *began = step.at;
+        }
+        let time = Duration::from_nanos(step.at - *began);
+        checks.observe(&Fact::Behind { process: broker.id(), time })
+    }
+}
+
+/// What everybody has verified whom a primary counts (R9), unless those are too few (R35).
+fn committable(broker: &Broker) -> Option<Offset> {
+    broker.leads()?;
+    let (state, _) = broker.registry().view().state.as_ref()?;
+    if state.in_sync.len() < state.min_in_sync as usize {
+        return None;
+    }
+    let own = &broker.id().member;
+    let verified = |member: &Member| match member == own {
+        true => broker.replica().durable_end(),
+        false => broker.matched().find(|(it, _)| *it == member).map_or(0, |(_, matched)| matched),
+    };
+    broker.counted().map(verified).min()
 }
 
 /// Whether what came on this link was refused because another session has followed.

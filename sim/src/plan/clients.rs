@@ -14,11 +14,12 @@ const FIRST_COPY: u32 = 9;
 
 /// Adds one of them.
 pub(super) fn add(dice: &mut Dice, plan: &mut Plan, at: Duration) {
-    match dice.below(7) {
+    match dice.below(8) {
         0 | 1 => copied_outbox(dice, plan, at),
         2 => deaf_to_the_end(dice, plan, at),
         3 => expires_uncommitted(dice, plan, at),
         4 => sent_away_in_silence(dice, plan, at),
+        5 => copy_in_two_histories(dice, plan, at),
         _ => word_of_the_cut_off(dice, plan, at),
     }
 }
@@ -43,10 +44,10 @@ fn expires_uncommitted(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     plan.knobs.duration = plan.knobs.duration.max(at + Duration::from_secs(4));
 }
 
-/// R29: a publisher is not heard of for almost as long as its session lives, and then comes to a primary that has fallen
-/// silent and sends it away. When that one speaks again the time is up.
+/// R29: a publisher is away for almost as long as its session lives, and then comes to a primary that has fallen silent
+/// and sends it away. When that one speaks again the time is up.
 fn sent_away_in_silence(dice: &mut Dice, plan: &mut Plan, at: Duration) {
-    let Some(publisher) = plan.publishers.first().map(|publisher| publisher.number) else { return };
+    let Some(publisher) = with_outbox(plan) else { return };
     (plan.knobs.brokers, plan.knobs.min_in_sync) = (2, 1);
     let expiry = dice.ms(2_600, 3_500);
     plan.knobs.session_expiry = expiry;
@@ -56,8 +57,21 @@ fn sent_away_in_silence(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     happens(plan, at, generate::trouble("stop-coordination", &[], outage));
     happens(plan, at, trouble("part", Target::Primary, Some(Target::Backup), Some(again)));
     let away = expiry.saturating_sub(dice.ms(100, 400));
-    strikes(plan, at + dice.ms(50, 150), "pause", Target::Publisher(publisher), Some(away));
+    strikes(plan, at + dice.ms(50, 150), "crash", Target::Publisher(publisher), Some(away));
     plan.knobs.duration = plan.knobs.duration.max(at + again + Duration::from_secs(2));
+}
+
+/// R27, R28: of two processes with one outbox one has begun a session in a new history, and the other is about to
+/// continue it, when that history is given up as well.
+fn copy_in_two_histories(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let Some(publisher) = with_outbox(plan) else { return };
+    plan.knobs.storage = Span::new(Duration::ZERO, dice.ms(5, 25));
+    let at = at.clamp(Duration::from_millis(700), Duration::from_secs(3));
+    happens(plan, at, Action::TotalLoss { lasts: Some(dice.ms(50, 300)) });
+    happens(plan, at + dice.ms(1, 50), Action::CopyOutbox { publisher, to: FIRST_COPY });
+    let again = Action::TotalLoss { lasts: Some(dice.ms(50, 300)) };
+    when(plan, at, ("SessionOpened", dice.ms(0, 60)), again);
+    plan.knobs.duration = plan.knobs.duration.max(at + Duration::from_secs(4));
 }
 
 /// R26: a replica of discovery and the primary are cut off from everybody but clients, for good: the one goes on naming
