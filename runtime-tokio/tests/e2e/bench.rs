@@ -159,7 +159,7 @@ fn a_benchmark_with_metrics_sends_them() {
 }
 
 #[test]
-fn memory_is_measured_of_clients_load_and_snapshots() {
+fn memory_is_measured_of_clients_load_topics_and_snapshots() {
     let _turn = turn();
     let clients = figures(&["memory", "clients", "--clients", "20"]);
     assert!(clients["connected_mib"]["primary"].as_f64().unwrap() > 0.0);
@@ -167,6 +167,8 @@ fn memory_is_measured_of_clients_load_and_snapshots() {
     let load = figures(&["memory", "load", "--time", "2s", "--retention", "8MiB"]);
     let peak = load["peak_mib"]["primary"].as_f64().unwrap();
     assert!(load["second_half_mib"]["primary"].as_f64().unwrap() <= peak, "{load}");
+    let topics = figures(&["memory", "topics", "--size", "1000", "--topics", "50"]);
+    assert!(topics["bytes_per_topic"]["backup"].is_i64(), "{topics}");
     let snapshot = figures(&["memory", "snapshot", "--size", "1000", "--retention", "8MiB"]);
     for broker in ["restarted_backup", "paused_backup", "primary"] {
         assert!(snapshot[format!("peak_of_{broker}_mib")].as_f64().unwrap() > 8.0, "{snapshot}");

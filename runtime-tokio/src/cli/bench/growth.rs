@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What begins is over by then.
 const SETTLE: Duration = Duration::from_millis(500);
 /// Records of a batch when topics grow: each batch is of one topic, and each topic has its turn.
-const TOPIC_BATCH: u32 = 16;
+pub const TOPIC_BATCH: u32 = 16;
 /// Bytes of a record that fills the log.
 const FILLING: u32 = 16 << 10;
 /// The least that brokers retain: more than a subscriber may be behind.

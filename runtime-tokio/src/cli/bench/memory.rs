@@ -7,7 +7,8 @@ use super::super::process::Process;
 use super::super::text;
 use super::super::trial::{Results, Trial};
 use super::args::BenchOptions;
-use super::crowd::connected;
+use super::crowd::{Crowd, Shape, connected};
+use super::growth::TOPIC_BATCH;
 use super::lab::{Lab, retaining};
 use super::steady::{complete, per_second, start, work};
 use super::usage::{Usage, mib};
@@ -15,6 +16,7 @@ use clap::{Args, Subcommand};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::time::Duration;
+use steadfast_core::limits::MAX_TOPICS;
 use tokio::time::{Instant, sleep};
 
 /// After this long, what begins is over, and memory is what it stays.
@@ -23,6 +25,10 @@ const SETTLE: Duration = Duration::from_secs(1);
 const SAMPLE: Duration = Duration::from_secs(1);
 /// How long it may take to fill the log, to drop a broker, or to bring one back under full load.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// What brokers retain while topics are counted, in bytes: little, and the same before and after.
+const BESIDE_TOPICS: u64 = 16 << 20;
+/// How often the log is filled anew before it is looked at: buffers then have the size that they keep.
+const ROUNDS: u64 = 4;
 /// How often publishers come and go, for the memory of sessions without them.
 const GENERATIONS: u32 = 4;
 
@@ -34,6 +40,7 @@ memory from /proc.
 Examples:
   steadfast bench memory clients
   steadfast bench memory load --retention 256MiB --time 10m
+  steadfast bench memory topics
   steadfast bench memory snapshot --json";
 
 /// `steadfast bench memory`
@@ -52,6 +59,8 @@ enum Memory {
     Clients(ClientsArgs),
     /// As much load as one publisher makes
     Load(LoadArgs),
+    /// Topics that were published to
+    Topics(TopicsArgs),
     /// Snapshots under load: to a backup that was killed, and to one that was paused
     Snapshot(SnapshotArgs),
 }
@@ -63,6 +72,15 @@ struct ClientsArgs {
     /// How many subscribers, and how many publishers
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=2_000))]
     clients: u32,
+}
+
+#[derive(Debug, Args)]
+struct TopicsArgs {
+    #[command(flatten)]
+    options: BenchOptions,
+    /// How many; of more than this a broker forgets the one that was published to longest ago
+    #[arg(long, value_name = "N", default_value_t = MAX_TOPICS as u32, value_parser = clap::value_parser!(u32).range(1..=MAX_TOPICS as i64))]
+    topics: u32,
 }
 
 #[derive(Debug, Args)]
@@ -97,6 +115,7 @@ impl MemoryArgs {
         match &self.what {
             Memory::Clients(args) => &args.options,
             Memory::Load(args) => &args.options,
+            Memory::Topics(args) => &args.options,
             Memory::Snapshot(args) => &args.options,
         }
     }
@@ -106,6 +125,7 @@ impl MemoryArgs {
         let retention = match &self.what {
             Memory::Clients(_) => return Vec::new(),
             Memory::Load(args) => args.kept.retention,
+            Memory::Topics(_) => BESIDE_TOPICS,
             Memory::Snapshot(args) => args.kept.retention,
         };
         retaining(retention)
@@ -115,6 +135,7 @@ impl MemoryArgs {
     pub fn settings(&self) -> Value {
         match &self.what {
             Memory::Clients(args) => json!({ "what": "clients", "clients": args.clients }),
+            Memory::Topics(args) => json!({ "what": "topics", "topics": args.topics }),
             Memory::Load(args) => json!({
                 "what": "load",
                 "retention_mib": mib(args.kept.retention),
@@ -135,6 +156,7 @@ pub async fn measure(lab: &Lab, args: &MemoryArgs) -> Result<Value, Failure> {
     let measured = async |cluster: &mut Cluster| match &args.what {
         Memory::Clients(args) => clients(cluster, args, lab.display()).await,
         Memory::Load(args) => load(cluster, args, lab.display()).await,
+        Memory::Topics(args) => topics(cluster, args, lab.display()).await,
         Memory::Snapshot(args) => snapshot(cluster, args, lab.display()).await,
     };
     lab.on_cluster(2, args.broker_options(), measured).await
@@ -235,6 +257,45 @@ pub async fn end(mut process: Process) {
     process.signal(Signal::KILL);
     process.ended().await;
     sleep(SETTLE).await;
+}
+
+/// The same load on one topic, then on many, each of which has its turn.
+async fn topics(cluster: &mut Cluster, args: &TopicsArgs, mut display: Display) -> Result<Value, Failure> {
+    publish_on(cluster, 1, args, &mut display).await?;
+    let before = Nodes::of(cluster)?;
+    publish_on(cluster, args.topics, args, &mut display).await?;
+    let after = Nodes::of(cluster)?;
+    display.end();
+    Ok(json!({
+        "before_mib": before.resident_mib(),
+        "after_mib": after.resident_mib(),
+        "bytes_per_topic": after.each_since(&before, args.topics),
+    }))
+}
+
+/// Publishes on so many topics, until the log has been filled several times and each has had its turn.
+async fn publish_on(
+    cluster: &Cluster,
+    topics: u32,
+    args: &TopicsArgs,
+    display: &mut Display,
+) -> Result<(), Failure> {
+    let size = args.options.size;
+    let shape = Shape { publishers: 1, subscribers: 0, topics, size, batch: TOPIC_BATCH, apart: false };
+    let batches =
+        u64::from(args.topics).max(ROUNDS * BESIDE_TOPICS / (u64::from(TOPIC_BATCH) * u64::from(size)));
+    let records = 2 * u64::from(TOPIC_BATCH) * batches;
+    let mut crowd = Crowd::start(cluster, shape, display).await?;
+    let begin = Instant::now();
+    while crowd.acknowledged() < records {
+        if begin.elapsed() > PATIENCE {
+            return Err(cluster.unexpected());
+        }
+        crowd.run_for(SAMPLE / 4, Goal::Records(records), display).await?;
+    }
+    crowd.finish().await?;
+    sleep(SETTLE).await;
+    Ok(())
 }
 
 async fn load(cluster: &mut Cluster, args: &LoadArgs, display: Display) -> Result<Value, Failure> {
