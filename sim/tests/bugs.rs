@@ -1,5 +1,5 @@
-//! The examination of the simulator, in little: bugs that a few seeds show, planted one after the other by the
-//! program itself. All of them take hours (`docs/sensitivity.md`); this shows that planting and noticing work.
+//! The examination of the simulator, in little: bugs that a few seeds show, or a short exploration, planted one after
+//! the other by the program itself. All of them take hours (`docs/sensitivity.md`); this shows that planting and noticing work.
 
 #![cfg(feature = "bugs")]
 
@@ -19,6 +19,10 @@ const EASY: [&str; 10] = [
     "GenerationKept",
     "OutsidersPromote",
 ];
+
+/// Of those that seeds find last, the explorer finds these, each in a stated scope.
+const LATE: [(&str, &str); 3] =
+    [("damage", "GapsAcknowledge"), ("damage", "MissingFramesUnnoticed"), ("doubts", "AcksOfAnyEpoch")];
 
 /// Calls `bugs` with these arguments. Returns its status and its result, the only line on standard output.
 fn bugs(args: &[&str]) -> (Option<i32>, Value) {
@@ -40,6 +44,16 @@ fn planted_bugs_are_noticed_within_a_few_seeds() {
     let names: Vec<_> = found.iter().map(|bug| bug["name"].as_str().expect("a name")).collect();
     assert_eq!((status, names), (Some(0), EASY.to_vec()));
     assert!(found.iter().all(|bug| bug["property"].is_string() && bug["median"].is_u64()));
+}
+
+#[test]
+fn the_exploration_finds_bugs_that_seeds_find_last() {
+    for (scope, bug) in LATE {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_steadfast-sim"));
+        let explore = command.args(["explore", "--scope", scope, "--bug", bug]).output();
+        let Output { status, stdout, .. } = explore.expect("the program starts");
+        assert!(status.success(), "{bug}: {}", String::from_utf8_lossy(&stdout));
+    }
 }
 
 #[test]

@@ -103,6 +103,13 @@ fn a_connection_breaks_or_a_session_ends() {
     explore(brokers(2, Budget { expiries: 1, ..Budget::NONE }), &["Registered", "Suspected"]);
 }
 
+#[test]
+fn a_frame_cannot_be_read() {
+    let damaged = |min| Scope { subscriber: true, ..scope(min, Budget { damages: 1, ..Budget::NONE }) };
+    explore(damaged(1), &["Rejected"]);
+    explore(damaged(2), &["Rejected"]);
+}
+
 /// A property that is wrong: nothing is ever committed after the group has lost its first primary.
 #[derive(Clone, Debug)]
 struct NothingAfterEpochOne;

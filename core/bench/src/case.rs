@@ -15,6 +15,8 @@ pub struct Case {
     pub payload: usize,
     /// Records of a batch. The next one is published when this one has come to everybody.
     pub records: u32,
+    /// Whether each frame goes through the transport's codec.
+    pub coded: bool,
     /// Subscribers of everything.
     pub subscribers: usize,
     /// Batches whose instructions are counted, after as many others: full ones have then filled the log.
@@ -22,12 +24,17 @@ pub struct Case {
 }
 
 /// Everything that is measured.
-pub const CASES: [Case; 4] = [
-    Case { name: "batches", payload: 100, records: full(100), subscribers: 1, counted: 160 },
-    Case { name: "large-records", payload: 16 << 10, records: full(16 << 10), subscribers: 1, counted: 160 },
-    Case { name: "lone-records", payload: 100, records: 1, subscribers: 1, counted: 2_048 },
-    Case { name: "fan-out", payload: 100, records: full(100), subscribers: 8, counted: 160 },
-];
+pub const CASES: [Case; 6] =
+    [BATCHES, LARGE_RECORDS, LONE_RECORDS, FAN_OUT, CODED_BATCHES, CODED_LONE_RECORDS];
+
+const BATCHES: Case =
+    Case { name: "batches", payload: 100, records: full(100), coded: false, subscribers: 1, counted: 160 };
+const LARGE_RECORDS: Case =
+    Case { name: "large-records", payload: 16 << 10, records: full(16 << 10), ..BATCHES };
+const LONE_RECORDS: Case = Case { name: "lone-records", records: 1, counted: 2_048, ..BATCHES };
+const FAN_OUT: Case = Case { name: "fan-out", subscribers: 8, ..BATCHES };
+const CODED_BATCHES: Case = Case { name: "coded-batches", coded: true, ..BATCHES };
+const CODED_LONE_RECORDS: Case = Case { name: "coded-lone-records", coded: true, ..LONE_RECORDS };
 
 /// So many records of this length fill a batch.
 const fn full(payload: usize) -> u32 {

@@ -45,7 +45,7 @@ impl Counts {
                     format!("{kept:>12.1} kept {:>+7.1} %{}", 100.0 * change, mark(beyond, change))
                 }
             };
-            writeln!(text, "{case:<14}{counted:>12.1} instructions a record {verdict}").expect("to a string");
+            writeln!(text, "{case:<18}{counted:>12.1} instructions a record {verdict}").expect("to a string");
         }
         if more {
             text += SLOWER;

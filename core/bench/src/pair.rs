@@ -1,7 +1,8 @@
 //! A primary, a backup and their clients in one thread. Frames, calls and completions come in as soon as
-//! they have gone out; nothing is copied on the way.
+//! they have gone out; nothing is copied on the way, except by the codec where that takes part.
 
 use crate::case::Case;
+use crate::wire::Wire;
 use std::collections::{BTreeMap, VecDeque};
 use std::hint::black_box;
 use steadfast_core::broker::retention::Retention;
@@ -43,6 +44,8 @@ pub struct Pair {
     /// For each node, where its links end: another node, and its name for the link.
     ends: Vec<BTreeMap<LinkId, (usize, LinkId)>>,
     accepted: u64,
+    /// What frames go through.
+    wire: Option<Wire>,
     inputs: VecDeque<(usize, Input<Command>)>,
     topic: Topic,
     payload: Vec<u8>,
@@ -69,6 +72,7 @@ impl Pair {
             ends: vec![BTreeMap::new(); actors.len()],
             actors,
             accepted: 0,
+            wire: case.coded.then(|| Wire::new(now)),
             inputs: VecDeque::new(),
             topic: Topic::new("bench").expect("a valid topic"),
             payload: vec![b'x'; case.payload],
@@ -162,6 +166,10 @@ impl Pair {
     }
 
     fn transmit(&mut self, node: usize, link: LinkId, frame: Frame) {
+        let frame = match &mut self.wire {
+            Some(wire) => wire.pass(self.now, frame),
+            None => frame,
+        };
         if let Some(&(peer, link)) = self.ends[node].get(&link) {
             self.give(peer, Input::Received { link, frame });
         }

@@ -11,9 +11,9 @@ use steadfast_sim::explore::{Explorer, Limit, Report, Scope, Trouble};
 /// can happen next as a choice.
 ///
 /// Without arguments these are the stated scopes: two brokers in sync, a publisher with two batches, a
-/// subscriber, and one crash or one pause; and two brokers alone that suspect each other twice for no reason;
-/// each with one and with two as the least number of in-sync members. Every number that is given changes all
-/// scopes that are chosen.
+/// subscriber, and one crash or one pause; with three batches, and two frames that cannot be read when they arrive; and
+/// two brokers alone that suspect each other twice for no reason; each with one and with two as the least number of
+/// in-sync members. Every number that is given changes all scopes that are chosen.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only the scope with this trouble.
@@ -58,6 +58,9 @@ pub struct Args {
     /// Connections that break.
     #[arg(long)]
     resets: Option<u8>,
+    /// Frames that cannot be read when they arrive.
+    #[arg(long)]
+    damages: Option<u8>,
     /// Answers of the coordination service that are lost.
     #[arg(long)]
     lost_answers: Option<u8>,
@@ -84,6 +87,7 @@ enum Name {
     Crash,
     Pause,
     Doubts,
+    Damage,
 }
 
 impl Args {
@@ -93,6 +97,7 @@ impl Args {
             (Name::Crash, Trouble::Crash, "one crash"),
             (Name::Pause, Trouble::Pause, "one pause"),
             (Name::Doubts, Trouble::Doubts, "two doubts"),
+            (Name::Damage, Trouble::Damage, "two illegible frames"),
         ];
         let mut scopes = Vec::new();
         for (_, trouble, words) in troubles.iter().filter(|it| self.scope.is_none_or(|name| name == it.0)) {
@@ -114,6 +119,7 @@ impl Args {
         set(&mut scope.budget.shutdowns, self.shutdowns);
         set(&mut scope.budget.expiries, self.expiries);
         set(&mut scope.budget.resets, self.resets);
+        set(&mut scope.budget.damages, self.damages);
         set(&mut scope.budget.lost_answers, self.lost_answers);
         set(&mut scope.budget.ticks, self.ticks);
         set(&mut scope.budget.timeouts, self.timeouts);

@@ -20,6 +20,13 @@ pub enum Action {
         /// Whether to the side that was dialled.
         forward: bool,
     },
+    /// The first frame on a connection arrives, and cannot be read.
+    Damage {
+        /// Which connection.
+        connection: usize,
+        /// Whether to the side that was dialled.
+        forward: bool,
+    },
     /// What a broker says to a client gets lost from here on; some time later the connection ends.
     Sever {
         /// Which connection.
@@ -124,6 +131,8 @@ pub struct Budget {
     pub expiries: u8,
     /// Connections that break.
     pub resets: u8,
+    /// Frames that cannot be read when they arrive.
+    pub damages: u8,
     /// Answers that get lost.
     pub lost_answers: u8,
     /// Units of time that pass, for any broker.
@@ -167,6 +176,7 @@ impl Budget {
         shutdowns: 0,
         expiries: 0,
         resets: 0,
+        damages: 0,
         lost_answers: 0,
         ticks: 0,
         timeouts: 0,
@@ -234,7 +244,9 @@ impl State {
         // What comes to a client comes at once, or never: see [`super::client`].
         let heard = |it: &Connection| !scope.is_broker(it.from.0.into()) && !it.frames[0].is_empty();
         if let Some(connection) = self.connections.iter().position(heard) {
-            return vec![Action::Deliver { connection, forward: false }, Action::Sever { connection }];
+            let arrives = [Action::Deliver { connection, forward: false }, Action::Sever { connection }];
+            let damaged = Action::Damage { connection, forward: false };
+            return arrives.into_iter().chain((self.budget.damages > 0).then_some(damaged)).collect();
         }
         let mut all = Vec::new();
         for broker in 0..scope.brokers {
@@ -252,13 +264,14 @@ impl State {
         all
     }
 
-    /// Whether a client's connection may still end: its broker dies, or its client goes elsewhere.
+    /// Whether a client's connection may still end: its broker dies, its client goes elsewhere, or something on it
+    /// cannot be read.
     pub fn may_end(&self, connection: &Connection, scope: &Scope) -> bool {
-        let Budget { crashes, shutdowns, expiries, resets, .. } = self.budget;
+        let Budget { crashes, shutdowns, expiries, resets, damages, .. } = self.budget;
         let doubts = scope.budget.ticks > 0 || scope.budget.pauses > 0;
         doubts
             || !self.writes.is_empty()
-            || crashes + shutdowns + expiries + resets > 0
+            || crashes + shutdowns + expiries + resets + damages > 0
             || !connection.open[1]
     }
 
@@ -271,6 +284,9 @@ impl State {
             }
             if !it.frames[side].is_empty() {
                 all.push(Action::Deliver { connection, forward });
+                if self.budget.damages > 0 {
+                    all.push(Action::Damage { connection, forward });
+                }
             }
             let known = side == 0 || it.to.1.is_some();
             if known && (it.broken || !it.open[1 - side]) {

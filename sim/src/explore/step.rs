@@ -7,9 +7,12 @@ use super::state::{Action, Connection, Id, State, Write};
 use super::tables::Tables;
 use super::tree::ANY;
 use crate::check::Violation;
+use bytes::Bytes;
 use steadfast_core::coordination::Error;
 use steadfast_core::node::Output;
 
+/// A frame of which nobody can make anything.
+const ILLEGIBLE: &[u8] = &[0xff];
 /// Units that pass for the others while a broker has stopped: enough for the lag threshold.
 const PAUSE: u8 = 2;
 
@@ -92,6 +95,12 @@ impl<'a> Stepper<'a> {
                 self.stimulate(broker, Stimulus::Resume)?;
             }
             Action::Deliver { connection, forward } => self.deliver(connection, forward.into())?,
+            Action::Damage { connection, forward } => {
+                self.state.budget.damages -= 1;
+                let damaged = self.tables.frame_id(&vec![Bytes::from_static(ILLEGIBLE)]);
+                self.state.connections[connection].frames[usize::from(forward)][0] = damaged;
+                self.deliver(connection, forward.into())?;
+            }
             Action::Lose { connection, forward } => self.lose(connection, forward.into())?,
             Action::Dialled { connection } => self.dialled(connection)?,
             Action::Reset { connection } => {
