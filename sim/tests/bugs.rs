@@ -20,7 +20,7 @@ const EASY: [&str; 10] = [
     "OutsidersPromote",
 ];
 
-/// Of those that seeds find last, the explorer finds these, each in a stated scope.
+/// Of those that take seeds long the explorer finds these, each in a stated scope.
 const LATE: [(&str, &str); 3] =
     [("damage", "GapsAcknowledge"), ("damage", "MissingFramesUnnoticed"), ("doubts", "AcksOfAnyEpoch")];
 
@@ -47,7 +47,7 @@ fn planted_bugs_are_noticed_within_a_few_seeds() {
 }
 
 #[test]
-fn the_exploration_finds_bugs_that_seeds_find_last() {
+fn the_exploration_finds_bugs_that_take_seeds_long() {
     for (scope, bug) in LATE {
         let mut command = Command::new(env!("CARGO_BIN_EXE_steadfast-sim"));
         let explore = command.args(["explore", "--scope", scope, "--bug", bug]).output();

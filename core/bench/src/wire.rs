@@ -1,5 +1,5 @@
 //! What a frame goes through on its way between two processes, without the sockets: the transport's codec at either
-//! end, and one copy of its bytes, as the system makes it.
+//! end, and one copy of its bytes in the place of the system's two. One connection stands for all of them.
 
 use steadfast_core::link::Frame;
 use steadfast_core::time::Instant;

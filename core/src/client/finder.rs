@@ -155,14 +155,15 @@ impl Finder {
         pulse.heard(cx.now);
         let Some(route) = route else { return };
         self.backoff.reset();
-        if self.lookup.is_some_and(|lookup| route.fresh || !lookup.fresh) {
+        let answers = self.lookup.is_some_and(|lookup| route.fresh || !lookup.fresh);
+        if answers {
             self.lookup = None;
         }
         self.want_fresh &= !route.fresh;
         if self.want_fresh {
             self.ask(cx);
         }
-        if self.searching {
+        if self.searching && answers && self.lookup.is_none() {
             let after = route.retry_after.min(self.timing.backoff_cap).max(self.timing.heartbeat);
             self.ask_at = Some(cx.now + after + self.asking.next(cx.rng));
         }

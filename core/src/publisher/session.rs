@@ -15,8 +15,13 @@ impl Publisher {
         if self.session.incarnation == 0 && !self.session.inherited {
             let named = self.connector.history();
             if named != self.session.history && !sabotage!(ContinuesAnotherHistory) {
-                // R27: a session is a number in one history, and another session's in the next.
+                // R28: in another history the number may be another session's.
                 self.session.continues = 0;
+                // And so may be the number in an answer to what was asked before.
+                if matches!(self.session.phase, Phase::Opening { .. }) {
+                    self.session.history = named;
+                    return self.give_up_primary(Detachment::Rerouted);
+                }
             }
             self.session.history = named;
         }

@@ -127,6 +127,10 @@ fn a_follower_that_stops_on_its_way_in_holds_commits_up_for_a_while_only() {
     world.run(LONG);
     assert_eq!(world.broker.replica().commit(), world.broker.replica().log().end());
     assert_eq!(world.in_sync(), ["a"]);
+    // It has not moved: nobody waits for it again.
+    world.receive(B, &ack(sender("b", 2), 1, behind));
+    world.receive(CLIENT, &publish(4));
+    assert_eq!(world.broker.replica().commit(), world.broker.replica().log().end());
 }
 
 // Replication, as a backup

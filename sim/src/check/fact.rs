@@ -169,8 +169,7 @@ pub enum Fact<'a> {
         process: &'a PrimaryId,
         /// In which epoch.
         epoch: Epoch,
-        /// For how long it has not heard of the other in-sync member that was heard of longest ago, while it
-        /// was running; `None`: there is no other.
+        /// For how long, while it was running, it has not heard of some other in-sync member; `None`: there is none.
         unheard: Option<Duration>,
     },
     /// It talks to them again.

@@ -4,7 +4,7 @@
 //! what is committed meanwhile they may hear, for then everybody is heard who counts. A primary alone in its set never
 //! falls silent: only where all data counts as lost does another one follow. Its successor may be among
 //! those that it is in touch with, and not know of its own reign yet: who has spoken again has its time from then,
-//! and from when somebody acts in a later epoch.
+//! the first time, and from when somebody acts in a later epoch.
 
 use super::{Check, Fact, Kind, Ledger};
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,8 +75,10 @@ impl Check for Silenced {
             }
             Fact::SpokeAgain(process) => {
                 let epoch = self.silent.remove(&process.incarnation);
-                self.again.extend(epoch.map(|epoch| (process.incarnation, epoch)));
-                self.talk.remove(&process.incarnation);
+                // Once: who flaps does not begin anew each time.
+                if epoch.is_some_and(|epoch| self.again.insert((process.incarnation, epoch))) {
+                    self.talk.remove(&process.incarnation);
+                }
                 Ok(())
             }
             Fact::Acts { process, epoch, .. } => {
@@ -245,7 +247,12 @@ mod tests {
         story.state(2, Some("b"), &["b"]);
         story.tell(&Fact::Acts { process: new, history: HISTORY, epoch: 2 });
         story.tell(&Fact::SpokeAgain(old));
-        goes_on(&mut story, 2, 7, 0);
+        goes_on(&mut story, 2, 6, 0);
+        story.accepted();
+        // Not a second time.
+        story.tell(&Fact::FellSilent { process: old, epoch: 1, unheard: None });
+        story.tell(&Fact::SpokeAgain(old));
+        speaks(&mut story, 7, 0);
         story.accepted();
         speaks(&mut story, 8, 0);
         story.rejected("ended 6000 ms ago");

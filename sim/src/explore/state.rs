@@ -244,9 +244,14 @@ impl State {
         // What comes to a client comes at once, or never: see [`super::client`].
         let heard = |it: &Connection| !scope.is_broker(it.from.0.into()) && !it.frames[0].is_empty();
         if let Some(connection) = self.connections.iter().position(heard) {
-            let arrives = [Action::Deliver { connection, forward: false }, Action::Sever { connection }];
-            let damaged = Action::Damage { connection, forward: false };
-            return arrives.into_iter().chain((self.budget.damages > 0).then_some(damaged)).collect();
+            let mut all = vec![Action::Deliver { connection, forward: false }];
+            if self.may_end(&self.connections[connection], scope) {
+                all.push(Action::Sever { connection });
+            }
+            if self.budget.damages > 0 {
+                all.push(Action::Damage { connection, forward: false });
+            }
+            return all;
         }
         let mut all = Vec::new();
         for broker in 0..scope.brokers {
@@ -264,14 +269,13 @@ impl State {
         all
     }
 
-    /// Whether a client's connection may still end: its broker dies, its client goes elsewhere, or something on it
-    /// cannot be read.
+    /// Whether a client's connection may still end: its broker dies, or its client goes elsewhere.
     pub fn may_end(&self, connection: &Connection, scope: &Scope) -> bool {
-        let Budget { crashes, shutdowns, expiries, resets, damages, .. } = self.budget;
+        let Budget { crashes, shutdowns, expiries, resets, .. } = self.budget;
         let doubts = scope.budget.ticks > 0 || scope.budget.pauses > 0;
         doubts
             || !self.writes.is_empty()
-            || crashes + shutdowns + expiries + resets + damages > 0
+            || [crashes, shutdowns, expiries, resets].iter().any(|left| *left > 0)
             || !connection.open[1]
     }
 

@@ -187,7 +187,8 @@ impl<'a> Stepper<'a> {
     }
 
     fn urgent(&self) -> Option<Urgent> {
-        let State { connections, processes, unaware, .. } = &self.state;
+        let State { connections, processes, unaware, budget, .. } = &self.state;
+        let damages = budget.damages > 0;
         for (number, it) in connections.iter().enumerate() {
             let client = usize::from(it.from.0);
             if self.scope.is_broker(client) {
@@ -195,7 +196,8 @@ impl<'a> Stepper<'a> {
             }
             if it.open[0] && !it.frames[0].is_empty() {
                 // Whether it arrives is a choice, unless the connection stays.
-                return (!self.state.may_end(it, self.scope)).then_some(Urgent::Deliver(number, 0));
+                let certain = !damages && !self.state.may_end(it, self.scope);
+                return certain.then_some(Urgent::Deliver(number, 0));
             }
             if it.open[0] && !it.up {
                 return Some(Urgent::Dialled(number));
@@ -206,7 +208,7 @@ impl<'a> Stepper<'a> {
             if !it.open[1] || !self.state.is_awake(it.to.0) {
                 continue;
             }
-            if !it.frames[1].is_empty() && !self.scope.is_publisher(client) {
+            if !it.frames[1].is_empty() && !self.scope.is_publisher(client) && !damages {
                 return Some(Urgent::Deliver(number, 1));
             }
             if !it.open[0] && it.frames[1].is_empty() && it.to.1.is_some() {

@@ -76,13 +76,37 @@ impl Times {
             self.serving.entry(step.process).and_modify(|serving| *serving = at);
             checks.observe(&Fact::SpokeAgain(process))?;
         }
+        self.talk(broker, step, said, checks)?;
+        for output in &step.outputs {
+            match output {
+                Output::Trace(Trace::EpochCommitted { .. }) => drop(self.serving.insert(step.process, at)),
+                Output::Trace(Trace::SessionExpired { publisher, .. }) => {
+                    let since = self.serving.get(&step.process).copied();
+                    let publisher = *publisher;
+                    checks.observe(&Fact::SessionExpired { process, publisher, at, since })?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows what a primary says to clients that believe in it.
+    fn talk(
+        &mut self,
+        broker: &Broker,
+        step: &Step<Event>,
+        said: &[(LinkId, Message)],
+        checks: &mut Checks,
+    ) -> Result<(), Violation> {
+        let (process, at) = (broker.id(), step.at);
         let since = self.since.get(&step.process).copied().unwrap_or(0);
         let has_opened = |link| {
             let opens = |output: &Output<_>| matches!(output, Output::Trace(Trace::StreamOpened { link: on, .. }) if *on == link);
             step.outputs.iter().any(opens)
         };
         for (link, message) in said {
-            // What only a primary says, to clients that believe in it.
+            // What only a primary says.
             let (publisher, answers) = match message {
                 Message::SessionOpened(opened) => (Some(opened.publisher), false),
                 Message::Deliver(_) | Message::PublishAck(_) => (None, false),
@@ -94,17 +118,6 @@ impl Times {
             self.sessions.extend(publisher.map(|publisher| ((step.process, *link), publisher)));
             if let Some(epoch) = broker.leads() {
                 checks.observe(&Fact::Spoke { process, epoch, at, since, answers })?;
-            }
-        }
-        for output in &step.outputs {
-            match output {
-                Output::Trace(Trace::EpochCommitted { .. }) => drop(self.serving.insert(step.process, at)),
-                Output::Trace(Trace::SessionExpired { publisher, .. }) => {
-                    let since = self.serving.get(&step.process).copied();
-                    let publisher = *publisher;
-                    checks.observe(&Fact::SessionExpired { process, publisher, at, since })?;
-                }
-                _ => {}
             }
         }
         Ok(())

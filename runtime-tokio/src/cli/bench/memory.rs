@@ -28,7 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// What brokers retain while topics are counted, in bytes: little, and the same before and after.
 const BESIDE_TOPICS: u64 = 16 << 20;
 /// How often the log is filled anew before it is looked at: buffers then have the size that they keep.
-const ROUNDS: u64 = 4;
+const ROUNDS: u64 = 8;
+/// How often each topic has its turn.
+const TURNS: u64 = 2;
+/// Beyond so many bytes topics are not counted: it would take minutes.
+const MOST_PUBLISHED: u64 = 32 << 30;
 /// How often publishers come and go, for the memory of sessions without them.
 const GENERATIONS: u32 = 4;
 
@@ -219,13 +223,7 @@ async fn clients(cluster: &mut Cluster, args: &ClientsArgs, mut display: Display
     let after = Nodes::of(cluster)?;
     end(subscribers).await;
     display.end();
-    // Another primary, and the clients are not where they were.
-    if cluster.state().map(|state| state.epoch) != epoch {
-        return Err(Failure::new(
-            "the primary has changed while it was measured",
-            "try again with less load on the machine, or fewer --clients",
-        ));
-    }
+    unchanged(cluster, epoch, "try again with less load on the machine, or fewer --clients")?;
     let sessions = count * GENERATIONS;
     Ok(json!({
         "alone_mib": alone.resident_mib(),
@@ -234,6 +232,14 @@ async fn clients(cluster: &mut Cluster, args: &ClientsArgs, mut display: Display
         "bytes_per_publisher": connected.each_since(&subscribed, count),
         "bytes_per_session_without_publisher": after.each_since(&before, sessions),
     }))
+}
+
+/// Another primary, and nothing is where it was.
+fn unchanged(cluster: &Cluster, epoch: Option<u64>, remedy: &str) -> Result<(), Failure> {
+    match cluster.state().map(|state| state.epoch) == epoch {
+        true => Ok(()),
+        false => Err(Failure::new("the primary has changed while it was measured", remedy)),
+    }
 }
 
 /// Connects clients that do nothing, and waits until all are there.
@@ -261,11 +267,22 @@ pub async fn end(mut process: Process) {
 
 /// The same load on one topic, then on many, each of which has its turn.
 async fn topics(cluster: &mut Cluster, args: &TopicsArgs, mut display: Display) -> Result<Value, Failure> {
-    publish_on(cluster, 1, args, &mut display).await?;
+    let batch = u64::from(TOPIC_BATCH) * u64::from(args.options.size);
+    let batches = (TURNS * u64::from(args.topics)).max(ROUNDS * BESIDE_TOPICS / batch);
+    if batches * batch > MOST_PUBLISHED {
+        let gib = (batches * batch) >> 30;
+        return Err(Failure::usage(format!(
+            "so many topics with records of {} bytes are {gib} GiB; choose a smaller --size, or fewer --topics",
+            args.options.size
+        )));
+    }
+    let epoch = cluster.state().map(|state| state.epoch);
+    publish_on(cluster, (1, batches), args.options.size, &mut display).await?;
     let before = Nodes::of(cluster)?;
-    publish_on(cluster, args.topics, args, &mut display).await?;
+    publish_on(cluster, (args.topics, batches), args.options.size, &mut display).await?;
     let after = Nodes::of(cluster)?;
     display.end();
+    unchanged(cluster, epoch, "try again with less load on the machine")?;
     Ok(json!({
         "before_mib": before.resident_mib(),
         "after_mib": after.resident_mib(),
@@ -273,18 +290,15 @@ async fn topics(cluster: &mut Cluster, args: &TopicsArgs, mut display: Display) 
     }))
 }
 
-/// Publishes on so many topics, until the log has been filled several times and each has had its turn.
+/// Publishes so many batches on so many topics in turn.
 async fn publish_on(
     cluster: &Cluster,
-    topics: u32,
-    args: &TopicsArgs,
+    (topics, batches): (u32, u64),
+    size: u32,
     display: &mut Display,
 ) -> Result<(), Failure> {
-    let size = args.options.size;
     let shape = Shape { publishers: 1, subscribers: 0, topics, size, batch: TOPIC_BATCH, apart: false };
-    let batches =
-        u64::from(args.topics).max(ROUNDS * BESIDE_TOPICS / (u64::from(TOPIC_BATCH) * u64::from(size)));
-    let records = 2 * u64::from(TOPIC_BATCH) * batches;
+    let records = u64::from(TOPIC_BATCH) * batches;
     let mut crowd = Crowd::start(cluster, shape, display).await?;
     let begin = Instant::now();
     while crowd.acknowledged() < records {
