@@ -67,7 +67,8 @@ pub enum Trouble {
     Pause,
     /// Nothing happens, and yet the brokers suspect each other twice. There are no clients.
     Doubts,
-    /// Two frames cannot be read when they arrive. The publisher has one batch more.
+    /// Two frames cannot be read when they arrive, and a client has once had enough of waiting. The publisher has one
+    /// batch more.
     Damage,
 }
 
@@ -93,7 +94,9 @@ impl Scope {
                 let budget = Budget { ticks: 2, ..budget };
                 Self { records: 0, subscriber: false, connections: 3, budget, ..scope }
             }
-            Trouble::Damage => Self { records: 3, budget: Budget { damages: 2, ..budget }, ..scope },
+            Trouble::Damage => {
+                Self { records: 3, budget: Budget { damages: 2, timeouts: 1, ..budget }, ..scope }
+            }
         }
     }
 
