@@ -242,7 +242,7 @@ mod tests {
     /// What it has heard may have been under way since before its successor acted.
     #[test]
     fn who_has_spoken_again_has_its_time_from_then_on() {
-        let (old, new) = (&process("a"), &process("b"));
+        let (old, new) = (&process("a"), &PrimaryId { incarnation: Incarnation(2), ..process("b") });
         let mut story = silent();
         story.state(2, Some("b"), &["b"]);
         story.tell(&Fact::Acts { process: new, history: HISTORY, epoch: 2 });
