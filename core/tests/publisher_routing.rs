@@ -221,6 +221,21 @@ fn a_session_that_was_in_the_way_is_not_continued_in_another_history() {
     assert_eq!(asked(&mut client, primary), (2, 0));
 }
 
+/// R28: an answer to what was asked in one history could be taken for one to what is asked in the next.
+#[test]
+fn a_link_with_an_unanswered_request_is_given_up_with_its_history() {
+    let mut client = client();
+    let (discovery, primary) = client.attach();
+    let next = Some(History { lineage: 2, ..HISTORY });
+    client.receive(discovery, &Message::Route(Route { history: next, ..route(2, Some("a")) }));
+    assert_eq!(client.closed, [], "the same process leads again");
+    client.take_sent(primary);
+    client.advance_alive(2_100, &[discovery, primary]);
+    assert_eq!(client.take_sent(primary), []);
+    assert_eq!(client.closed, [primary]);
+    assert_eq!(client.dialled().1, "a");
+}
+
 #[test]
 fn a_refusing_primary_is_dialled_with_backoff() {
     let mut client = client();

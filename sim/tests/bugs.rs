@@ -1,5 +1,6 @@
 //! The examination of the simulator, in little: bugs that a few seeds show, or a short exploration, planted one after
-//! the other by the program itself. All of them take hours (`docs/sensitivity.md`); this shows that planting and noticing work.
+//! the other by the program itself. All of them take hours (`docs/sensitivity.md`); this shows that planting and
+//! noticing work.
 
 #![cfg(feature = "bugs")]
 

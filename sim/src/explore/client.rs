@@ -6,10 +6,10 @@
 //!
 //! A client's own part of the interleaving is put in one order, because no other could show more:
 //!
-//! * What a client is sent it gets at once, or never, or it cannot read it. All that it may do thereupon is to send frames, and
-//!   a publisher's wait as long as one likes. Between a frame and its arrival there is no input of a client that
-//!   could not as well have come before the frame was sent, except one that ends the connection; then
-//!   the frame does not arrive.
+//! * What a client is sent it gets at once, or never, or it cannot read it. All that it may do thereupon is to
+//!   send frames, and a publisher's wait as long as one likes. Between a frame and its arrival there is no input
+//!   of a client that could not as well have come before the frame was sent, except one that ends the
+//!   connection; then the frame does not arrive.
 //! * What a subscriber sends arrives at once, unless it may be damaged. It changes nothing but the subscriber's own
 //!   stream.
 //! * A client hears at once that its connection is gone and who is primary now, and a broker that a client

@@ -241,7 +241,7 @@ impl State {
 
     /// Everything that may happen next, as far as the state alone tells.
     pub fn choices(&self, scope: &Scope) -> Vec<Action> {
-        // What comes to a client comes at once, or never: see [`super::client`].
+        // What comes to a client comes at once, or never, or damaged: see [`super::client`].
         let heard = |it: &Connection| !scope.is_broker(it.from.0.into()) && !it.frames[0].is_empty();
         if let Some(connection) = self.connections.iter().position(heard) {
             let mut all = vec![Action::Deliver { connection, forward: false }];
