@@ -12,6 +12,7 @@ const fn scope(min_in_sync: u32, budget: Budget) -> Scope {
         min_in_sync,
         records: 1,
         subscriber: false,
+        outbox: false,
         writes: 6,
         channel: 3,
         connections: 2,
@@ -108,6 +109,23 @@ fn a_frame_cannot_be_read() {
     let damaged = |min| Scope { subscriber: true, ..scope(min, Budget { damages: 1, ..Budget::NONE }) };
     explore(damaged(1), &["Rejected"]);
     explore(damaged(2), &["Rejected"]);
+}
+
+#[test]
+fn a_publisher_goes_on_with_the_outbox_of_one_that_died() {
+    let revived =
+        |min| Scope { records: 2, outbox: true, ..scope(min, Budget { revivals: 2, ..Budget::NONE }) };
+    explore(revived(1), &["SessionOpened", "Recovered Ok"]);
+    explore(revived(2), &["SessionOpened", "Recovered Ok"]);
+}
+
+#[test]
+fn a_client_begins_anew_and_is_told_of_an_old_primary() {
+    let astray = Budget { expiries: 1, revivals: 1, ..Budget::NONE };
+    let astray = |min| Scope { outbox: true, connections: 1, ..scope(min, astray) };
+    explore(astray(1), &["Promote Applied", "SessionOpened", "Recovered Ok"]);
+    let subscribed = Scope { subscriber: true, outbox: false, ..astray(2) };
+    explore(subscribed, &["Promote Applied", "StreamOpened", "Detached"]);
 }
 
 /// A property that is wrong: nothing is ever committed after the group has lost its first primary.

@@ -11,9 +11,11 @@ use steadfast_sim::explore::{Explorer, Limit, Report, Scope, Trouble};
 /// can happen next as a choice.
 ///
 /// Without arguments these are the stated scopes: two brokers in sync, a publisher with two batches, a
-/// subscriber, and one crash or one pause; with three batches, and two frames that cannot be read when they arrive; and
-/// two brokers alone that suspect each other twice for no reason; each with one and with two as the least number of
-/// in-sync members. Every number that is given changes all scopes that are chosen.
+/// subscriber, and one crash or one pause; with three batches, and two frames that cannot be read when they arrive; a
+/// publisher whose process dies three times, and its outbox lives on; a broker whose session ends, and a client that
+/// begins anew and is told of the old primary only; and two brokers alone that suspect each other twice for no reason;
+/// each with one and with two as the least number of in-sync members. Every number that is given changes all scopes that
+/// are chosen.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only the scope with this trouble.
@@ -73,6 +75,12 @@ pub struct Args {
     /// Times that a client tries again what it has put off.
     #[arg(long)]
     retries: Option<u8>,
+    /// Clients' processes that die; others go on with what they have kept.
+    #[arg(long)]
+    revivals: Option<u8>,
+    /// Give the publisher an outbox.
+    #[arg(long)]
+    outbox: bool,
     /// Stop each scope after so many states.
     #[arg(long, default_value_t = 10_000_000, value_parser = at_least_one)]
     states: usize,
@@ -88,6 +96,8 @@ enum Name {
     Pause,
     Doubts,
     Damage,
+    Revivals,
+    Astray,
 }
 
 impl Args {
@@ -98,6 +108,8 @@ impl Args {
             (Name::Pause, Trouble::Pause, "one pause"),
             (Name::Doubts, Trouble::Doubts, "two doubts"),
             (Name::Damage, Trouble::Damage, "two illegible frames"),
+            (Name::Revivals, Trouble::Revivals, "three revivals"),
+            (Name::Astray, Trouble::Astray, "one astray"),
         ];
         let mut scopes = Vec::new();
         for (_, trouble, words) in troubles.iter().filter(|it| self.scope.is_none_or(|name| name == it.0)) {
@@ -124,6 +136,8 @@ impl Args {
         set(&mut scope.budget.ticks, self.ticks);
         set(&mut scope.budget.timeouts, self.timeouts);
         set(&mut scope.budget.retries, self.retries);
+        set(&mut scope.budget.revivals, self.revivals);
+        scope.outbox |= self.outbox;
         scope.brokers = self.brokers.map_or(scope.brokers, usize::from);
         scope.records = self.records.map_or(scope.records, u64::from);
         scope.writes = self.writes.map_or(scope.writes, i32::from);

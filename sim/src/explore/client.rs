@@ -20,11 +20,14 @@
 //! * The publisher has all its records from the beginning: the frame of a record that is given later is
 //!   like one that waits.
 
+use super::own::{Kept, Own};
 use super::process::{Process, UNIT};
 use super::tree::Tree;
 use crate::actor::{Actor, Command, Event};
 use crate::check::{Checks, ClientId, Fact, Loss, Violation};
+use crate::outbox::Disk;
 use bytes::Bytes;
+use std::ops::Range;
 use std::time::Duration;
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::id::{Address, Endpoint, Nonce, PublisherId};
@@ -47,6 +50,7 @@ pub const PATIENCE: Duration = Duration::from_secs(2_000 * UNIT.as_secs());
 
 const PUBLISHER: PublisherId = PublisherId(1 << 96);
 const SUBSCRIBER: ClientId = 0;
+const CLIENT: ClientId = 1;
 
 /// Where discovery is.
 pub fn discovery() -> Address {
@@ -80,8 +84,19 @@ fn timing() -> Timing {
     }
 }
 
+/// What a publisher begins with that never ran before.
+pub fn first_publisher(outbox: bool) -> Own {
+    Own::first(if outbox { Kept::Outbox(Box::<Disk>::default()) } else { Kept::Nothing })
+}
+
+/// What a subscriber begins with that never ran before.
+pub fn first_subscriber() -> Own {
+    Own::first(Kept::Nothing)
+}
+
 /// The publisher, which has not started yet. Every record is a batch of its own.
-pub fn publisher() -> Process {
+pub fn publisher(mut own: Own) -> Process {
+    let outbox = if let Kept::Outbox(disk) = &mut own.kept { Some(disk.read()) } else { None };
     let config = publisher::Config {
         timing: timing(),
         batch_bytes: 1,
@@ -89,19 +104,20 @@ pub fn publisher() -> Process {
         ..publisher::Config::default()
     };
     let boot = publisher::Boot {
-        seed: 1,
+        // Nonces of two processes are never the same.
+        seed: own.life.into(),
         publisher: PUBLISHER,
-        nonce: Nonce(7 << 96),
+        nonce: Nonce((6 + u128::from(own.life)) << 96),
         discovery: vec![discovery()],
         group: 0,
         config,
-        outbox: None,
+        outbox,
     };
-    Process::of(|now| Actor::Publisher(Box::new(Publisher::new(now, boot))))
+    Process::of(own, |now| Actor::Publisher(Box::new(Publisher::new(now, boot))))
 }
 
-/// The subscriber, which has not started yet. It wants everything from the beginning.
-pub fn subscriber() -> Process {
+/// The subscriber, which has not started yet. It wants everything from the beginning, or what it has not had yet.
+pub fn subscriber(own: Own) -> Process {
     let config = subscriber::Config {
         timing: timing(),
         stream_timeout: PATIENCE / 2,
@@ -112,10 +128,10 @@ pub fn subscriber() -> Process {
         discovery: vec![discovery()],
         group: 0,
         filters: filters(),
-        start: Start::Earliest,
+        start: if let Kept::Position(at) = own.kept { Start::At(at) } else { Start::Earliest },
         config,
     };
-    Process::of(|now| Actor::Subscriber(Box::new(Subscriber::new(now, boot))))
+    Process::of(own, |now| Actor::Subscriber(Box::new(Subscriber::new(now, boot))))
 }
 
 /// The publisher is given a record.
@@ -145,10 +161,10 @@ pub fn route(tree: &Tree, fresh: bool) -> Frame {
     }))
 }
 
-/// What discovery answers to a client.
-pub fn discovery_says(frame: &Frame, tree: &Tree) -> Frame {
+/// What discovery answers to a client. Whether it is able to give a fresh answer is up to the caller.
+pub fn discovery_says(frame: &Frame, tree: &Tree, reads: bool) -> Frame {
     match wire::decode(frame.clone()) {
-        Ok(Message::Lookup(message::Lookup { fresh, .. })) => route(tree, fresh),
+        Ok(Message::Lookup(message::Lookup { fresh, .. })) => route(tree, fresh && reads),
         Ok(Message::Ping { token }) => wire::encode(&Message::Pong { token }),
         other => unreachable!("clients do not say {other:?} to discovery"),
     }
@@ -160,24 +176,52 @@ pub fn subscribed(checks: &mut Checks) -> Result<(), Violation> {
     checks.observe(&Fact::Subscribed { subscriber: SUBSCRIBER, filters, start })
 }
 
+/// Another process of a client begins with this, as far as the checkers are concerned.
+pub fn revived(own: &Own, checks: &mut Checks) -> Result<(), Violation> {
+    match &own.kept {
+        Kept::Outbox(_) => checks.observe(&Fact::ClientStarted { client: CLIENT }),
+        Kept::Nothing => subscribed(checks),
+        Kept::Position(at) => {
+            let (filters, start) = (&filters(), message::Start::At(at.position));
+            checks.observe(&Fact::Subscribed { subscriber: SUBSCRIBER, filters, start })?;
+            let (history, epoch, at) = (at.history(), at.position.epoch, at.position.offset);
+            checks.observe(&Fact::Began { subscriber: SUBSCRIBER, history, epoch, at })
+        }
+    }
+}
+
 /// The publisher was given a record, as far as the checkers are concerned.
 pub fn published(number: u64, checks: &mut Checks) -> Result<(), Violation> {
     let (topic, payload) = (&topic(), &payload(number));
-    checks.observe(&Fact::Published { client: 0, publisher: PUBLISHER, topic, payload })
+    checks.observe(&Fact::Asked { client: CLIENT, ticket: number, bytes: payload.len() })?;
+    checks.observe(&Fact::Published { client: CLIENT, publisher: PUBLISHER, topic, payload })
 }
 
 /// Shows to the checkers what a client has told its application.
 pub fn observe(output: &Output<Event>, checks: &mut Checks) -> Result<(), Violation> {
     match output {
-        Output::Event(Event::Publisher(publisher::Event::Completed { tickets, result: Ok(()) })) => {
-            tickets.clone().try_for_each(|ticket| {
+        Output::Event(Event::Publisher(publisher::Event::Completed { tickets, result })) => {
+            told(tickets, *result, checks)?;
+            tickets.clone().filter(|_| result.is_ok()).try_for_each(|ticket| {
                 let payload = &payload(ticket);
                 checks.observe(&Fact::Acknowledged { publisher: PUBLISHER, payload })
             })
         }
+        Output::Event(Event::Publisher(publisher::Event::Recovered { result, .. })) => {
+            told(&(0..0), *result, checks)
+        }
         Output::Event(Event::Subscriber(event)) => subscriber_says(event, checks),
         _ => Ok(()),
     }
+}
+
+fn told(
+    tickets: &Range<u64>,
+    result: Result<(), publisher::Error>,
+    checks: &mut Checks,
+) -> Result<(), Violation> {
+    let result = result.err();
+    checks.observe(&Fact::Told { client: CLIENT, publisher: PUBLISHER, tickets, result })
 }
 
 fn subscriber_says(event: &subscriber::Event, checks: &mut Checks) -> Result<(), Violation> {

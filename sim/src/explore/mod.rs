@@ -15,6 +15,7 @@
 
 mod canonical;
 mod client;
+mod own;
 mod process;
 mod state;
 mod step;
@@ -22,6 +23,7 @@ mod tables;
 mod tree;
 
 use crate::check::{self, Check, Checks, Fact, Violation};
+use own::Own;
 use process::{Process, identity};
 use state::State;
 pub use state::{Action, Budget};
@@ -29,6 +31,7 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
 use steadfast_core::group::GroupState;
 use steadfast_core::id::{GroupId, Nonce};
+use steadfast_core::publisher;
 use steadfast_core::wire;
 use step::{Blocked, Stepper};
 use tables::Tables;
@@ -45,6 +48,8 @@ pub struct Scope {
     pub records: u64,
     /// Whether there is a subscriber.
     pub subscriber: bool,
+    /// Whether the publisher has an outbox. Without one no other process can take its place.
+    pub outbox: bool,
     /// Writes of the group's state: elections and changes of the in-sync set.
     pub writes: i32,
     /// Frames under way in one direction of a connection.
@@ -70,6 +75,11 @@ pub enum Trouble {
     /// Two frames cannot be read when they arrive, and a client has once had enough of waiting. The publisher has one
     /// batch more.
     Damage,
+    /// The publisher's process dies three times, and others go on with its outbox. There is no subscriber.
+    Revivals,
+    /// A broker's session ends while it lives, and a client's process dies. The one that goes on with what that has
+    /// kept may be told of the old primary and no other. The publisher has an outbox and one batch.
+    Astray,
 }
 
 impl Scope {
@@ -81,6 +91,7 @@ impl Scope {
             min_in_sync,
             records: 2,
             subscriber: true,
+            outbox: false,
             writes: 6,
             channel: 3,
             connections: 2,
@@ -96,6 +107,14 @@ impl Scope {
             }
             Trouble::Damage => {
                 Self { records: 3, budget: Budget { damages: 2, timeouts: 1, ..budget }, ..scope }
+            }
+            Trouble::Revivals => {
+                let budget = Budget { revivals: 3, ..budget };
+                Self { subscriber: false, outbox: true, budget, ..scope }
+            }
+            Trouble::Astray => {
+                let budget = Budget { expiries: 1, revivals: 1, ..budget };
+                Self { records: 1, outbox: true, budget, ..scope }
             }
         }
     }
@@ -121,14 +140,19 @@ impl Scope {
         }
     }
 
+    /// A client's process that takes the place of another one.
+    fn revived(&self, process: usize, own: Own) -> Process {
+        if self.is_publisher(process) { client::publisher(own) } else { client::subscriber(own) }
+    }
+
     /// A process that has not started yet.
     fn process(&self, process: usize, life: u8) -> Process {
         if self.is_broker(process) {
             Process::broker(process, life)
         } else if self.is_publisher(process) {
-            client::publisher()
+            client::publisher(client::first_publisher(self.outbox))
         } else {
-            client::subscriber()
+            client::subscriber(client::first_subscriber())
         }
     }
 }
@@ -188,6 +212,7 @@ impl fmt::Display for Report {
 /// The properties that hold for every history of a scope. Those of time have no place here, as it passes in
 /// units; nor has what was trimmed or how far a head was read, as nothing is.
 fn checks(more: Vec<Box<dyn Check>>) -> Checks {
+    let publisher = publisher::Config::default();
     let mut all: Vec<Box<dyn Check>> = vec![
         Box::new(check::committed_stable::CommittedStable),
         Box::new(check::candidate_complete::CandidateComplete),
@@ -207,6 +232,7 @@ fn checks(more: Vec<Box<dyn Check>>) -> Checks {
         Box::<check::session_fold::SessionFold>::default(),
         Box::<check::config_intent::ConfigIntent>::default(),
         Box::<check::enough_copies::EnoughCopies>::default(),
+        Box::new(check::outcomes::Outcomes::with_queue_of(publisher.queue_records, publisher.queue_bytes)),
     ];
     all.extend(more);
     Checks::of(all)
@@ -340,15 +366,16 @@ fn initial(scope: &Scope, tables: &mut Tables, checks: Checks) -> Result<State, 
             return Err(Violation { property: "Unexpected", detail });
         }
     }
+    state.budget = scope.budget;
+    tables.begin(state.tree);
     if scope.settled && scope.records > 0 {
-        state = Stepper::new(&calm, tables, state).publish().map_err(|blocked| match blocked {
+        state = Stepper::new(scope, tables, state).publish().map_err(|blocked| match blocked {
             Blocked::Violation(violation) => violation,
             other => {
                 Violation { property: "Unexpected", detail: format!("no room for the records: {other:?}") }
             }
         })?;
     }
-    state.budget = scope.budget;
     Ok(state)
 }
 

@@ -4,9 +4,11 @@
 
 use super::canonical::{Digest, canonical};
 use super::client::{self, DISCOVERY};
+use super::own::Own;
 use super::state::Id;
 use super::tree::{ANY, ROOT, Tree};
 use crate::actor::{Actor, Command, Event};
+use crate::check::Violation;
 use crate::observer::Snapshot;
 use crate::plan::panics;
 use bytes::Bytes;
@@ -96,6 +98,8 @@ pub struct Process {
     write: Option<CallId>,
     /// Whether there is something that a client has put off for a moment.
     put_off: bool,
+    /// A client's.
+    own: Own,
 }
 
 /// What happens to a process.
@@ -123,6 +127,8 @@ pub enum Stimulus {
     Shutdown,
     /// The publisher is given a record, by its number.
     Publish(u64),
+    /// The next change of its outbox is made.
+    Stored,
 }
 
 /// A frame's parts, so that a frame can be a key.
@@ -174,6 +180,8 @@ pub enum Effect {
     Stopped,
     /// The broker says that nobody may go on (R25, R26, R6).
     Halted(Halt),
+    /// It has broken its promises to its own outbox.
+    Broken(Violation),
 }
 
 /// What one input did.
@@ -241,13 +249,14 @@ impl Process {
             root: ROOT.to_owned(),
             config: Config { timing: timing(), ..Config::default() },
         };
-        Self::of(|now| Actor::Broker(Box::new(Broker::new(now, boot))))
+        Self::of(Own::default(), |now| Actor::Broker(Box::new(Broker::new(now, boot))))
     }
 
     /// A process with this node, which has not started yet.
-    pub fn of(node: impl FnOnce(Instant) -> Actor) -> Self {
+    pub fn of(own: Own, node: impl FnOnce(Instant) -> Actor) -> Self {
         let now = Instant::from_nanos(100 * UNIT.as_nanos() as u64);
-        Self { node: node(now), now, links: LinkTable::default(), session: 0, write: None, put_off: false }
+        let node = node(now);
+        Self { node, now, links: LinkTable::default(), session: 0, write: None, put_off: false, own }
     }
 
     /// Its broker, if it runs one.
@@ -258,6 +267,11 @@ impl Process {
     /// Whether there is something that a client has put off for a moment.
     pub const fn has_put_off(&self) -> bool {
         self.put_off
+    }
+
+    /// What is a client's, whichever process it runs.
+    pub const fn own(&self) -> &Own {
+        &self.own
     }
 
     /// Its coordination session.
@@ -273,7 +287,8 @@ impl Process {
     /// What equal futures have in common.
     pub fn digest(&self) -> u128 {
         let text = canonical(&format!("{:?}", self.node), self.now, &self.links);
-        Digest::of(&(Digest::of_text(&text), self.links.slots(), self.session, self.write.is_some()))
+        let own = Digest::of_text(&format!("{:?}", self.own));
+        Digest::of(&(Digest::of_text(&text), self.links.slots(), self.session, self.write.is_some(), own))
     }
 
     /// Lets something happen to it. `Err`: an assertion of the node failed.
@@ -336,6 +351,11 @@ impl<'a> Run<'a> {
             Stimulus::Resume => self.wait(UNIT * 4),
             Stimulus::Retry => self.wait(client::PUT_OFF),
             Stimulus::Publish(number) => self.inputs.push_back(client::publish(number)),
+            Stimulus::Stored => {
+                let (ticket, made) = self.process.own.complete();
+                self.effects.extend(made.err().map(Effect::Broken));
+                self.inputs.extend(ticket.map(|ticket| Input::Storage(storage::Event::Done(ticket))));
+            }
             Stimulus::Frame(slot, _) => {
                 let link = self.process.links.link(slot);
                 self.receive(link, parts);
@@ -378,7 +398,7 @@ impl<'a> Run<'a> {
     fn notify(&mut self) {
         self.consulted = true;
         if self.process.node().is_none() {
-            let frame = client::route(&self.tree, false);
+            let frame = client::route(self.known(), false);
             return self.inputs.push_back(Input::Received { link: DISCOVERY, frame });
         }
         if !self.tree.has_session(self.process.session) {
@@ -389,6 +409,11 @@ impl<'a> Run<'a> {
         for path in live.chain([Tree::path()]) {
             self.inputs.push_back(Input::Coordination(Said::Watch { path, kind: WatchKind::DataChanged }));
         }
+    }
+
+    /// The tree as discovery knows it.
+    fn known(&self) -> &Tree {
+        self.process.own.astray.as_deref().unwrap_or(&self.tree)
     }
 
     fn answer(&mut self, answer: Answer) {
@@ -417,10 +442,11 @@ impl<'a> Run<'a> {
     }
 
     fn take(&mut self, output: &Output<Event>) {
+        self.effects.extend(self.process.own.see(output).err().map(Effect::Broken));
         match output {
             Output::Transmit { link: DISCOVERY, frame } if self.process.node().is_none() => {
                 self.consulted = true;
-                let answer = client::discovery_says(frame, &self.tree);
+                let answer = client::discovery_says(frame, self.known(), self.process.own.astray.is_none());
                 self.inputs.push_back(Input::Received { link: DISCOVERY, frame: answer });
             }
             Output::Transmit { link, frame } => {
@@ -445,7 +471,10 @@ impl<'a> Run<'a> {
             }
             Output::Coordinate(request) => self.coordinate(request),
             Output::Store(request) => {
-                self.inputs.push_back(Input::Storage(storage::Event::Done(request.ticket)));
+                // A broker's storage takes no time.
+                if !self.process.own.request(request) {
+                    self.inputs.push_back(Input::Storage(storage::Event::Done(request.ticket)));
+                }
             }
             Output::Event(Event::Broker(broker::Event::Stopped)) => self.effects.push(Effect::Stopped),
             Output::Event(Event::Broker(broker::Event::Halted(reason))) => {

@@ -76,6 +76,15 @@ pub enum Action {
     Start(usize),
     /// A broker is asked to leave.
     Shutdown(usize),
+    /// The next change of a publisher's outbox is made.
+    Stored(usize),
+    /// A client's process dies, and another one goes on with what it has kept.
+    Revive {
+        /// Which client.
+        client: usize,
+        /// Whether the replica of discovery that it asks has heard of nothing since the beginning.
+        astray: bool,
+    },
     /// The tree ends the session of a broker's process that is dead.
     ExpireDead(usize),
     /// The tree ends the session of a broker that lives.
@@ -141,6 +150,8 @@ pub struct Budget {
     pub timeouts: u8,
     /// Times that a client goes on with what it has put off.
     pub retries: u8,
+    /// Clients' processes that die; others go on with what they have kept.
+    pub revivals: u8,
 }
 
 /// Everything at one moment.
@@ -181,6 +192,7 @@ impl Budget {
         ticks: 0,
         timeouts: 0,
         retries: 0,
+        revivals: 0,
     };
 }
 
@@ -264,18 +276,18 @@ impl State {
             self.choices_of_write(write, &mut all);
         }
         for client in scope.brokers..self.processes.len() {
-            self.choices_of_client(client, &mut all);
+            self.choices_of_client(client, scope, &mut all);
         }
         all
     }
 
     /// Whether a client's connection may still end: its broker dies, or its client goes elsewhere.
     pub fn may_end(&self, connection: &Connection, scope: &Scope) -> bool {
-        let Budget { crashes, shutdowns, expiries, resets, .. } = self.budget;
+        let Budget { crashes, shutdowns, expiries, resets, revivals, .. } = self.budget;
         let doubts = scope.budget.ticks > 0 || scope.budget.pauses > 0;
         doubts
             || !self.writes.is_empty()
-            || [crashes, shutdowns, expiries, resets].iter().any(|left| *left > 0)
+            || [crashes, shutdowns, expiries, resets, revivals].iter().any(|left| *left > 0)
             || !connection.open[1]
     }
 
@@ -347,13 +359,17 @@ impl State {
         }
     }
 
-    fn choices_of_client(&self, client: usize, all: &mut Vec<Action>) {
+    fn choices_of_client(&self, client: usize, scope: &Scope, all: &mut Vec<Action>) {
         let budget = &self.budget;
         if self.processes[client].is_none() {
             return all.push(Action::Start(client));
         }
         if budget.timeouts > 0 {
             all.push(Action::Tick(client));
+        }
+        if budget.revivals > 0 && (scope.outbox || !scope.is_publisher(client)) {
+            all.push(Action::Stored(client));
+            all.extend([false, true].map(|astray| Action::Revive { client, astray }));
         }
     }
 }

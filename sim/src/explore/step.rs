@@ -8,6 +8,7 @@ use super::tables::Tables;
 use super::tree::ANY;
 use crate::check::Violation;
 use bytes::Bytes;
+use std::rc::Rc;
 use steadfast_core::coordination::Error;
 use steadfast_core::node::Output;
 
@@ -40,6 +41,7 @@ enum Urgent {
     Dialled(usize),
     Notify(usize),
     Retry(usize),
+    Stored(usize),
 }
 
 /// Makes one choice.
@@ -132,6 +134,8 @@ impl<'a> Stepper<'a> {
                 self.state.budget.shutdowns -= 1;
                 self.stimulate(broker, Stimulus::Shutdown)?;
             }
+            Action::Stored(client) => self.store(client)?,
+            Action::Revive { client, astray } => self.revive(client, astray)?,
             Action::ExpireDead(broker) => self.expire_dead(broker),
             Action::Expire(broker) => self.expire(broker)?,
             Action::Sever { connection } => {
@@ -181,6 +185,7 @@ impl<'a> Stepper<'a> {
                     self.state.budget.retries -= 1;
                     self.stimulate(client, Stimulus::Retry)?;
                 }
+                Urgent::Stored(client) => self.store(client)?,
             }
         }
         Ok(())
@@ -218,8 +223,14 @@ impl<'a> Stepper<'a> {
         let clients = (self.scope.brokers..processes.len()).filter(|client| processes[*client].is_some());
         clients.into_iter().find_map(|client| match unaware[client] {
             true => Some(Urgent::Notify(client)),
+            // When a change is made matters only where it may be the last.
+            false if budget.revivals == 0 && self.stores(client) => Some(Urgent::Stored(client)),
             false => self.may_retry(client).then_some(Urgent::Retry(client)),
         })
+    }
+
+    fn stores(&self, client: usize) -> bool {
+        self.process(client).is_ok_and(|process| process.own().stores())
     }
 
     /// Whether a client has put something off that would now be carried out.
@@ -303,6 +314,7 @@ impl<'a> Stepper<'a> {
                 let detail = format!("{} halted: {reason:?}", self.scope.name(process));
                 Err(Violation { property: "Unexpected", detail }.into())
             }
+            Effect::Broken(violation) => Err(violation.clone().into()),
         }
     }
 
@@ -410,23 +422,48 @@ impl<'a> Stepper<'a> {
 
     /// The process is gone, and everything that it held. What it has sent is still under way.
     fn end_process(&mut self, broker: usize) -> Result<(), Blocked> {
-        let id = self.state.processes[broker].take().ok_or(Blocked::Idle)?;
-        let session = self.tables.process(id).session();
+        let session = self.process(broker)?.session();
         let owner = broker as u8;
         if self.tables.tree(self.state.tree).has_session(session) {
             self.state.orphans.push((owner, session));
         }
         self.state.asleep.take_if(|(asleep, _)| *asleep == owner);
-        self.state.unaware[broker] = false;
-        for connection in &mut self.state.connections {
-            connection.open[0] &= connection.from.0 != owner;
-            connection.open[1] &= connection.to.0 != owner;
-        }
+        self.let_go(broker);
         for write in self.state.writes.iter_mut().filter(|write| write.owner == owner) {
             write.fresh = false;
         }
         self.state.checks = self.tables.judge_loss(self.state.checks, owner, self.state.lives[broker])?;
         Ok(())
+    }
+
+    /// There is no process any more, and no end of a connection.
+    fn let_go(&mut self, process: usize) {
+        self.state.processes[process] = None;
+        self.state.unaware[process] = false;
+        let owner = process as u8;
+        for connection in &mut self.state.connections {
+            connection.open[0] &= connection.from.0 != owner;
+            connection.open[1] &= connection.to.0 != owner;
+        }
+    }
+
+    fn store(&mut self, client: usize) -> Result<(), Blocked> {
+        if self.stores(client) { self.stimulate(client, Stimulus::Stored) } else { Err(Blocked::Idle) }
+    }
+
+    /// What the client's process has sent is still under way.
+    fn revive(&mut self, client: usize, astray: bool) -> Result<(), Blocked> {
+        let beginning = Rc::clone(self.tables.beginning());
+        if astray && beginning.primary() == self.tables.tree(self.state.tree).primary() {
+            return Err(Blocked::Idle);
+        }
+        let own = self.process(client)?.own().next(astray.then_some(beginning));
+        self.state.budget.revivals -= 1;
+        self.let_go(client);
+        self.state.lives[client] = own.life;
+        self.state.checks = self.tables.judge_revival(self.state.checks, &own)?;
+        self.state.processes[client] = Some(self.tables.process_id(self.scope.revived(client, own)));
+        self.stimulate(client, Stimulus::Start)
     }
 
     fn expire_dead(&mut self, broker: usize) {

@@ -3,14 +3,17 @@
 
 use super::canonical::{Digest, Hashing};
 use super::client;
+use super::own::Own;
 use super::process::{Parts, Process, Seen, Step, Stimulus, identity};
 use super::state::Id;
 use super::tree::Tree;
+use crate::actor::Event;
 use crate::check::{Checks, Fact, Violation};
 use crate::observer;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use steadfast_core::node::Output;
+use steadfast_core::publisher;
 use steadfast_core::trace::Trace;
 use steadfast_core::wire;
 
@@ -66,6 +69,8 @@ pub struct Tables {
     verdicts: HashMap<(Id, Shown), Result<Id, Violation>, Hashing>,
     marks: BTreeSet<String>,
     made: u32,
+    /// The tree where the exploration begins.
+    beginning: Option<Id>,
 }
 
 /// What came of a stimulus. `Err`: an assertion of the node failed.
@@ -80,6 +85,8 @@ enum Shown {
     State(Id),
     /// The loss of a storage, by its broker and life.
     Loss(u8, u8),
+    /// Another process of a client, by the digest of what it begins with.
+    Revival(u128),
 }
 
 impl Tables {
@@ -122,6 +129,16 @@ impl Tables {
     /// What the checkers know.
     pub fn checks(&self, id: Id) -> &Rc<Checks> {
         self.checks.get(id)
+    }
+
+    /// An exploration begins with this tree.
+    pub const fn begin(&mut self, tree: Id) {
+        self.beginning = Some(tree);
+    }
+
+    /// The tree with which the exploration began.
+    pub fn beginning(&self) -> &Rc<Tree> {
+        self.tree(self.beginning.expect("an exploration has begun"))
     }
 
     /// Processes met, outcomes computed, and states of the checkers' knowledge.
@@ -200,6 +217,12 @@ impl Tables {
         self.show(checks, Shown::Loss(broker, life), |checks| checks.observe(&Fact::StorageLost(&member)))
     }
 
+    /// What the checkers know after another process of a client began with this.
+    pub fn judge_revival(&mut self, checks: Id, own: &Own) -> Result<Id, Violation> {
+        let shown = Shown::Revival(Digest::of_text(&format!("{own:?}")));
+        self.show(checks, shown, |checks| client::revived(own, checks))
+    }
+
     fn show(
         &mut self,
         checks: Id,
@@ -226,6 +249,9 @@ impl Tables {
                     let text = format!("{trace:?}");
                     let name = text.split([' ', '(']).next().unwrap_or_default();
                     self.marks.insert(name.to_owned());
+                }
+                Output::Event(Event::Publisher(publisher::Event::Recovered { result, .. })) => {
+                    self.marks.insert(format!("Recovered {}", if result.is_ok() { "Ok" } else { "Err" }));
                 }
                 _ => {}
             }
