@@ -93,6 +93,10 @@ impl Retention {
         if let Some(age) = self.age {
             to = to.max(ages.expired(now, age));
         }
+        // Mostly nothing is due, and the oldest entries need not be touched.
+        if to == log.start() {
+            return None;
+        }
         let to = log.boundary(sabotage!(TrimsBeyondCommit => to; to.min(commit)));
         // A trim that drops nothing but trims would call for the next one.
         let worth_it = |entry: &Entry| !matches!(entry.kind, EntryKind::Trim { .. });

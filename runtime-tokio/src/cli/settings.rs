@@ -4,7 +4,7 @@ use super::args::{
     BrokerArgs, Cli, ClientArgs, Command, DiscoveryArgs, FileArgs, GroupCommand, ListenArgs, LogArgs,
     LogLevel, ServiceArgs,
 };
-use super::bench::args::Bench;
+use super::bench::args::{Bench, BenchArgs};
 use super::config::ConfigCommand;
 use super::failure::Failure;
 use super::metrics::MetricsArgs;
@@ -33,15 +33,14 @@ pub fn load(cli: &Cli) -> Result<Configuration, Failure> {
 }
 
 /// The environment of a command that reads no configuration: a cluster of its own takes from it only
-/// where its metrics go.
+/// where its metrics go, a role of a benchmark only how it is connected.
 fn own(command: &Command) -> Environment {
-    match command {
-        Command::Serve(_) => {
-            let metrics = |name: &String| name.starts_with("STEADFAST_METRICS_");
-            configuration::environment().into_iter().filter(|(name, _)| metrics(name)).collect()
-        }
-        _ => Environment::new(),
-    }
+    let prefix = match command {
+        Command::Serve(_) => "STEADFAST_METRICS_",
+        Command::Bench(BenchArgs { what: Bench::Role(_), .. }) => "STEADFAST_TRANSPORT_",
+        _ => return Environment::new(),
+    };
+    configuration::environment().into_iter().filter(|(name, _)| name.starts_with(prefix)).collect()
 }
 
 /// Prints all problems but the last one, which is the failure.

@@ -236,3 +236,11 @@ fn a_role_that_is_told_nonsense_says_so() {
         assert!(!output.stderr.is_empty() && output.stdout.is_empty());
     }
 }
+
+#[test]
+fn a_role_takes_the_transports_settings_from_its_environment() {
+    let mut command = steadfast(&["bench", "role", "pub", "addr=127.0.0.1:1", "shm=/dev/null"]);
+    let output = command.env("STEADFAST_TRANSPORT_BUSY_POLL", "soon").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("STEADFAST_TRANSPORT_BUSY_POLL"), "{said}");
+}
