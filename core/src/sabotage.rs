@@ -402,6 +402,24 @@ bugs! {
     RoundsUnderWayCount "R19",
     /// A round that is no linearizable one takes the known state back.
     StaleRoundsBelieved "R25",
+    /// A backup takes a frame of a higher epoch than the tree has named.
+    EntriesRaiseFloor "R5",
+    /// After a snapshot what was there before counts as memory that waits for members.
+    InstallKeepsBytes "R36",
+    /// Beyond the limit of records half of it is dropped besides.
+    TrimsTooMuch "R36",
+    /// Publishers get no turn between two handovers.
+    NeverRests "R34",
+    /// A primary that is cut off serves whoever grants more credit.
+    SilentServesGrants "R20",
+    /// A primary that is cut off sends its streams heartbeats.
+    SilentBeats "R20",
+    /// A look-up that is not answered is waited for for ever.
+    LookupsWaitForEver "R26",
+    /// A publisher compresses whatever its primary allows.
+    CompressesUnasked "R37",
+    /// A publisher compresses as the primary has allowed that opened its session.
+    CodecsStick "R37",
 }
 
 /// From now on every node of this process has these bugs, and no others.

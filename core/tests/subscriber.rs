@@ -272,6 +272,22 @@ fn an_undecodable_batch_is_reported_and_the_stream_goes_on() {
 }
 
 #[test]
+fn of_an_undecodable_batch_only_what_was_not_handled_is_lost() {
+    let at = bookmark(1, 12);
+    let mut client = Client::new(Start::At(at), 1_000);
+    client.expect_open(HISTORY);
+    client.opened(2, at.position);
+    client.harness.take_events();
+    let mut bad = batch("t.a", 1, 10, 5);
+    let EntryKind::Batch(inner) = &mut bad.kind else { unreachable!() };
+    inner.body = Bytes::from(vec![0x55; inner.body.len()]);
+    let deliver = client.frame(2, 12, 15, vec![bad]);
+    client.hear(&Message::Deliver(deliver));
+    let lost = Event::Lost { from: 12, to: 15, reason: LossReason::Undecodable };
+    assert_eq!(client.harness.take_events(), [lost]);
+}
+
+#[test]
 fn a_hole_opens_the_stream_again_at_the_own_position() {
     let mut client = Client::open();
     client.deliver(0, 5, vec![batch("t.a", 1, 0, 5)]);

@@ -121,6 +121,7 @@ fn terms(config: &Config) -> Terms {
         lately: timing.heartbeat.mul_f64(2.5),
         turn: timing.heartbeat.mul_f64(1.7),
         handover: (timing.suspicion * 2).mul_f64(1.2) + CALM,
+        rest: timing.suspicion.mul_f64(0.85),
         goodbye: timing.suspicion * 4,
         held_up: timing.suspicion.mul_f64(1.2) + CALM,
         retention: config.retention,

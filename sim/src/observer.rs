@@ -284,6 +284,11 @@ impl Observer {
         self.conduct.broker(broker, step, from, checks)?;
         self.proposals.observe(broker, step, (from, &said), checks)?;
         for (link, message) in &said {
+            if let Message::SessionOpened(opened) = message
+                && let Some(connection) = conduct::connection(world, step.process, *link)
+            {
+                self.clients.named(connection, opened.codecs);
+            }
             if let Message::Head(head) = message
                 && let Some(connection) = conduct::connection(world, step.process, *link)
                 && let Some(asked) = self.reads.remove(&(connection, head.token))

@@ -123,6 +123,11 @@ impl Delivery {
         }
     }
 
+    /// There is more to send, and it is not sent now.
+    pub fn put_off(&mut self, now: Instant) {
+        self.backlog = self.backlog.or(Some(now));
+    }
+
     /// Sends what is committed, on every stream.
     pub fn serve_all<E>(&mut self, now: Instant, (replica, epoch): (&Replica, Epoch), out: &mut Outbox<E>) {
         self.backlog = None;

@@ -49,7 +49,7 @@ impl Broker {
             self.handle_other_history(now, link, history);
         } else if epoch < self.replica.floor() && !sabotage!(LowerEpochsAccepted) {
             self.send_nack(link);
-        } else if epoch > self.replica.floor() {
+        } else if epoch > self.replica.floor() && !sabotage!(EntriesRaiseFloor) {
             // The tree names an epoch before its primary can be dialled: believe it, not a frame.
             self.resign(now);
         } else if let Role::Backup(backup) = &mut self.role {

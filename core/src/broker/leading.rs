@@ -192,7 +192,7 @@ impl Broker {
         self.throttle(now);
         self.advance_head_reads(now);
         let Role::Primary(primary) = &mut self.role else { return };
-        if !primary.silent {
+        if !primary.silent || sabotage!(SilentBeats) {
             let from = (&self.replica, primary.epoch());
             primary.delivery.handle_timeout(now, from, &mut self.io.out);
         }

@@ -170,7 +170,9 @@ impl Replica {
         self.sessions = Sessions::settled(sessions);
         self.topics = snapshot.topics;
         self.commit = end;
-        self.uncommitted_bytes = 0;
+        if !sabotage!(InstallKeepsBytes) {
+            self.uncommitted_bytes = 0;
+        }
         out.trace(Trace::Installed { start, end });
     }
 

@@ -88,7 +88,8 @@ impl Retention {
             to = dropped.map_or(to, Entry::end);
         }
         if let Some(limit) = self.records.filter(|limit| log.end() - log.start() > *limit) {
-            to = to.max(log.end() - limit.saturating_sub((limit / STEP).max(1)));
+            let step = sabotage!(TrimsTooMuch => limit / 2; limit / STEP);
+            to = to.max(log.end() - limit.saturating_sub(step.max(1)));
         }
         if let Some(age) = self.age {
             to = to.max(ages.expired(now, age));

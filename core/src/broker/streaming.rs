@@ -78,6 +78,10 @@ impl Broker {
     pub(super) fn handle_credit(&mut self, now: Instant, link: LinkId, stream: u64, limit: u64) {
         let Role::Primary(primary) = &mut self.role else { return };
         primary.delivery.grant(link, stream, limit);
+        // R20: whoever has much to read would stay with a primary that is cut off.
+        if primary.silent && !sabotage!(SilentServesGrants) {
+            return primary.delivery.put_off(now);
+        }
         let from = (&self.replica, primary.epoch());
         primary.delivery.serve_one(now, (link, stream), from, &mut self.io.out);
     }

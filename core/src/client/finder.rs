@@ -184,7 +184,8 @@ impl Finder {
             }
             State::Up { link, pulse } => {
                 let (link, beat) = (*link, pulse.check(cx.now));
-                let unanswered = is_due(self.lookup.map(|lookup| lookup.until), cx.now);
+                let unanswered =
+                    is_due(self.lookup.map(|lookup| lookup.until), cx.now) && !sabotage!(LookupsWaitForEver);
                 if beat == Beat::Silent || unanswered || is_due(self.distrust_at(), cx.now) {
                     self.close_and_move_on(cx);
                 } else if beat == Beat::Ping {
@@ -204,6 +205,7 @@ impl Finder {
             State::Waiting { until } | State::Dialling { until, .. } => Some(*until),
             State::Up { pulse, .. } => {
                 let lookup = self.lookup.map(|lookup| lookup.until);
+                let lookup = sabotage!(LookupsWaitForEver => None; lookup);
                 let asking = earliest(lookup, self.ask_at);
                 earliest(earliest(Some(pulse.deadline()), asking), self.distrust_at())
             }

@@ -115,7 +115,9 @@ impl Publisher {
             return;
         }
         self.session.phase = Phase::Open;
-        self.session.codecs = codecs;
+        if begun || !sabotage!(CodecsStick) {
+            self.session.codecs = codecs;
+        }
         self.shared.out.trace(Trace::SessionOpened { publisher, incarnation });
         let codec = self.config.compression;
         if codec != Codec::None && !codecs.contains(codec) {

@@ -1,10 +1,11 @@
 //! Streams to subscribers: where they may begin, and when they end.
 
 use super::world::{World, nack, open_session, open_stream, publish, sender};
-use super::{B, CLIENT};
+use super::{B, CLIENT, LONG};
 use steadfast_core::broker::Config;
 use steadfast_core::link::{LinkId, LinkStatus};
-use steadfast_core::message::{Message, Position, Refusal, Start};
+use steadfast_core::message::{Message, OpenStream, Position, Refusal, Start};
+use steadfast_core::trace::Trace;
 
 const OTHER: LinkId = LinkId::accepted(3);
 
@@ -25,6 +26,30 @@ fn a_link_that_is_lost_ends_its_own_streams() {
             .any(|message| matches!(message, Message::Deliver(it) if !it.entries.is_empty()))
     );
     assert_eq!(world.sent_to(OTHER).count(), 0);
+}
+
+/// R20: whoever has much to read would stay with a primary that is cut off.
+#[test]
+fn a_silent_primary_serves_no_grants_before_it_speaks_again() {
+    let mut world = World::primary_with_backup(B);
+    world.receive(CLIENT, &open_session(1));
+    world.ack(B, "b", 2);
+    world.receive(CLIENT, &publish(1));
+    world.ack(B, "b", 2);
+    let Message::OpenStream(open) = open_stream(Start::Earliest) else { unreachable!() };
+    world.receive(OTHER, &Message::OpenStream(OpenStream { credit: 0, ..open }));
+    world.disconnect();
+    world.run(LONG);
+    assert!(world.traces.contains(&Trace::FellSilent));
+
+    world.sent.clear();
+    world.receive(OTHER, &Message::Credit { stream: 1, limit: 1 << 20 });
+    world.run(1_000);
+    assert_eq!(world.sent_to(OTHER).count(), 0);
+    world.ack(B, "b", 2);
+    world.run(100);
+    let delivers = |message: &Message| matches!(message, Message::Deliver(it) if !it.entries.is_empty());
+    assert!(world.traces.contains(&Trace::SpokeAgain) && world.sent_to(OTHER).any(delivers));
 }
 
 /// A position is a place in one history: where the log has another epoch there, the two have parted.

@@ -1,5 +1,6 @@
 //! What can be seen of a cluster.
 
+use super::leaving::Leaving;
 use super::loss::Loss;
 use super::proposal::Proposal;
 use bytes::Bytes;
@@ -7,11 +8,12 @@ use std::ops::Range;
 use std::time::Duration;
 use steadfast_core::broker::sessions::SessionTable;
 use steadfast_core::broker::topics::Topics;
+use steadfast_core::compression::Codecs;
 use steadfast_core::coordination::{SessionId, Zxid};
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::group::{GroupState, PrimaryId};
 use steadfast_core::id::{Epoch, Lineage, Member, NodeName, Offset, PublisherId, Sequence};
-use steadfast_core::log::Entry;
+use steadfast_core::log::{Codec, Entry};
 use steadfast_core::message::{History, Start};
 use steadfast_core::publisher;
 use strum::{EnumCount, EnumDiscriminants};
@@ -232,6 +234,8 @@ pub enum Fact<'a> {
         process: &'a PrimaryId,
         /// Whose frame.
         from: &'a NodeName,
+        /// The epoch of the last entry that it appended, if any.
+        newest: Option<Epoch>,
         /// The group's state as it knew it.
         known: &'a GroupState,
     },
@@ -260,8 +264,8 @@ pub enum Fact<'a> {
         /// It takes so much.
         is: u64,
     },
-    /// A primary that leaves has begun to hand over.
-    HandoverBegan(&'a PrimaryId),
+    /// A primary that leaves has begun to hand over, so long after it failed with it before.
+    HandoverBegan(&'a PrimaryId, Option<Duration>),
     /// It does so no more.
     HandoverEnded(&'a PrimaryId),
     /// It has kept publishers waiting for so long, while it was running.
@@ -279,22 +283,7 @@ pub enum Fact<'a> {
         log: (Offset, Offset),
     },
     /// A broker that was asked to leave has ended.
-    Left {
-        /// Which process.
-        process: &'a PrimaryId,
-        /// So long after it was asked.
-        after: Duration,
-        /// The group's state as it knew it.
-        known: Option<&'a GroupState>,
-        /// Whether a read of the tree that began since is complete, or nothing that it holds counts any more.
-        read: bool,
-        /// Whether it has followed the primary since.
-        heard: bool,
-        /// Whether the first record of the primary's epoch is not committed, as far as it knows.
-        awaited: bool,
-        /// Whether it has known for long that its primary has no live node, and has not put its own back.
-        forsaken: bool,
-    },
+    Left(&'a Leaving<'a>),
     /// A subscriber allows so many body bytes in all on a stream.
     Granted {
         /// The connection, and the stream's number on it.
@@ -457,6 +446,15 @@ pub enum Fact<'a> {
         ticket: u64,
         /// The payload, in bytes.
         bytes: usize,
+    },
+    /// A publisher has numbered a batch.
+    Numbered {
+        /// Which publisher.
+        client: ClientId,
+        /// How it is compressed.
+        codec: Codec,
+        /// What its primary has named; `None`: no primary has opened its session on its link.
+        named: Option<Codecs>,
     },
     /// A publisher told its application what became of records.
     Told {

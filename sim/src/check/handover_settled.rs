@@ -1,5 +1,6 @@
 //! HandoverSettled (R34): while a primary hands over it adds nothing to its log, also of its own accord, and it
-//! asks a backup to take over only when everything in its log is committed. Publishers do not wait for it for long.
+//! asks a backup to take over only when everything in its log is committed. Publishers do not wait for it for long, and
+//! have their turn before it is tried again.
 
 use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeSet;
@@ -13,12 +14,14 @@ pub struct HandoverSettled {
     leaving: BTreeSet<Member>,
     /// For how long at the most.
     patience: Duration,
+    /// What passes between two attempts at the least.
+    rest: Duration,
 }
 
 impl HandoverSettled {
-    /// A handover that does not come about is given up within this time.
-    pub const fn within(patience: Duration) -> Self {
-        Self { leaving: BTreeSet::new(), patience }
+    /// A handover that does not come about is given up within this time, and tried again after that.
+    pub const fn within(patience: Duration, rest: Duration) -> Self {
+        Self { leaving: BTreeSet::new(), patience, rest }
     }
 }
 
@@ -40,7 +43,12 @@ impl Check for HandoverSettled {
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
         match *fact {
-            Fact::HandoverBegan(process) => {
+            Fact::HandoverBegan(process, Some(rested)) if rested < self.rest => {
+                return Err(format!(
+                    "{process:?} tries again after {rested:?}, and takes nothing in between"
+                ));
+            }
+            Fact::HandoverBegan(process, _) => {
                 self.leaving.insert(process.member.clone());
             }
             Fact::HandoverEnded(process) => {
@@ -70,9 +78,10 @@ mod tests {
     use crate::check::testing::*;
 
     fn leaving() -> Story<HandoverSettled> {
-        let mut story = Story::new(HandoverSettled::within(Duration::from_secs(1)));
+        let mut story =
+            Story::new(HandoverSettled::within(Duration::from_secs(1), Duration::from_millis(100)));
         story.append("a", &[start(1), session(1, 1), batch(1, 1, 2)]);
-        story.tell(&Fact::HandoverBegan(&process("a")));
+        story.tell(&Fact::HandoverBegan(&process("a"), None));
         story
     }
 
@@ -104,6 +113,18 @@ mod tests {
         };
         after(1_000).accepted();
         after(1_001).rejected("kept publishers waiting");
+    }
+
+    #[test]
+    fn publishers_have_their_turn_before_the_next_attempt() {
+        let again = |rested| {
+            let mut story = leaving();
+            story.tell(&Fact::HandoverEnded(&process("a")));
+            story.tell(&Fact::HandoverBegan(&process("a"), Some(Duration::from_millis(rested))));
+            story
+        };
+        again(100).accepted();
+        again(99).rejected("tries again after 99ms");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! member goes only when it has heard the primary since, which then holds what it takes away. One whose primary is
 //! gone may hold what nobody else does: it puts its live node back.
 
+use super::leaving::Leaving;
 use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -45,9 +46,8 @@ impl Check for LeavesInOrder {
         if let Fact::ClockJumped(process) = fact {
             self.jumped.insert(process.incarnation);
         }
-        let Fact::Left { process, after, known, read, heard, awaited, forsaken } = *fact else {
-            return Ok(());
-        };
+        let Fact::Left(leaving) = fact else { return Ok(()) };
+        let Leaving { process, after, known, read, heard, awaited, forsaken } = **leaving;
         if forsaken && !self.jumped.contains(&process.incarnation) {
             return Err(format!(
                 "{process:?} leaves after {after:?} and has not come back when its primary was gone"
@@ -104,7 +104,8 @@ mod tests {
             let (process, known) = (&process(self.name), Some(&self.known));
             let after = Duration::from_millis(self.after);
             let (read, heard, awaited, forsaken) = (self.read, self.heard, self.awaited, self.forsaken);
-            story.tell(&Fact::Left { process, after, known, read, heard, awaited, forsaken });
+            let leaving = Leaving { process, after, known, read, heard, awaited, forsaken };
+            story.tell(&Fact::Left(&leaving));
             story
         }
     }
@@ -137,7 +138,8 @@ mod tests {
         story.state(1, Some("a"), &["a"]).tell(&Fact::ClockJumped(&process("a")));
         let (process, after) = (&process("a"), Duration::ZERO);
         let (read, heard, awaited, forsaken) = (false, false, false, true);
-        story.tell(&Fact::Left { process, after, known: None, read, heard, awaited, forsaken }).accepted();
+        let leaving = Leaving { process, after, known: None, read, heard, awaited, forsaken };
+        story.tell(&Fact::Left(&leaving)).accepted();
     }
 
     #[test]

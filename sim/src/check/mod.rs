@@ -10,6 +10,7 @@ pub mod candidate_complete;
 pub mod commit_monotone;
 pub mod commits_counted;
 pub mod committed_stable;
+pub mod compresses_by_leave;
 pub mod conditional_writes;
 pub mod config_intent;
 pub mod counts_verified;
@@ -27,6 +28,7 @@ pub mod held_up;
 pub mod history_cut;
 pub mod leads_by_right;
 pub mod leaves_in_order;
+pub mod leaving;
 pub mod ledger;
 pub mod live_session;
 pub mod log_matching;
@@ -139,6 +141,8 @@ pub struct Terms {
     pub turn: Duration,
     /// A handover that does not come about is given up within so long.
     pub handover: Duration,
+    /// Before it is tried again so much time passes.
+    pub rest: Duration,
     /// A member that leaves waits for so long to be dropped.
     pub goodbye: Duration,
     /// A primary does not wait for longer for a follower that is not in the set.
@@ -191,6 +195,7 @@ impl Default for Checks {
             Box::<route_monotone::RouteMonotone>::default(),
             Box::new(conditional_writes::ConditionalWrites),
             Box::new(takes_from_primary::TakesFromPrimary),
+            Box::new(compresses_by_leave::CompressesByLeave),
             Box::new(newest_heard::NewestHeard),
             Box::new(believes_forward::BelievesForward),
             Box::<credit_kept::CreditKept>::default(),
@@ -230,7 +235,7 @@ impl Checks {
             Box::new(live_session::LiveSession::for_at_least(terms.session)),
             Box::new(dead_session::DeadSession::after(terms.session_term)),
             Box::new(promotion_grounds::PromotionGrounds::after(terms.suspicion, terms.turn, terms.lag)),
-            Box::new(handover_settled::HandoverSettled::within(terms.handover)),
+            Box::new(handover_settled::HandoverSettled::within(terms.handover, terms.rest)),
             Box::new(removal_grounds::RemovalGrounds::after(terms.lag)),
             Box::new(admission_grounds::AdmissionGrounds::within(terms.lately)),
             Box::new(loss_grounds::LossGrounds::after(terms.lag)),

@@ -1,4 +1,5 @@
-//! TakesFromPrimary (R5): a backup takes entries only from the primary that the tree has named to it.
+//! TakesFromPrimary (R5): a backup takes entries only from the primary that the tree has named to it, and of no higher
+//! epoch than the tree has named.
 
 use super::{Check, Fact, Kind, Ledger};
 
@@ -16,7 +17,11 @@ impl Check for TakesFromPrimary {
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
-        let Fact::Took { process, from, known } = fact else { return Ok(()) };
+        let Fact::Took { process, from, newest, known } = fact else { return Ok(()) };
+        if let Some(newest) = newest.filter(|newest| *newest > known.epoch) {
+            let known = known.epoch;
+            return Err(format!("{process:?} takes entries of epoch {newest} and knows of {known}"));
+        }
         // A frame of a process's life before may come late: names are compared.
         let primary = known.primary.as_ref().map(|primary| &primary.member.node);
         match primary == Some(*from) {
@@ -33,21 +38,29 @@ impl Check for TakesFromPrimary {
 mod tests {
     use super::*;
     use crate::check::testing::*;
+    use steadfast_core::id::Epoch;
 
-    fn takes_from(name: &str) -> Story<TakesFromPrimary> {
+    /// In epoch 3 the primary is a.
+    fn takes(newest: Option<Epoch>, name: &str) -> Story<TakesFromPrimary> {
         let (known, from) = (state(2, 3, Some("a"), &["a", "b"]), member(name).node);
         let mut story = Story::new(TakesFromPrimary);
-        story.tell(&Fact::Took { process: &process("b"), from: &from, known: &known });
+        story.tell(&Fact::Took { process: &process("b"), from: &from, newest, known: &known });
         story
     }
 
     #[test]
     fn what_the_primary_sends_is_taken() {
-        takes_from("a").accepted();
+        takes(None, "a").accepted();
+        takes(Some(3), "a").accepted();
     }
 
     #[test]
     fn what_another_one_sends_is_not() {
-        takes_from("c").rejected("takes what c has sent");
+        takes(Some(3), "c").rejected("takes what c has sent");
+    }
+
+    #[test]
+    fn what_a_later_epoch_brings_is_not_taken_before_the_tree_has_named_it() {
+        takes(Some(4), "a").rejected("takes entries of epoch 4 and knows of 3");
     }
 }

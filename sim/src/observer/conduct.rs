@@ -2,6 +2,7 @@
 //! what is sent to a subscriber, and by what right a replica of discovery leads.
 
 use crate::actor::{Actor, Event};
+use crate::check::leaving::Leaving;
 use crate::check::{Checks, Fact, Violation};
 use crate::network::{ConnectionId, ProcessId};
 use crate::world::{Cause, Step, World};
@@ -77,7 +78,8 @@ impl Conduct {
                 let taken = from.filter(|(_, taken)| *taken && broker.leads().is_none());
                 let known = broker.registry().view().state.as_ref();
                 if let (Some((from, _)), Some((known, _))) = (taken, known) {
-                    checks.observe(&Fact::Took { process, from: &from.node, known })?;
+                    let newest = step.outputs.iter().filter_map(newest).max();
+                    checks.observe(&Fact::Took { process, from: &from.node, newest, known })?;
                 }
             }
             _ => {}
@@ -113,7 +115,8 @@ impl Conduct {
                 let awaited = known.is_some_and(|known| log.epoch_before(commit) < Some(known.epoch));
                 let outlived = known.is_some_and(|known| known.history != broker.replica().history());
                 let read = read || outlived;
-                checks.observe(&Fact::Left { process, after, known, read, heard, awaited, forsaken })?;
+                let leaving = Leaving { process, after, known, read, heard, awaited, forsaken };
+                checks.observe(&Fact::Left(&leaving))?;
             }
         }
         Ok(())
@@ -198,6 +201,13 @@ impl Conduct {
     }
 }
 
+/// The epoch of the last entry that is appended.
+fn newest(output: &Output<Event>) -> Option<Epoch> {
+    let Output::Store(request) = output else { return None };
+    let storage::Operation::Append(entries) = &request.operation else { return None };
+    entries.last().map(|entry| entry.epoch)
+}
+
 fn is_batch(output: &Output<Event>) -> bool {
     let Output::Store(request) = output else { return false };
     let storage::Operation::Append(entries) = &request.operation else { return false };
@@ -212,12 +222,11 @@ fn traced(broker: &Broker, trace: &Trace, checks: &mut Checks) -> Result<(), Vio
             let live: Vec<_> = live.map(|Live { node, czxid, .. }| (node.id.clone(), *czxid)).collect();
             checks.observe(&Fact::Attached { process, member, live: &live })
         }
-        Trace::Truncated { .. } => {
+        Trace::Truncated { .. } | Trace::Installed { .. } | Trace::Wiped { .. } => {
             let replica = broker.replica();
             let is = replica.log().iter_from(replica.commit()).map(|entry| entry.weight()).sum();
             checks.observe(&Fact::Weighed { process, uncommitted: replica.uncommitted_bytes(), is })
         }
-        Trace::HandoverBegan { .. } => checks.observe(&Fact::HandoverBegan(process)),
         Trace::HandoverFailed { .. } | Trace::SteppedDown { .. } | Trace::BecameBackup { .. } => {
             checks.observe(&Fact::HandoverEnded(process))
         }

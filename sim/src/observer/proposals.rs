@@ -76,6 +76,8 @@ struct Mind {
     unheeded: u32,
     /// Since when it has begun to hand over.
     handover: Option<u64>,
+    /// When that failed last.
+    failed: Option<u64>,
     /// Since when it has known, in a session, that its primary has no live node.
     forsaken: Option<u64>,
     /// Every write so far, and the one whose fate is open.
@@ -170,6 +172,9 @@ impl Proposals {
             self.brokers.insert(step.process, mind);
         }
         let Some(mind) = self.brokers.get_mut(&step.process) else { return Ok(()) };
+        if matches!(step.cause, Cause::Fault(Fault::ClockJump(..))) {
+            mind.failed = None;
+        }
         mind.hear(broker, step, from, said);
         mind.read(broker, step);
         mind.rounds.read(broker, step, checks)?;
@@ -177,7 +182,9 @@ impl Proposals {
             match output {
                 Output::Trace(trace) => {
                     if let (Trace::HandoverBegan { target }, Some(epoch)) = (trace, broker.leads()) {
-                        self.handovers.insert(target.clone(), epoch);
+                        // Who is asked believes nobody of an earlier reign.
+                        let latest = self.handovers.entry(target.clone()).or_default();
+                        *latest = epoch.max(*latest);
                     }
                     mind.note(broker, step.at, trace);
                     mind.judged(broker, step.at, trace, checks)?;
@@ -420,7 +427,8 @@ impl Mind {
             }
             (Trace::HandoverBegan { .. }, _) => {
                 self.handover = Some(at);
-                Ok(())
+                let rested = self.failed.take().map(|failed| Duration::from_nanos(at - failed));
+                checks.observe(&Fact::HandoverBegan(process, rested))
             }
             (
                 Trace::HandoverFailed { .. }
@@ -430,6 +438,7 @@ impl Mind {
                 _,
             ) => self.handover.take().map_or(Ok(()), |began| {
                 let began = began.max(self.running).max(self.awake);
+                self.failed = matches!(trace, Trace::HandoverFailed { .. }).then_some(at);
                 let time = Duration::from_nanos(at.saturating_sub(began));
                 checks.observe(&Fact::HandoverTook { process, time })
             }),

@@ -105,11 +105,14 @@ impl Times {
             let opens = |output: &Output<_>| matches!(output, Output::Trace(Trace::StreamOpened { link: on, .. }) if *on == link);
             step.outputs.iter().any(opens)
         };
+        let asked = |link| matches!(step.cause, Cause::Received(on, _) if on == link);
         for (link, message) in said {
             // What only a primary says.
             let (publisher, answers) = match message {
                 Message::SessionOpened(opened) => (Some(opened.publisher), false),
-                Message::Deliver(_) | Message::PublishAck(_) => (None, false),
+                // Without entries it is a heartbeat; else it may answer a grant.
+                Message::Deliver(deliver) => (None, deliver.entries.is_empty() || asked(*link)),
+                Message::PublishAck(_) => (None, false),
                 // On an open stream it says only that the log has been trimmed.
                 Message::StreamOpened(_) => (None, has_opened(*link)),
                 Message::Head(_) | Message::Pong { .. } => (None, true),

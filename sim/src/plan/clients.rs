@@ -14,13 +14,31 @@ const FIRST_COPY: u32 = 9;
 
 /// Adds one of them.
 pub(super) fn add(dice: &mut Dice, plan: &mut Plan, at: Duration) {
-    match dice.below(8) {
+    match dice.below(9) {
         0 | 1 => copied_outbox(dice, plan, at),
         2 => deaf_to_the_end(dice, plan, at),
         3 => expires_uncommitted(dice, plan, at),
         4 => sent_away_in_silence(dice, plan, at),
         5 => copy_in_two_histories(dice, plan, at),
+        6 => look_ups_in_vain(dice, plan, at),
         _ => word_of_the_cut_off(dice, plan, at),
+    }
+}
+
+/// R26: what a client asks discovery first cannot be read there. Their connection lives on.
+fn look_ups_in_vain(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let publishers = plan.publishers.iter().map(|publisher| Target::Publisher(publisher.number));
+    let subscribers = plan.subscribers.iter().map(|subscriber| Target::Subscriber(subscriber.number));
+    let clients: Vec<_> = publishers.chain(subscribers).collect();
+    if clients.is_empty() {
+        return;
+    }
+    let (who, back) = (dice.of(&clients), dice.ms(1, 50));
+    strikes(plan, at, "crash", who, Some(back));
+    let lasts = Some(back + dice.ms(10, 60));
+    for replica in 1..=plan.knobs.discoveries {
+        let unread = between("damage", who, Target::Discovery(replica), Amount::Number(1_000), lasts);
+        happens(plan, at, unread);
     }
 }
 

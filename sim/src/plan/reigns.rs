@@ -120,3 +120,14 @@ pub(super) fn stalled_member(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     }
     plan.knobs.duration = plan.knobs.duration.max(at + dice.ms(500, 3_000));
 }
+
+/// R5: a backup hears nothing of the tree, and then of a primary of a reign that it does not know.
+pub(super) fn unaware_backup(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    plan.knobs.brokers = 3;
+    plan.knobs.session_timeout = dice.ms(5_000, 10_000);
+    let (at, lasts) = (at.clamp(ms(700), ms(3_000)), dice.ms(4_000, 8_000));
+    strikes(plan, at, "cut-coordination", Target::Backup, Some(lasts));
+    strikes(plan, at + dice.ms(50, 300), "pause", Target::Primary, Some(dice.ms(400, 1_500)));
+    strikes(plan, at + dice.ms(1_500, 3_000), "crash", Target::Primary, Some(dice.ms(500, 4_000)));
+    plan.knobs.duration = plan.knobs.duration.max(at + lasts + ms(1_000));
+}

@@ -10,7 +10,7 @@ use steadfast_core::filter::{Filter, Topic};
 type Schedule = fn(&mut Dice, &mut Plan, Duration);
 
 /// All of them.
-const SCHEDULES: [Schedule; 35] = [
+const SCHEDULES: [Schedule; 36] = [
     crash_after_a_write,
     cut_off_after_a_write,
     restart_faster_than_the_session,
@@ -46,6 +46,7 @@ const SCHEDULES: [Schedule; 35] = [
     reigns::leaves_with_the_only_copy,
     reigns::second_process,
     reigns::stalled_member,
+    reigns::unaware_backup,
 ];
 
 /// Adds one or a few of them.
