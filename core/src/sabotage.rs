@@ -410,8 +410,6 @@ bugs! {
     TrimsTooMuch "R36",
     /// Publishers get no turn between two handovers.
     NeverRests "R34",
-    /// A primary that is cut off serves whoever grants more credit.
-    SilentServesGrants "R20",
     /// A primary that is cut off sends its streams heartbeats.
     SilentBeats "R20",
     /// A look-up that is not answered is waited for for ever.

@@ -204,9 +204,8 @@ impl Finder {
             State::Idle => None,
             State::Waiting { until } | State::Dialling { until, .. } => Some(*until),
             State::Up { pulse, .. } => {
-                let lookup = self.lookup.map(|lookup| lookup.until);
-                let lookup = sabotage!(LookupsWaitForEver => None; lookup);
-                let asking = earliest(lookup, self.ask_at);
+                let lookup = self.lookup.filter(|_| !sabotage!(LookupsWaitForEver));
+                let asking = earliest(lookup.map(|lookup| lookup.until), self.ask_at);
                 earliest(earliest(Some(pulse.deadline()), asking), self.distrust_at())
             }
         }
