@@ -40,7 +40,7 @@ mod tests {
     use crate::check::testing::*;
     use steadfast_core::id::Epoch;
 
-    /// In epoch 3 the primary is a.
+    /// In epoch 2 the primary is a.
     fn takes(newest: Option<Epoch>, name: &str) -> Story<TakesFromPrimary> {
         let (known, from) = (state(2, 3, Some("a"), &["a", "b"]), member(name).node);
         let mut story = Story::new(TakesFromPrimary);
@@ -51,16 +51,16 @@ mod tests {
     #[test]
     fn what_the_primary_sends_is_taken() {
         takes(None, "a").accepted();
-        takes(Some(3), "a").accepted();
+        takes(Some(2), "a").accepted();
     }
 
     #[test]
     fn what_another_one_sends_is_not() {
-        takes(Some(3), "c").rejected("takes what c has sent");
+        takes(Some(2), "c").rejected("takes what c has sent");
     }
 
     #[test]
     fn what_a_later_epoch_brings_is_not_taken_before_the_tree_has_named_it() {
-        takes(Some(4), "a").rejected("takes entries of epoch 4 and knows of 3");
+        takes(Some(3), "a").rejected("takes entries of epoch 3 and knows of 2");
     }
 }
