@@ -84,14 +84,9 @@ fn timing() -> Timing {
     }
 }
 
-/// What a publisher begins with that never ran before.
-pub fn first_publisher(outbox: bool) -> Own {
+/// What a client begins with that never ran before.
+pub fn first(outbox: bool) -> Own {
     Own::first(if outbox { Kept::Outbox(Box::<Disk>::default()) } else { Kept::Nothing })
-}
-
-/// What a subscriber begins with that never ran before.
-pub fn first_subscriber() -> Own {
-    Own::first(Kept::Nothing)
 }
 
 /// The publisher, which has not started yet. Every record is a batch of its own.

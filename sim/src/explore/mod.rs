@@ -140,8 +140,8 @@ impl Scope {
         }
     }
 
-    /// A client's process that takes the place of another one.
-    fn revived(&self, process: usize, own: Own) -> Process {
+    /// A client's process that has not started yet.
+    fn client(&self, process: usize, own: Own) -> Process {
         if self.is_publisher(process) { client::publisher(own) } else { client::subscriber(own) }
     }
 
@@ -149,10 +149,8 @@ impl Scope {
     fn process(&self, process: usize, life: u8) -> Process {
         if self.is_broker(process) {
             Process::broker(process, life)
-        } else if self.is_publisher(process) {
-            client::publisher(client::first_publisher(self.outbox))
         } else {
-            client::subscriber(client::first_subscriber())
+            self.client(process, client::first(self.outbox && self.is_publisher(process)))
         }
     }
 }

@@ -462,7 +462,7 @@ impl<'a> Stepper<'a> {
         self.let_go(client);
         self.state.lives[client] = own.life;
         self.state.checks = self.tables.judge_revival(self.state.checks, &own)?;
-        self.state.processes[client] = Some(self.tables.process_id(self.scope.revived(client, own)));
+        self.state.processes[client] = Some(self.tables.process_id(self.scope.client(client, own)));
         self.stimulate(client, Stimulus::Start)
     }
 

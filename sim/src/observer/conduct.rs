@@ -17,7 +17,7 @@ use steadfast_core::coordination::{
 use steadfast_core::discovery::Discovery;
 use steadfast_core::id::{Epoch, Member};
 use steadfast_core::link::LinkId;
-use steadfast_core::log::EntryKind;
+use steadfast_core::log::{Entry, EntryKind};
 use steadfast_core::message::Message;
 use steadfast_core::node::Output;
 use steadfast_core::storage;
@@ -201,17 +201,21 @@ impl Conduct {
     }
 }
 
+/// What is appended.
+fn appended(output: &Output<Event>) -> &[Entry] {
+    match output {
+        Output::Store(storage::Request { operation: storage::Operation::Append(entries), .. }) => entries,
+        _ => &[],
+    }
+}
+
 /// The epoch of the last entry that is appended.
 fn newest(output: &Output<Event>) -> Option<Epoch> {
-    let Output::Store(request) = output else { return None };
-    let storage::Operation::Append(entries) = &request.operation else { return None };
-    entries.last().map(|entry| entry.epoch)
+    appended(output).last().map(|entry| entry.epoch)
 }
 
 fn is_batch(output: &Output<Event>) -> bool {
-    let Output::Store(request) = output else { return false };
-    let storage::Operation::Append(entries) = &request.operation else { return false };
-    matches!(entries.first().map(|entry| &entry.kind), Some(EntryKind::Batch(_)))
+    matches!(appended(output).first().map(|entry| &entry.kind), Some(EntryKind::Batch(_)))
 }
 
 fn traced(broker: &Broker, trace: &Trace, checks: &mut Checks) -> Result<(), Violation> {
