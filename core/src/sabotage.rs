@@ -418,6 +418,22 @@ bugs! {
     CompressesUnasked "R37",
     /// A publisher compresses as the primary has allowed that opened its session.
     CodecsStick "R37",
+    /// A member that acknowledges is not dropped, whether it moves or not.
+    AcksAreProgress "R12",
+    /// A member whose live node is gone is dropped only for its silence.
+    VanishedStay "R12",
+    /// What a primary still sends stands against what the tree says of it.
+    FramesAcquit "R2",
+    /// No batch grows old while others come.
+    BatchesStayYoung "R36",
+    /// Publishers are held back for a follower that is gone.
+    HeldBackForNobody "R17",
+    /// Who leaves stays whatever time has passed.
+    StaysBeyondItsTerm "R34",
+    /// Who leaves and alone holds the data waits for followers that do not come.
+    WaitsForNobody "R27",
+    /// Who has failed to take over is asked again before others.
+    AsksTheFailedAgain "R34",
 }
 
 /// From now on every node of this process has these bugs, and no others.

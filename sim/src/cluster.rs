@@ -7,6 +7,7 @@ mod liveness;
 mod sometimes;
 
 use crate::actor::{Actor, Command, Event};
+use crate::check::duty::Due;
 use crate::check::{Checks, Fact, Terms, Violation};
 use crate::coverage::Coverage;
 use crate::diagram::Diagram;
@@ -124,6 +125,7 @@ fn terms(config: &Config) -> Terms {
         rest: timing.suspicion.mul_f64(0.85),
         goodbye: timing.suspicion * 4,
         held_up: timing.suspicion.mul_f64(1.2) + CALM,
+        due: Due::by(timing),
         retention: config.retention,
         memory: (config.log_bytes, config.uncommitted_bytes),
         queue: (config.publisher.queue_records, config.publisher.queue_bytes),

@@ -2,6 +2,7 @@
 
 mod clients;
 mod conduct;
+mod overdue;
 mod proposals;
 mod seen;
 mod streams;
@@ -93,6 +94,7 @@ pub struct Observer {
     times: times::Times,
     conduct: conduct::Conduct,
     proposals: proposals::Proposals,
+    overdue: overdue::Overdue,
     /// When each read of the head was sent that no broker has answered, by connection and token.
     reads: BTreeMap<(ConnectionId, u64), u64>,
     streams: streams::Streams,
@@ -119,6 +121,7 @@ impl Observer {
             times: times::Times::new(nap),
             conduct: conduct::Conduct::default(),
             proposals: proposals::Proposals::new(nap),
+            overdue: overdue::Overdue::new(nap),
             reads: BTreeMap::new(),
             streams: streams::Streams::default(),
             clients: clients::Clients::new(client_nap),
@@ -283,6 +286,9 @@ impl Observer {
         conduct::said(|link| self.streams.of(world, step.process, link), broker, &said, checks)?;
         self.conduct.broker(broker, step, from, checks)?;
         self.proposals.observe(broker, step, (from, &said), checks)?;
+        if let Some(mind) = self.proposals.mind(step.process) {
+            self.overdue.observe(broker, step, mind, checks)?;
+        }
         for (link, message) in &said {
             if let Message::SessionOpened(opened) = message
                 && let Some(connection) = conduct::connection(world, step.process, *link)

@@ -126,6 +126,9 @@ impl Backup {
         self.refusals = 0;
         self.backoff.reset();
         self.clear(&[Suspicion::Silence, Suspicion::Refused]);
+        if sabotage!(FramesAcquit) {
+            self.absolve();
+        }
     }
 
     /// The tree has nothing against the primary.

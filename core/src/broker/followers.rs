@@ -181,7 +181,8 @@ impl Follower {
         self.heard = now;
         // A forged or confused acknowledgement cannot go beyond what was sent.
         let matched = matched.min(self.next);
-        if self.matched.is_none_or(|before| before < matched) || matched == end {
+        let moves = self.matched.is_none_or(|before| before < matched) || matched == end;
+        if moves || sabotage!(AcksAreProgress) {
             self.progressed = now;
         }
         self.matched = Some(self.matched.map_or(matched, |before| before.max(matched)));

@@ -196,7 +196,7 @@ impl Broker {
             if until <= now {
                 self.stop(Event::Stopped);
             }
-        } else if shutdown.deadline <= now {
+        } else if shutdown.deadline <= now && !sabotage!(StaysBeyondItsTerm) {
             self.depart(now, Departure::TimedOut);
         } else if !leads {
             self.advance_goodbye(now);
@@ -306,7 +306,8 @@ impl Broker {
         }
         let moves = |follower: &Follower| follower.is_attached() && follower.progressed() + lag > now;
         let waits = now < shutdown.learners_until && !sabotage!(GivesUpBeforeLearners);
-        if waits && primary.followers.iter().any(|(_, follower)| moves(follower)) {
+        let moves = primary.followers.iter().any(|(_, follower)| moves(follower));
+        if waits && (moves || sabotage!(WaitsForNobody)) {
             // What comes of it, a handover or the loss, is to have its full time.
             shutdown.deadline = shutdown.deadline.max(now + SHUTDOWN_DEADLINE);
             return;
@@ -374,7 +375,8 @@ impl Broker {
         };
         let matched = |member: &Member| primary.followers.get(member).and_then(|other| other.matched());
         let others = state.in_sync.iter().filter(fits);
-        others.max_by_key(|member| (!tried.contains(member), matched(member))).cloned()
+        let fresh = |member: &Member| !tried.contains(member) || sabotage!(AsksTheFailedAgain);
+        others.max_by_key(|member| (fresh(member), matched(member))).cloned()
     }
 
     /// Whether the target can still become primary. Its link ends when it does, so that says nothing.

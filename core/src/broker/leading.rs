@@ -315,14 +315,14 @@ impl Broker {
         let live = &self.registry.view().live;
         let progressed = primary.followers.get(member).map_or(primary.since(), |other| other.progressed());
         match live.values().find(|live| live.node.id.member == *member) {
-            None => Some(Suspicion::NotLive),
+            None if !sabotage!(VanishedStay) => Some(Suspicion::NotLive),
             Some(own) if live.values().any(|live| supersedes(live, own)) => Some(Suspicion::Replaced),
             _ if primary.probes.proves_death(member) => Some(Suspicion::Refused),
             _ if sabotage!(ShrinksImpatiently) && progressed + self.config.timing.suspicion <= now => {
                 Some(Suspicion::Silence)
             }
             _ if progressed + self.config.timing.lag <= now => Some(Suspicion::Silence),
-            Some(_) => None,
+            _ => None,
         }
     }
 

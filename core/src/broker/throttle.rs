@@ -56,6 +56,7 @@ impl Throttle {
     pub fn observe(&mut self, now: Instant, learner: Option<Seen<'_>>, timing: &Timing) -> Option<bool> {
         let before = self.engaged.is_some();
         match learner {
+            None if sabotage!(HeldBackForNobody) => self.learner = None,
             None => (self.learner, self.engaged) = (None, None),
             Some(seen) => self.follow(now, seen, timing),
         }

@@ -1,5 +1,7 @@
 //! What can be seen of a cluster.
 
+use super::duty::Duty;
+use super::handover::Handover;
 use super::leaving::Leaving;
 use super::loss::Loss;
 use super::proposal::Proposal;
@@ -180,8 +182,7 @@ pub enum Fact<'a> {
     InTouch {
         /// Which process.
         process: &'a PrimaryId,
-        /// For how long it has not heard of the other member that was heard of longest ago, while it was running;
-        /// `None`: there is no other.
+        /// How long ago, while running, the other member was heard of that was longest; `None`: there is none.
         unheard: Option<Duration>,
         /// Whether a read of the tree is complete that began since its session was last in doubt.
         read: bool,
@@ -264,8 +265,10 @@ pub enum Fact<'a> {
         /// It takes so much.
         is: u64,
     },
-    /// A primary that leaves has begun to hand over, so long after it failed with it before.
-    HandoverBegan(&'a PrimaryId, Option<Duration>),
+    /// A broker, awake and able to, has not done so far what it is to do.
+    Owes(&'a PrimaryId, Duty<'a>),
+    /// A primary that leaves has begun to hand over.
+    HandoverBegan(&'a Handover<'a>),
     /// It does so no more.
     HandoverEnded(&'a PrimaryId),
     /// It has kept publishers waiting for so long, while it was running.
@@ -414,8 +417,7 @@ pub enum Fact<'a> {
         /// The reign that it was told of.
         named: Epoch,
     },
-    /// A publisher that was not running for a while, with its session open and nothing in flight, sends the first of
-    /// what it has to say.
+    /// A publisher that slept for a while, with its session open and nothing in flight, sends its first word.
     SentAfterSleep {
         /// Which publisher.
         client: ClientId,

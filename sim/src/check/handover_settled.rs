@@ -1,7 +1,8 @@
 //! HandoverSettled (R34): while a primary hands over it adds nothing to its log, also of its own accord, and it
 //! asks a backup to take over only when everything in its log is committed. Publishers do not wait for it for long, and
-//! have their turn before it is tried again.
+//! have their turn before it is tried again. Nobody who has failed is asked again before one who has not.
 
+use super::handover::Handover;
 use super::{Check, Fact, Kind, Ledger};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,6 +24,20 @@ impl HandoverSettled {
     pub const fn within(patience: Duration, rest: Duration) -> Self {
         Self { leaving: BTreeSet::new(), patience, rest }
     }
+
+    fn began(&mut self, handover: &Handover<'_>) -> Result<(), String> {
+        let Handover { process, rested, failed, untried } = *handover;
+        self.leaving.insert(process.member.clone());
+        match (rested, untried) {
+            (Some(rested), _) if rested < self.rest => {
+                Err(format!("{process:?} tries again after {rested:?}, and takes nothing in between"))
+            }
+            (_, Some(untried)) if failed => {
+                Err(format!("{process:?} asks one that has failed again, and {untried:?} has not been asked"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Check for HandoverSettled {
@@ -43,14 +58,7 @@ impl Check for HandoverSettled {
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
         match *fact {
-            Fact::HandoverBegan(process, Some(rested)) if rested < self.rest => {
-                return Err(format!(
-                    "{process:?} tries again after {rested:?}, and takes nothing in between"
-                ));
-            }
-            Fact::HandoverBegan(process, _) => {
-                self.leaving.insert(process.member.clone());
-            }
+            Fact::HandoverBegan(handover) => return self.began(handover),
             Fact::HandoverEnded(process) => {
                 self.leaving.remove(&process.member);
             }
@@ -77,11 +85,21 @@ mod tests {
     use super::*;
     use crate::check::testing::*;
 
+    fn begins(
+        story: &mut Story<HandoverSettled>,
+        rested: Option<u64>,
+        failed: bool,
+        untried: Option<&Member>,
+    ) {
+        let (process, rested) = (&process("a"), rested.map(Duration::from_millis));
+        story.tell(&Fact::HandoverBegan(&Handover { process, rested, failed, untried }));
+    }
+
     fn leaving() -> Story<HandoverSettled> {
         let mut story =
             Story::new(HandoverSettled::within(Duration::from_secs(1), Duration::from_millis(100)));
         story.append("a", &[start(1), session(1, 1), batch(1, 1, 2)]);
-        story.tell(&Fact::HandoverBegan(&process("a"), None));
+        begins(&mut story, None, false, None);
         story
     }
 
@@ -120,11 +138,23 @@ mod tests {
         let again = |rested| {
             let mut story = leaving();
             story.tell(&Fact::HandoverEnded(&process("a")));
-            story.tell(&Fact::HandoverBegan(&process("a"), Some(Duration::from_millis(rested))));
+            begins(&mut story, Some(rested), false, None);
             story
         };
         again(100).accepted();
         again(99).rejected("tries again after 99ms");
+    }
+
+    #[test]
+    fn whoever_has_not_failed_comes_first() {
+        let (other, again) = (&member("c"), |failed, untried| {
+            let mut story = leaving();
+            begins(&mut story, Some(100), failed, untried);
+            story
+        });
+        again(true, None).accepted();
+        again(false, Some(other)).accepted();
+        again(true, Some(other)).rejected("has not been asked");
     }
 
     #[test]

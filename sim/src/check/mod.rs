@@ -17,12 +17,15 @@ pub mod counts_verified;
 pub mod credit_kept;
 pub mod damage_noticed;
 pub mod dead_session;
+pub mod departure_due;
+pub mod duty;
 pub mod enough_copies;
 pub mod exactly_once_in_log;
 mod fact;
 pub mod floor_monotone;
 pub mod follows_route;
 pub mod fresh_head;
+pub mod handover;
 pub mod handover_settled;
 pub mod held_up;
 pub mod history_cut;
@@ -44,6 +47,8 @@ pub mod outcomes;
 pub mod promotion_grounds;
 pub mod proposal;
 pub mod pub_fencing;
+pub mod release_due;
+pub mod removal_due;
 pub mod removal_grounds;
 pub mod retained;
 pub mod route_monotone;
@@ -53,11 +58,13 @@ pub mod silenced;
 pub mod sleepers_ask;
 pub mod stream_wanted;
 pub mod sub_prefix;
+pub mod succession_due;
 pub mod superset_quorum;
 pub mod takes_from_primary;
 #[cfg(test)]
 mod testing;
 pub mod told_of_changes;
+pub mod trim_due;
 pub mod trim_safe;
 pub mod unread_bounded;
 pub mod within_memory;
@@ -147,6 +154,8 @@ pub struct Terms {
     pub goodbye: Duration,
     /// A primary does not wait for longer for a follower that is not in the set.
     pub held_up: Duration,
+    /// What is due is done within this.
+    pub due: duty::Due,
     /// What is kept.
     pub retention: Retention,
     /// Memory for the log, and for what is not committed, in bytes.
@@ -246,6 +255,11 @@ impl Checks {
             Box::new(retained::Retained::of(terms.retention)),
             Box::new(outcomes::Outcomes::with_queue_of(records, bytes)),
             Box::new(unread_bounded::UnreadBounded::by(terms.unread)),
+            Box::new(removal_due::RemovalDue::within(terms.due.lag)),
+            Box::new(succession_due::SuccessionDue::within(terms.due)),
+            Box::new(trim_due::TrimDue::after(terms.retention.age)),
+            Box::new(release_due::ReleaseDue::within(terms.due.learner)),
+            Box::new(departure_due::DepartureDue::within(terms.due.lag)),
         ]);
         Self::of(checks)
     }

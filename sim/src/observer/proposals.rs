@@ -1,5 +1,7 @@
 //! What brokers want the group's state to be, and what each has seen when it asks for it.
 
+mod handing_over;
+
 use super::takes;
 use crate::actor::Event;
 use crate::check::proposal::{Evidence, Proposal};
@@ -36,23 +38,23 @@ pub(super) struct Proposals {
 
 /// What one process has seen. Times are the world's, in nanoseconds.
 #[derive(Debug, Default)]
-struct Mind {
+pub(super) struct Mind {
     paused: Option<u64>,
     /// When it was asked to leave.
-    leaving: Option<u64>,
+    pub(super) leaving: Option<u64>,
     /// Since when it has been running without a break that it notices.
     running: u64,
     /// Since when it has been running without any break: it may have noticed a shorter one too.
     awake: u64,
     /// When it became what it is: primary in its epoch, or backup of its primary.
-    role: u64,
+    pub(super) role: u64,
     /// When a backup last took something from its primary.
     heard: u64,
     /// The same, and nothing else counts for it.
     followed: Option<u64>,
     /// When each follower last moved, or had nothing left to do, and when it was last heard.
-    progressed: BTreeMap<Member, u64>,
-    seen: BTreeMap<Member, u64>,
+    pub(super) progressed: BTreeMap<Member, u64>,
+    pub(super) seen: BTreeMap<Member, u64>,
     matched: BTreeMap<Member, Offset>,
     /// Who is attached, on which link.
     links: BTreeMap<LinkId, Member>,
@@ -65,7 +67,7 @@ struct Mind {
     lost: Option<u64>,
     /// Syncs under way, each with when it began and whether it is a barrier; and when the latest that is complete
     /// began.
-    syncs: BTreeMap<CallId, (u64, bool)>,
+    pub(super) syncs: BTreeMap<CallId, (u64, bool)>,
     synced: Option<u64>,
     rounds: Rounds,
     /// Since when it has a reason to stand for the lead.
@@ -77,12 +79,15 @@ struct Mind {
     /// Since when it has begun to hand over.
     handover: Option<u64>,
     /// When that failed last.
-    failed: Option<u64>,
+    gave_up: Option<u64>,
     /// Since when it has known, in a session, that its primary has no live node.
     forsaken: Option<u64>,
     /// Every write so far, and the one whose fate is open.
     written: BTreeSet<Nonce>,
-    open: Option<Nonce>,
+    pub(super) open: Option<Nonce>,
+    /// To whom it hands over, and who has failed to take over.
+    target: Option<Member>,
+    failed: BTreeSet<Member>,
 }
 
 /// The rounds in which a process reads the tree.
@@ -108,6 +113,11 @@ impl Proposals {
     /// A process that was not running for longer than `nap` has noticed it.
     pub(super) const fn new(nap: Duration) -> Self {
         Self { brokers: BTreeMap::new(), handovers: BTreeMap::new(), nap: nap.as_nanos() as u64 }
+    }
+
+    /// What a process has seen.
+    pub(super) fn mind(&self, process: ProcessId) -> Option<&Mind> {
+        self.brokers.get(&process)
     }
 
     /// A fault may have put a process to sleep.
@@ -173,7 +183,7 @@ impl Proposals {
         }
         let Some(mind) = self.brokers.get_mut(&step.process) else { return Ok(()) };
         if matches!(step.cause, Cause::Fault(Fault::ClockJump(..))) {
-            mind.failed = None;
+            mind.gave_up = None;
         }
         mind.hear(broker, step, from, said);
         mind.read(broker, step);
@@ -425,11 +435,7 @@ impl Mind {
                 let read = self.rounds.latest >= Some(self.rounds.connected);
                 checks.observe(&Fact::InTouch { process, unheard, read })
             }
-            (Trace::HandoverBegan { .. }, _) => {
-                self.handover = Some(at);
-                let rested = self.failed.take().map(|failed| Duration::from_nanos(at - failed));
-                checks.observe(&Fact::HandoverBegan(process, rested))
-            }
+            (Trace::HandoverBegan { target }, _) => self.begins(broker, at, target, checks),
             (
                 Trace::HandoverFailed { .. }
                 | Trace::SteppedDown { .. }
@@ -438,7 +444,9 @@ impl Mind {
                 _,
             ) => self.handover.take().map_or(Ok(()), |began| {
                 let began = began.max(self.running).max(self.awake);
-                self.failed = matches!(trace, Trace::HandoverFailed { .. }).then_some(at);
+                self.gave_up = matches!(trace, Trace::HandoverFailed { .. }).then_some(at);
+                let target = self.target.take();
+                self.failed.extend(target.filter(|_| self.gave_up.is_some()));
                 let time = Duration::from_nanos(at.saturating_sub(began));
                 checks.observe(&Fact::HandoverTook { process, time })
             }),

@@ -1,0 +1,88 @@
+//! DepartureDue (R27, R34): a broker that was asked to leave is gone five seconds later, unless it alone holds the
+//! data; then five seconds after it could last wait for whoever copies that, for which it has a minute.
+
+use super::duty::{Duty, at_most};
+use super::{Check, Fact, Kind, Ledger};
+use std::time::Duration;
+use steadfast_core::limits::{LEARNER_DEADLINE, SHUTDOWN_DEADLINE};
+
+/// It waits for so long at the most for whatever else is to come.
+const TERM: Duration = at_most(SHUTDOWN_DEADLINE);
+/// And for so long with all that.
+const ALL: Duration = at_most(LEARNER_DEADLINE.saturating_add(SHUTDOWN_DEADLINE));
+
+/// The property.
+#[derive(Clone, Debug)]
+pub struct DepartureDue {
+    lag: Duration,
+}
+
+impl DepartureDue {
+    /// Whoever copies is waited for while it moves: for so long after it was heard at the most.
+    pub const fn within(lag: Duration) -> Self {
+        Self { lag }
+    }
+}
+
+impl Check for DepartureDue {
+    fn name(&self) -> &'static str {
+        "DepartureDue"
+    }
+
+    fn hears(&self) -> &'static [Kind] {
+        &[Kind::Owes]
+    }
+
+    fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
+        let Fact::Owes(process, Duty::Leave { asked, alone, unheard }) = *fact else { return Ok(()) };
+        // Whoever was not alone waited for nobody.
+        let waited = alone.map_or(asked, |alone| alone.max(unheard.saturating_sub(self.lag)).min(asked));
+        match waited > TERM || asked > ALL {
+            false => Ok(()),
+            true => Err(format!(
+                "{process:?} was asked to leave {asked:?} ago, has waited for nobody for {waited:?}, and is there"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testing::*;
+
+    fn stays(asked: u64, alone: Option<u64>, unheard: u64) -> Story<DepartureDue> {
+        let mut story = Story::new(DepartureDue::within(Duration::from_secs(3)));
+        let (asked, alone) = (Duration::from_secs(asked), alone.map(Duration::from_secs));
+        let unheard = Duration::from_secs(unheard);
+        story.tell(&Fact::Owes(&process("a"), Duty::Leave { asked, alone, unheard }));
+        story
+    }
+
+    #[test]
+    fn who_leaves_has_its_time() {
+        stays(6, None, 0).accepted();
+    }
+
+    #[test]
+    fn who_alone_holds_the_data_has_a_minute_more() {
+        stays(78, Some(6), 0).accepted();
+        stays(78, Some(0), 9).accepted();
+    }
+
+    #[test]
+    fn who_stays_for_longer_is_rejected() {
+        stays(7, None, 0).rejected("was asked to leave 7s ago");
+        stays(9, Some(7), 0).rejected("was asked to leave 9s ago");
+    }
+
+    #[test]
+    fn who_waits_for_nobody_is_rejected() {
+        stays(10, Some(0), 10).rejected("was asked to leave 10s ago");
+    }
+
+    #[test]
+    fn who_waits_for_ever_is_rejected() {
+        stays(79, Some(0), 0).rejected("was asked to leave 79s ago");
+    }
+}
