@@ -575,8 +575,8 @@ fn cause<C>(input: &Input<C>, process: ProcessId, network: &mut Network) -> Caus
     match input {
         Input::Command(_) => Cause::Command,
         Input::Received { link, frame } => match network.take(process, *link, frame.len()) {
-            Some((_, true)) => Cause::Damaged(*link),
-            sender => Cause::Received(*link, sender.map(|(from, _)| from)),
+            (_, true) => Cause::Damaged(*link),
+            (sender, false) => Cause::Received(*link, sender),
         },
         Input::Link { link, status } => Cause::Link(*link, *status),
         Input::Coordination(event) => Cause::Coordination(event.clone()),
