@@ -382,8 +382,10 @@ bugs! {
     LeadsUnconnected "Section 4",
     /// A group is created for a broker that may be gone.
     CreatesForTheAbsent "R26",
-    /// A broker that nobody follows stands again at once.
+    /// A broker whose reigns commit nothing stands again at once.
     NeverLeavesItToOthers "R2",
+    /// The same, when somebody follows it or it hears another primary.
+    FollowedIsCommitted "R2",
     /// Candidates do not wait for those before them.
     NoTurns "R2",
     /// A session that is not committed fences another one.

@@ -45,7 +45,9 @@ impl Broker {
             let (node, incarnation) = (sender.member.node.clone(), sender.incarnation);
             return self.io.out.trace(Trace::StaleProcess { node, incarnation });
         }
-        self.candidacy.heeded();
+        if sabotage!(FollowedIsCommitted) {
+            self.candidacy.committed();
+        }
         let common = self.replica.log().common_end(&hello.log);
         let member = hello.sender.member.clone();
         self.io.out.trace(Trace::FollowerAttached { member, common });
@@ -170,7 +172,7 @@ impl Broker {
             if !sabotage!(ExpiryCountsFromPromotion) {
                 primary.expiry.forgive(now);
             }
-            self.candidacy.heeded();
+            self.candidacy.committed();
             self.io.out.trace(Trace::EpochCommitted { epoch: primary.epoch(), commit });
         }
         let streams = primary.delivery.streams() > 0;

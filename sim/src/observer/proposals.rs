@@ -72,8 +72,9 @@ struct Mind {
     reason: Option<u64>,
     /// The same by its own clock, which may have jumped.
     waits: Option<u64>,
-    /// How often in a row it has led where nobody followed and nothing was committed, and has heard nobody since.
-    unheeded: u32,
+    /// How often it has led since it last learnt of a commit, and up to where that was.
+    barren: u32,
+    commit: Offset,
     /// Since when it has begun to hand over.
     handover: Option<u64>,
     /// When that failed last.
@@ -176,6 +177,10 @@ impl Proposals {
             mind.failed = None;
         }
         mind.hear(broker, step, from, said);
+        let commit = std::mem::replace(&mut mind.commit, broker.replica().commit());
+        if mind.commit > commit {
+            mind.barren = 0;
+        }
         mind.read(broker, step);
         mind.rounds.read(broker, step, checks)?;
         for output in &step.outputs {
@@ -287,9 +292,6 @@ impl Mind {
                 }
             }
             Cause::Received(link, _) => {
-                if broker.leads().is_none() {
-                    self.unheeded = 0;
-                }
                 let Some((member, taken)) = from else {
                     if broker.leads().is_none() && takes(step, said) {
                         return self.followed(at);
@@ -370,7 +372,7 @@ impl Mind {
         match trace {
             Trace::BecamePrimary { start, .. } => {
                 (self.role, self.start) = (at, *start);
-                self.unheeded += 1;
+                self.barren += 1;
                 self.progressed.clear();
                 self.matched.clear();
                 self.refused.clear();
@@ -385,9 +387,7 @@ impl Mind {
                 self.reason.get_or_insert(at);
                 self.waits.get_or_insert(at);
             }
-            Trace::EpochCommitted { .. } => self.unheeded = 0,
             Trace::FollowerAttached { member, .. } => {
-                self.unheeded = 0;
                 self.progressed.entry(member.clone()).or_insert(at);
                 // It may have hung up since it sent its request: nobody is known as the sender any more.
                 self.seen.insert(member.clone(), at);
@@ -505,7 +505,7 @@ impl Mind {
             },
             refusals: door.and_then(|door| self.refused.get(&door.node.address)).copied().unwrap_or(0),
             leaving: self.leaving.is_some(),
-            unheeded: self.unheeded,
+            barren: self.barren,
             waited: self.waits.map(|waits| Duration::from_nanos(at.saturating_sub(waits))),
             learner: self.learner(at, known),
             asked,
