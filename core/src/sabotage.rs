@@ -416,6 +416,8 @@ bugs! {
     SilentBeats "R20",
     /// A look-up that is not answered is waited for for ever.
     LookupsWaitForEver "R26",
+    /// Discovery calls what it knows fresh.
+    StaleIsFresh "R19",
     /// A publisher compresses whatever its primary allows.
     CompressesUnasked "R37",
     /// A publisher compresses as the primary has allowed that opened its session.

@@ -2,6 +2,7 @@
 
 mod clients;
 mod conduct;
+mod lookups;
 mod proposals;
 mod seen;
 mod streams;
@@ -97,6 +98,7 @@ pub struct Observer {
     reads: BTreeMap<(ConnectionId, u64), u64>,
     streams: streams::Streams,
     clients: clients::Clients,
+    lookups: lookups::Lookups,
 }
 
 /// The payload of a publisher's record, at least so long. Every one is unique in its run.
@@ -122,6 +124,7 @@ impl Observer {
             reads: BTreeMap::new(),
             streams: streams::Streams::default(),
             clients: clients::Clients::new(client_nap),
+            lookups: lookups::Lookups::default(),
         }
     }
 
@@ -229,10 +232,14 @@ impl Observer {
         }
         match world.node(step.process) {
             Some(Actor::Broker(_)) => self.broker(world, step, checks)?,
-            Some(Actor::Discovery(replica)) => self.conduct.discovery(replica, step, checks)?,
+            Some(Actor::Discovery(replica)) => {
+                self.lookups.answer(world, replica, step, checks)?;
+                self.conduct.discovery(replica, step, checks)?;
+            }
             Some(Actor::Publisher(_) | Actor::Subscriber(_)) => {
                 let idle = self.publishers.get(&step.process).is_some_and(|(_, it)| it.is_settled());
                 self.clients.observe(world, step, idle, checks)?;
+                self.lookups.ask(world, step);
             }
             Some(Actor::Stranger(_)) | None => {}
         }
@@ -277,7 +284,9 @@ impl Observer {
         let sender =
             if let Cause::Received(_, Some(from)) = step.cause { self.brokers.get(&from) } else { None };
         let from = sender.map(|sender| (sender.member(), takes(step, &said)));
-        self.times.observe(broker, step, &said, checks)?;
+        let newest = checks.ledger().states().last().map_or(0, |state| state.epoch);
+        let in_touch = self.proposals.in_touch(broker, step.process, newest);
+        self.times.observe((broker, in_touch), step, &said, checks)?;
         let is_subscriber = |process| self.subscribers.contains_key(&process);
         self.streams.read(world, step, is_subscriber, checks)?;
         conduct::said(|link| self.streams.of(world, step.process, link), broker, &said, checks)?;

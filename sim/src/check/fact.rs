@@ -160,7 +160,8 @@ pub enum Fact<'a> {
         epoch: Epoch,
         /// When, in nanoseconds of the world's time.
         at: u64,
-        /// Since when the process runs without a break.
+        /// Since when the process runs without a break and has not heard somebody whom it counts. It matters only
+        /// where the tree has another primary.
         since: u64,
         /// Whether that answers the client at once: what commits lead to does not.
         answers: bool,
@@ -201,6 +202,15 @@ pub enum Fact<'a> {
         process: &'a PrimaryId,
         /// When that was asked for, in nanoseconds of the world's time.
         asked: u64,
+        /// When the latest linearizable round began that its view rests on.
+        read: Option<u64>,
+    },
+    /// A replica of discovery has given a fresh answer. Times are the world's, in nanoseconds.
+    AnsweredFresh {
+        /// Number of its process.
+        replica: u32,
+        /// When the earliest look-up was sent that waits for one on the connection.
+        asked: Option<u64>,
         /// When the latest linearizable round began that its view rests on.
         read: Option<u64>,
     },

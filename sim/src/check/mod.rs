@@ -23,6 +23,7 @@ mod fact;
 pub mod floor_monotone;
 pub mod follows_route;
 pub mod fresh_head;
+pub mod fresh_route;
 pub mod handover_settled;
 pub mod held_up;
 pub mod history_cut;
@@ -176,6 +177,7 @@ impl Default for Checks {
             Box::<one_primary_per_epoch::OnePrimaryPerEpoch>::default(),
             Box::<floor_monotone::FloorMonotone>::default(),
             Box::<fresh_head::FreshHead>::default(),
+            Box::new(fresh_route::FreshRoute),
             Box::<no_premature_visibility::NoPrematureVisibility>::default(),
             Box::<commit_monotone::CommitMonotone>::default(),
             Box::<exactly_once_in_log::ExactlyOnceInLog>::default(),

@@ -136,6 +136,15 @@ impl Proposals {
         })
     }
 
+    /// When a primary that the tree has replaced was last in touch with everybody whom it counts.
+    pub(super) fn in_touch(&self, broker: &Broker, process: ProcessId, newest: Epoch) -> u64 {
+        let mind = self.brokers.get(&process).filter(|_| broker.leads().is_some_and(|epoch| epoch < newest));
+        let Some(mind) = mind else { return 0 };
+        let others = broker.counted().filter(|member| **member != broker.id().member);
+        let heard = others.map(|member| mind.seen.get(member).copied().unwrap_or(0).max(mind.role));
+        heard.min().unwrap_or(0)
+    }
+
     /// Whether a broker that was asked to leave has known for long that its primary is gone, and has not put its
     /// own live node back (R34).
     pub(super) fn is_forsaken(&self, broker: &Broker, process: ProcessId, at: u64) -> bool {
@@ -240,13 +249,17 @@ fn is_primary(broker: &Broker, member: &Member) -> bool {
 fn begins_a_round(operation: &Operation) -> bool {
     match operation {
         Operation::Sync { .. } => true,
-        Operation::Multi(all) => matches!(all[..], [MultiOperation::Check(_)]),
-        _ => false,
+        _ => is_barrier(operation),
     }
 }
 
+/// A transaction that only checks.
+pub(super) fn is_barrier(operation: &Operation) -> bool {
+    matches!(operation, Operation::Multi(all) if matches!(all[..], [MultiOperation::Check(_)]))
+}
+
 /// Whether a sync or a barrier is complete; a barrier is, too, where there is no state yet.
-const fn proves(result: &Result<Reply, coordination::Error>) -> bool {
+pub(super) const fn proves(result: &Result<Reply, coordination::Error>) -> bool {
     matches!(result, Ok(_) | Err(coordination::Error::Multi { error: coordination::MultiError::NoNode, .. }))
 }
 
