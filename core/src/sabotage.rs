@@ -380,6 +380,8 @@ bugs! {
     EpochUnguarded "Section 4",
     /// A replica of discovery leads on when its session is lost.
     LeadsUnconnected "Section 4",
+    /// A group is created for the broker that registered last.
+    LastComesFirst "R26",
     /// A group is created for a broker that may be gone.
     CreatesForTheAbsent "R26",
     /// A broker whose reigns commit nothing stands again at once.

@@ -10,7 +10,7 @@
 mod status;
 
 use crate::coordination::election::Election;
-use crate::coordination::registry::{GroupView, Registry, Update};
+use crate::coordination::registry::{GroupView, Live, Registry, Update};
 use crate::coordination::{
     self, CallIds, Context, Create, CreateMode, Delete, Error, MultiError, MultiOperation, Operation, Paths,
     Reply, Request, SessionState,
@@ -356,9 +356,8 @@ impl Discovery {
             return;
         }
         let Some(fence) = self.election.fence() else { return };
-        let Some((name, first)) = view.live.iter().min_by_key(|(_, live)| live.czxid) else {
-            return;
-        };
+        let order = |live: &Live| sabotage!(LastComesFirst => -live.czxid; live.czxid);
+        let Some((name, first)) = view.live.iter().min_by_key(|(_, live)| order(live)) else { return };
         let live = alloc::format!("{}/{name}", self.paths.live(GROUP));
         let state = GroupState::bootstrap(
             GroupId(self.rng.next_u128()),

@@ -341,6 +341,8 @@ pub enum Fact<'a> {
         guarded: bool,
         /// Only if the broker that it begins with is still there.
         present: bool,
+        /// For the broker that has registered first.
+        first: bool,
     },
     /// A replica of discovery that is about to lead raises the epoch.
     CountsReigns {

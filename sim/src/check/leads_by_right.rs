@@ -1,5 +1,6 @@
 //! LeadsByRight: a replica of discovery leads whose candidate its own present session owns, and before which
-//! nobody stands, by the list that it has read. What it does as a leader fails once another one has led.
+//! nobody stands, by the list that it has read. What it does as a leader fails once another one has led. A group begins
+//! with the broker that has registered first (R26).
 
 use super::{Check, Fact, Kind, Ledger};
 
@@ -23,6 +24,9 @@ impl Check for LeadsByRight {
             }
             Fact::CreatesGroup { replica, present: false, .. } => {
                 Err(format!("replica {replica} creates the group for a broker that may be gone"))
+            }
+            Fact::CreatesGroup { replica, first: false, .. } => {
+                Err(format!("replica {replica} creates the group for a broker that was not the first"))
             }
             Fact::CountsReigns { replica, guarded: false } => {
                 Err(format!("replica {replica} raises the epoch whoever has done so"))
@@ -66,10 +70,11 @@ mod tests {
     #[test]
     fn a_leader_acts_under_guard() {
         let mut story = Story::new(LeadsByRight);
-        let creates = |guarded, present| Fact::CreatesGroup { replica: 1, guarded, present };
-        story.tell(&creates(true, true)).accepted();
-        story.tell(&creates(false, true)).rejected("whoever leads");
-        Story::new(LeadsByRight).tell(&creates(true, false)).rejected("may be gone");
+        let creates = |guarded, present, first| Fact::CreatesGroup { replica: 1, guarded, present, first };
+        story.tell(&creates(true, true, true)).accepted();
+        story.tell(&creates(false, true, true)).rejected("whoever leads");
+        Story::new(LeadsByRight).tell(&creates(true, false, true)).rejected("may be gone");
+        Story::new(LeadsByRight).tell(&creates(true, true, false)).rejected("was not the first");
     }
 
     #[test]

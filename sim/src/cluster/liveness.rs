@@ -245,6 +245,8 @@ impl Cluster {
             Some("is_in_sync_outside_only")
         } else if self.is_led_from_outside(core, config) {
             Some("is_led_from_outside")
+        } else if self.is_held_from_outside(core) {
+            Some("is_held_from_outside")
         } else {
             None
         }
@@ -274,6 +276,23 @@ impl Cluster {
             !self.world.is_paused(primary) && (lame || core.iter().any(cut_off))
         };
         self.primary().is_some_and(|primary| !core.has(primary) && hinders(primary))
+    }
+
+    /// R20, R27: a primary alone in its set never falls silent. Where it is cut off from the tree, and a second process
+    /// of its node has made its data count as lost, its clients stay with it for as long as they reach it and nobody
+    /// who knows better; for ever.
+    fn is_held_from_outside(&self, core: &Core) -> bool {
+        let newest = self.state().map_or(0, |state| state.epoch);
+        let reaches = |from, to| !self.world.is_cut(from, to) && !self.world.is_cut(to, from);
+        let clients = || self.publishers.iter().chain(self.subscribers.keys()).copied();
+        let holds = |process| {
+            let deposed = |broker: &Broker| broker.leads().is_some_and(|epoch| epoch < newest);
+            let alone = |broker: &&Broker| deposed(broker) && broker.counted().count() == 1;
+            self.broker(process).filter(alone).is_some()
+                && clients().any(|client| core.has(client) && reaches(process, client))
+        };
+        let outside = |process: &ProcessId| !core.has(*process) && !self.world.is_paused(*process);
+        self.brokers.iter().copied().filter(outside).any(holds)
     }
 
     fn core_holds(&self, core: &Core) -> bool {

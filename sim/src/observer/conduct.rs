@@ -23,6 +23,7 @@ use steadfast_core::node::Output;
 use steadfast_core::storage;
 use steadfast_core::time::Instant;
 use steadfast_core::trace::Trace;
+use steadfast_core::wire;
 
 /// What has to be remembered for that.
 #[derive(Debug, Default)]
@@ -181,7 +182,13 @@ impl Conduct {
                     let present = operations.iter().any(|operation| {
                         matches!(operation, MultiOperation::Check(Delete { path, .. }) if path.contains("/live/"))
                     });
-                    checks.observe(&Fact::CreatesGroup { replica: step.process.0, guarded, present })?;
+                    let first = operations.iter().all(|operation| is_for_the_first(replica, operation));
+                    checks.observe(&Fact::CreatesGroup {
+                        replica: step.process.0,
+                        guarded,
+                        present,
+                        first,
+                    })?;
                 }
                 Output::Coordinate(Request::Call { call, operation }) => candidate.asks(*call, operation),
                 Output::Trace(Trace::DiscoveryLeads { .. }) => {
@@ -199,6 +206,14 @@ impl Conduct {
         }
         Ok(())
     }
+}
+
+/// Whether a group that is created begins with the broker that registered first, as far as the replica knows.
+fn is_for_the_first(replica: &Discovery, operation: &MultiOperation) -> bool {
+    let MultiOperation::Create(create) = operation else { return true };
+    let Ok(state) = wire::decode_group_state(&create.data) else { return false };
+    let first = replica.registry().view().live.values().min_by_key(|live| live.czxid);
+    first.is_some_and(|first| state.in_sync == [first.node.id.member.clone()])
 }
 
 /// What is appended.
