@@ -2,6 +2,7 @@
 //! watching, and a way to end a run.
 
 mod config;
+mod ending;
 mod joining;
 mod liveness;
 mod sometimes;
@@ -20,6 +21,7 @@ use crate::reader::Reader;
 use crate::render::Renderer;
 use crate::world::{Cause, Step, World};
 pub use config::Config;
+use ending::Ending;
 pub use joining::{MOST_BROKERS, MOST_DISCOVERIES, MOST_PUBLISHERS, MOST_SUBSCRIBERS};
 use liveness::CALM;
 pub use liveness::Core;
@@ -84,6 +86,9 @@ pub struct Cluster {
     /// Processes that were asked to leave, and how long after their end they start again; `None`: when
     /// everything is put right.
     leaving: BTreeMap<ProcessId, Option<Duration>>,
+    ending: Ending,
+    /// Who asks brokers to leave by a frame, if anybody does.
+    operator: Option<ProcessId>,
     calm: Duration,
     /// What whoever is not put right may take on top.
     deposals: Duration,
@@ -156,6 +161,8 @@ impl Cluster {
             copies: BTreeMap::new(),
             subscribers: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            ending: Ending::default(),
+            operator: None,
             calm: config.world.coordination.session_timeout + CALM,
             deposals: liveness::deposals(&config.timing),
             sometimes: Sometimes::default(),
@@ -467,6 +474,7 @@ impl Cluster {
         for (late, bytes) in consumed {
             self.consume(step.process, late, bytes);
         }
+        self.note_ending(step)?;
         self.note_situations(step);
         let stopped = |output: &Output<Event>| {
             let stopped = Event::Broker(broker::Event::Stopped);

@@ -414,8 +414,7 @@ pub enum Fact<'a> {
         /// The reign that it was told of.
         named: Epoch,
     },
-    /// A publisher that was not running for a while, with its session open and nothing in flight, sends the first of
-    /// what it has to say.
+    /// A publisher that was not running for a while, with its session open and nothing in flight, says something again.
     SentAfterSleep {
         /// Which publisher.
         client: ClientId,
@@ -447,6 +446,10 @@ pub enum Fact<'a> {
         /// The payload, in bytes.
         bytes: usize,
     },
+    /// A client was told to close.
+    ToldToClose(ClientId),
+    /// A client has closed.
+    ClientClosed(ClientId),
     /// A publisher has numbered a batch.
     Numbered {
         /// Which publisher.
@@ -576,8 +579,7 @@ pub enum Fact<'a> {
         /// The head that it had told last, if it has not come to that before.
         head: Option<(History, Offset)>,
     },
-    /// A client's process has started, perhaps not for the first time: it knows nothing of the one
-    /// before.
+    /// A client's process has started, and knows nothing of the one before, if there was any.
     ClientStarted {
         /// Which one.
         client: ClientId,

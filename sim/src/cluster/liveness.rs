@@ -175,10 +175,11 @@ impl Cluster {
         Some((history, self.checks.ledger().committed(history).log.end()))
     }
 
-    /// L2.
+    /// L2. Who was told to close has.
     fn has_settled_records(&self, core: &Core) -> bool {
         let disks = self.disks.iter().filter(|(process, _)| core.has(**process));
-        self.publishers.iter().filter(|process| core.has(**process)).all(|p| self.published(*p).is_settled())
+        let is_settled = |p: ProcessId| self.published(p).is_settled() && !self.ending.is_closing(p);
+        self.publishers.iter().filter(|process| core.has(**process)).all(|process| is_settled(*process))
             && disks.map(|(_, disk)| disk).all(|disk| disk.borrow().is_settled())
     }
 
@@ -197,9 +198,14 @@ impl Cluster {
             let received = self.received(process);
             received.asks || received.ahead.is_some()
         };
-        let mut subscribers = self.subscribers.iter().filter(|(process, _)| core.has(**process));
+        let mut subscribers = self.subscribers.iter().filter(|(process, _)| self.hears_on(core, **process));
         subscribers
             .all(|(process, reader)| self.has_everything(*process, reader) && !reads_the_head(*process))
+    }
+
+    /// Whether a subscriber is put right and its application still wants to hear.
+    fn hears_on(&self, core: &Core, subscriber: ProcessId) -> bool {
+        core.has(subscriber) && !self.ending.closes(subscriber)
     }
 
     /// L7.
@@ -297,8 +303,10 @@ impl Cluster {
         for (process, back) in &mut self.leaving {
             *back = if core.has(*process) { back.or(Some(Duration::ZERO)) } else { None };
         }
+        self.ending.put_right(|process| core.has(process));
         self.committed_before = self.committed();
-        let processes: Vec<_> = core.iter().collect();
+        // What an operator has asked is not held up any longer.
+        let processes: Vec<_> = core.iter().chain(self.operator).collect();
         cures(&processes).into_iter().try_for_each(|cure| self.strike(cure))
     }
 
@@ -320,7 +328,8 @@ impl Cluster {
     /// As [`Cluster::settle`].
     pub fn recover(&mut self, core: &Core, limit: Duration) -> Result<(), Failure> {
         let outsiders = *core != Core::everybody(self);
-        let leaves = self.leaving.keys().any(|process| core.has(*process));
+        let leaves =
+            self.leaving.keys().copied().chain(self.ending.drained()).any(|process| core.has(process));
         let more = if outsiders { self.deposals } else { Duration::ZERO };
         let more = more + if outsiders && leaves { LAST_HOLDER } else { Duration::ZERO };
         self.run_for(self.calm)?;

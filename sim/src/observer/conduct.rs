@@ -56,6 +56,11 @@ enum Asked {
 }
 
 impl Conduct {
+    /// A broker was asked to leave, for the first time or again.
+    pub(super) fn ordered(&mut self, step: &Step<Event>) {
+        self.asked.entry(step.process).or_insert(Some(step.at));
+    }
+
     /// Shows a broker's step to the checkers. `from` is the member whose frame it handles, and whether it
     /// takes what is in it.
     pub(super) fn broker(
@@ -70,7 +75,6 @@ impl Conduct {
         let before = self.held.insert(step.process, held).unwrap_or_default();
         match step.cause {
             Cause::Started => drop(self.asked.remove(&step.process)),
-            Cause::Command => drop(self.asked.entry(step.process).or_insert(Some(step.at))),
             Cause::Received(..) if broker.leads().is_some() && step.outputs.iter().any(is_batch) => {
                 checks.observe(&Fact::Accepted { process, held: before })?;
             }

@@ -14,13 +14,14 @@ const FIRST_COPY: u32 = 9;
 
 /// Adds one of them.
 pub(super) fn add(dice: &mut Dice, plan: &mut Plan, at: Duration) {
-    match dice.below(9) {
+    match dice.below(11) {
         0 | 1 => copied_outbox(dice, plan, at),
         2 => deaf_to_the_end(dice, plan, at),
         3 => expires_uncommitted(dice, plan, at),
         4 => sent_away_in_silence(dice, plan, at),
         5 => copy_in_two_histories(dice, plan, at),
         6 => look_ups_in_vain(dice, plan, at),
+        7 | 8 => closes_in_a_failover(dice, plan, at),
         _ => word_of_the_cut_off(dice, plan, at),
     }
 }
@@ -40,6 +41,37 @@ fn look_ups_in_vain(dice: &mut Dice, plan: &mut Plan, at: Duration) {
         let unread = between("damage", who, Target::Discovery(replica), Amount::Number(1_000), lasts);
         happens(plan, at, unread);
     }
+}
+
+/// R29, R30, R34: applications close while what they have published is under way, and the primary is asked to leave
+/// by a frame, or dies.
+fn closes_in_a_failover(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let at = at.clamp(Duration::from_millis(700), Duration::from_secs(4));
+    let back = Some(dice.ms(1, 1_500));
+    match dice.below(3) {
+        0 => happens(plan, at, Action::Drain { who: Target::Primary, back }),
+        1 => strikes(plan, at, "crash", Target::Primary, back),
+        _ => when(plan, at, ("HandoverBegan", soon(dice)), Action::Drain { who: Target::Backup, back }),
+    }
+    if let Some(publisher) = plan.publishers.first().map(|publisher| publisher.number) {
+        let topic = Topic::new("last").expect("a valid topic");
+        let before = at.saturating_sub(dice.ms(0, 100));
+        happens(plan, before, Action::Publish { publisher, topic, count: 60, every: dice.ms(1, 10) });
+        happens(plan, at + dice.ms(0, 300), Action::Close { who: Target::Publisher(publisher) });
+        // With an outbox the next process goes on with what is left.
+        if dice.one_in(2) {
+            let dies = at + dice.ms(0, 400);
+            strikes(plan, dies, "crash", Target::Publisher(publisher), Some(dice.ms(1, 200)));
+        }
+    }
+    if let Some(subscriber) = plan.subscribers.first().map(|subscriber| subscriber.number) {
+        let who = Target::Subscriber(subscriber);
+        match dice.one_in(2) {
+            true => happens(plan, at + dice.ms(0, 300), Action::Close { who }),
+            false => when(plan, at, ("StreamOpened", soon(dice)), Action::Close { who }),
+        }
+    }
+    plan.knobs.duration = plan.knobs.duration.max(at + Duration::from_secs(2));
 }
 
 /// R28: a publisher begins anew and is then not heard of for so long that the session it has asked for expires before
