@@ -418,6 +418,8 @@ bugs! {
     CompressesUnasked "R37",
     /// A publisher compresses as the primary has allowed that opened its session.
     CodecsStick "R37",
+    /// A primary that doubts the tree changes the in-sync set.
+    DoubtersChange "R25",
 }
 
 /// From now on every node of this process has these bugs, and no others.

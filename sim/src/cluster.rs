@@ -251,10 +251,16 @@ impl Cluster {
         &mut self.world
     }
 
-    /// Somebody puts an old state of the group back into the tree. The checkers are not told.
-    pub fn restore(&mut self, state: &GroupState) {
+    /// Somebody writes another state of the group over that in the tree, whose version rises. The checkers are not told.
+    pub fn overwrite(&mut self, state: &GroupState) {
         let path = Paths::new(ROOT.to_owned()).state(0);
         self.world.overwrite(&path, wire::encode_group_state(state));
+    }
+
+    /// Somebody restores the tree with another state of the group: its version begins anew. The checkers are not told.
+    pub fn restore(&mut self, state: &GroupState) {
+        let path = Paths::new(ROOT.to_owned()).state(0);
+        self.world.restore(&path, wire::encode_group_state(state));
     }
 
     /// Everything that the checkers know.
