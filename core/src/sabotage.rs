@@ -420,6 +420,8 @@ bugs! {
     CodecsStick "R37",
     /// A primary that doubts the tree changes the in-sync set.
     DoubtersChange "R25",
+    /// A stream with more to send than one step allows goes on only when something else happens.
+    BacklogForgotten "R30",
 }
 
 /// From now on every node of this process has these bugs, and no others.
