@@ -420,6 +420,8 @@ bugs! {
     CodecsStick "R37",
     /// A primary that doubts the tree changes the in-sync set.
     DoubtersChange "R25",
+    /// A primary that is cut off serves grants of credit.
+    SilentServesGrants "R20",
     /// A stream with more to send than one step allows goes on only when something else happens.
     BacklogForgotten "R30",
 }

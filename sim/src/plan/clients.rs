@@ -4,17 +4,17 @@
 use super::generate::{self, Dice, happens};
 use super::kinds::Amount;
 use super::targeted::{between, soon, strikes, trouble, when, with_outbox};
-use super::{Action, Plan, Target};
+use super::{Action, Knobs, Plan, Target};
 use crate::random::Span;
 use std::time::Duration;
-use steadfast_core::filter::Topic;
+use steadfast_core::filter::{Filter, Topic};
 
 /// The first number of a process that begins with a copy of another one's outbox.
 const FIRST_COPY: u32 = 9;
 
 /// Adds one of them.
 pub(super) fn add(dice: &mut Dice, plan: &mut Plan, at: Duration) {
-    match dice.below(11) {
+    match dice.below(13) {
         0 | 1 => copied_outbox(dice, plan, at),
         2 => deaf_to_the_end(dice, plan, at),
         3 => expires_uncommitted(dice, plan, at),
@@ -22,6 +22,7 @@ pub(super) fn add(dice: &mut Dice, plan: &mut Plan, at: Duration) {
         5 => copy_in_two_histories(dice, plan, at),
         6 => look_ups_in_vain(dice, plan, at),
         7 | 8 => closes_in_a_failover(dice, plan, at),
+        9 | 10 => grants_in_silence(dice, plan, at),
         _ => word_of_the_cut_off(dice, plan, at),
     }
 }
@@ -41,6 +42,34 @@ fn look_ups_in_vain(dice: &mut Dice, plan: &mut Plan, at: Duration) {
         let unread = between("damage", who, Target::Discovery(replica), Amount::Number(1_000), lasts);
         happens(plan, at, unread);
     }
+}
+
+/// R20: a primary has more committed than its subscriber can read at once, and falls silent, alone with it: what
+/// discovery says of the successor does not come either.
+fn grants_in_silence(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let (Some(publisher), Some(subscriber)) = (plan.publishers.first(), plan.subscribers.first_mut()) else {
+        return;
+    };
+    let (publisher, number) = (publisher.number, subscriber.number);
+    let topic = Topic::new("a.b").expect("a valid topic");
+    subscriber.filters = vec![Filter::new(">").expect("a valid filter")];
+    (subscriber.joins, subscriber.latest) = (Duration::ZERO, false);
+    (plan.knobs.brokers, plan.knobs.min_in_sync) = (2, 1);
+    plan.knobs.session_timeout = dice.ms(800, 1_500);
+    plan.knobs.payload = dice.between(1_000, 4_000) as usize;
+    plan.knobs.credit_bytes = dice.between(500, 4_000);
+    let Knobs { retention_bytes, retention_records, retention_age, .. } = Knobs::default();
+    plan.knobs = Knobs { retention_bytes, retention_records, retention_age, ..plan.knobs.clone() };
+    let at = at.clamp(Duration::from_millis(1_500), Duration::from_secs(4));
+    let before = at - Duration::from_millis(1_200);
+    happens(plan, before, Action::Publish { publisher, topic, count: 110, every: dice.ms(5, 20) });
+    happens(plan, before, Action::Pace { subscriber: number, late: Some(dice.ms(80, 250)) });
+    let lasts = Some(plan.knobs.session_timeout + dice.ms(4_000, 7_000));
+    for replica in 1..=plan.knobs.discoveries {
+        strikes(plan, at, "cut-coordination", Target::Discovery(replica), lasts);
+    }
+    strikes(plan, at, "cut-coordination", Target::Primary, lasts);
+    plan.knobs.duration = plan.knobs.duration.max(at + Duration::from_secs(8));
 }
 
 /// R29, R30, R34: applications close while what they have published is under way, and the primary is asked to leave
