@@ -288,15 +288,13 @@ impl Cluster {
 }
 
 impl Cluster {
-    /// Puts right what is wrong with a core and the ways within it, and with the coordination service. If
-    /// that is not everybody, nothing that is still to come strikes or heals anybody any more.
+    /// Puts right what is wrong with a core and the ways within it, and with the coordination service. Nothing that is
+    /// still to come strikes or heals anybody any more.
     ///
     /// # Errors
     /// When a property does not hold afterwards.
     pub fn heal(&mut self, core: &Core) -> Result<(), Failure> {
-        if *core != Core::everybody(self) {
-            self.world.call_off();
-        }
+        self.world.call_off();
         for subscriber in self.subscribers().filter(|process| core.has(*process)).collect::<Vec<_>>() {
             self.pace(subscriber, Some(Duration::ZERO));
         }

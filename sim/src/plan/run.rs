@@ -393,9 +393,7 @@ impl<'a> Run<'a> {
         if self.cluster.world().steps() > before {
             self.struck(cells);
         }
-        // A second process that has died stays away: it might come back when all is to be well.
-        let for_good = kind.is_fatal && self.cluster.second_processes().contains(&who);
-        if let Some(lasts) = lasts.filter(|_| !for_good) {
+        if let Some(lasts) = lasts {
             let until = self.cluster.world().now() + nanos(lasts);
             for cure in (kind.cures)(&cast) {
                 self.cluster.world_mut().schedule(until, cure);
