@@ -424,6 +424,12 @@ bugs! {
     CompressesUnasked "R37",
     /// A publisher compresses as the primary has allowed that opened its session.
     CodecsStick "R37",
+    /// A primary that doubts the tree changes the in-sync set.
+    DoubtersChange "R25",
+    /// A primary that is cut off serves grants of credit.
+    SilentServesGrants "R20",
+    /// A stream with more to send than one step allows goes on only when something else happens.
+    BacklogForgotten "R30",
 }
 
 /// From now on every node of this process has these bugs, and no others.

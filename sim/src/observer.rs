@@ -23,7 +23,7 @@ use std::time::Duration;
 use steadfast_core::broker;
 use steadfast_core::id::{Offset, PublisherId};
 use steadfast_core::link::{Frame, LinkId};
-use steadfast_core::message::{History, Message};
+use steadfast_core::message::{Departure, History, Message};
 use steadfast_core::node::Output;
 use steadfast_core::subscriber::Bookmark;
 use steadfast_core::trace::Trace;
@@ -241,7 +241,7 @@ impl Observer {
                 self.clients.observe(world, step, idle, checks)?;
                 self.lookups.ask(world, step);
             }
-            Some(Actor::Stranger(_)) | None => {}
+            Some(Actor::Stranger(_) | Actor::Operator(_)) | None => {}
         }
         for output in &step.outputs {
             if let Output::Trace(trace) = output {
@@ -290,6 +290,10 @@ impl Observer {
         let is_subscriber = |process| self.subscribers.contains_key(&process);
         self.streams.read(world, step, is_subscriber, checks)?;
         conduct::said(|link| self.streams.of(world, step.process, link), broker, &said, checks)?;
+        if is_order(step, &said) {
+            self.conduct.ordered(step);
+            self.proposals.ordered(step);
+        }
         self.conduct.broker(broker, step, from, checks)?;
         self.proposals.observe(broker, step, (from, &said), checks)?;
         for (link, message) in &said {
@@ -438,6 +442,12 @@ fn takes(step: &Step<Event>, said: &[(LinkId, Message)]) -> bool {
         |message: &Message| matches!(message, Message::ReplicateAck(_) | Message::SnapshotAck(_));
     said.iter().any(|(_, message)| acknowledges(message))
         || step.outputs.iter().any(|output| matches!(output, Output::Store(_)))
+}
+
+/// Whether a broker has just heard that it is to leave.
+fn is_order(step: &Step<Event>, said: &[(LinkId, Message)]) -> bool {
+    let begins = |message: &Message| matches!(message, Message::Drained(Departure::Begun));
+    step.cause == Cause::Command || said.iter().any(|(_, message)| begins(message))
 }
 
 fn unexpected(detail: String) -> Violation {

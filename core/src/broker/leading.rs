@@ -253,7 +253,9 @@ impl Broker {
         };
         self.probe_silent_members(now, &state);
         let busy = self.configuration.is_busy() && !sabotage!(TwoChangesAtOnce);
-        if busy || self.registry.session().is_none() {
+        // R25: what a tree that went back says is no ground for a change.
+        let doubts = self.doubt.is_some() && !sabotage!(DoubtersChange);
+        if busy || doubts || self.registry.session().is_none() {
             return;
         }
         let lagging = self.lagging_member(now, &state);

@@ -1,5 +1,6 @@
 //! What can be seen of a cluster.
 
+use super::election::{Accession, Creation};
 use super::leaving::Leaving;
 use super::loss::Loss;
 use super::proposal::Proposal;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use steadfast_core::broker::sessions::SessionTable;
 use steadfast_core::broker::topics::Topics;
 use steadfast_core::compression::Codecs;
-use steadfast_core::coordination::{SessionId, Zxid};
+use steadfast_core::coordination::Zxid;
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::group::{GroupState, PrimaryId};
 use steadfast_core::id::{Epoch, Lineage, Member, NodeName, Offset, PublisherId, Sequence};
@@ -334,16 +335,7 @@ pub enum Fact<'a> {
         told: usize,
     },
     /// A replica of discovery creates the group.
-    CreatesGroup {
-        /// Which one.
-        replica: ClientId,
-        /// Only if nobody has led discovery since.
-        guarded: bool,
-        /// Only if the broker that it begins with is still there.
-        present: bool,
-        /// For the broker that has registered first.
-        first: bool,
-    },
+    CreatesGroup(Creation),
     /// A replica of discovery that is about to lead raises the epoch.
     CountsReigns {
         /// Which one.
@@ -357,18 +349,7 @@ pub enum Fact<'a> {
         replica: ClientId,
     },
     /// A replica of discovery leads from now on.
-    LeadsDiscovery {
-        /// Which one.
-        replica: ClientId,
-        /// Its candidate in the election, as it has read.
-        own: Option<&'a str>,
-        /// How many stand before that.
-        before: usize,
-        /// The session that owns it, as it has read.
-        owner: Option<SessionId>,
-        /// Its session.
-        session: Option<SessionId>,
-    },
+    LeadsDiscovery(Accession<'a>),
     /// A backup acknowledged entries.
     Verified {
         /// Which member.
@@ -426,8 +407,7 @@ pub enum Fact<'a> {
         /// The reign that it was told of.
         named: Epoch,
     },
-    /// A publisher that was not running for a while, with its session open and nothing in flight, sends the first of
-    /// what it has to say.
+    /// A publisher that was not running for a while, with its session open and nothing in flight, says something again.
     SentAfterSleep {
         /// Which publisher.
         client: ClientId,
@@ -459,6 +439,10 @@ pub enum Fact<'a> {
         /// The payload, in bytes.
         bytes: usize,
     },
+    /// A client was told to close.
+    ToldToClose(ClientId),
+    /// A client has closed.
+    ClientClosed(ClientId),
     /// A publisher has numbered a batch.
     Numbered {
         /// Which publisher.
@@ -588,8 +572,7 @@ pub enum Fact<'a> {
         /// The head that it had told last, if it has not come to that before.
         head: Option<(History, Offset)>,
     },
-    /// A client's process has started, perhaps not for the first time: it knows nothing of the one
-    /// before.
+    /// A client's process has started, and knows nothing of the one before, if there was any.
     ClientStarted {
         /// Which one.
         client: ClientId,

@@ -17,6 +17,7 @@ pub mod counts_verified;
 pub mod credit_kept;
 pub mod damage_noticed;
 pub mod dead_session;
+pub mod election;
 pub mod enough_copies;
 pub mod exactly_once_in_log;
 mod fact;

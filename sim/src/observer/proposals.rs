@@ -128,6 +128,13 @@ impl Proposals {
         }
     }
 
+    /// A broker was asked to leave, for the first time or again.
+    pub(super) fn ordered(&mut self, step: &Step<Event>) {
+        if let Some(mind) = self.brokers.get_mut(&step.process) {
+            mind.leaving.get_or_insert(step.at);
+        }
+    }
+
     /// Whether a broker that was asked to leave has, since then, read the tree, and followed its primary.
     pub(super) fn since_the_order(&self, process: ProcessId) -> (bool, bool) {
         let mind = self.brokers.get(&process);
@@ -290,11 +297,10 @@ impl Mind {
         self.waits.iter_mut().for_each(earlier);
     }
 
-    /// A frame, a link, or an order to leave.
+    /// A frame, or a link.
     fn hear(&mut self, broker: &Broker, step: &Step<Event>, from: Sender<'_>, said: &[(LinkId, Message)]) {
         let at = step.at;
         match &step.cause {
-            Cause::Command => drop(self.leaving.get_or_insert(at)),
             Cause::Link(link, status) => {
                 if *status != LinkStatus::Up {
                     self.links.remove(link);

@@ -132,6 +132,9 @@ impl Times {
 
     /// Shows for how long a primary has been behind what it could commit.
     fn compare(&mut self, broker: &Broker, step: &Step<Event>, checks: &mut Checks) -> Result<(), Violation> {
+        if self.paused.contains_key(&step.process) {
+            return Ok(());
+        }
         let ran_on =
             !matches!(step.cause, Cause::Started | Cause::Fault(Fault::Resume(_) | Fault::ClockJump(..)));
         if broker.is_in_doubt() || committable(broker).is_none_or(|to| to <= broker.replica().commit()) {
