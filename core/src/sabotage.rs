@@ -380,10 +380,14 @@ bugs! {
     EpochUnguarded "Section 4",
     /// A replica of discovery leads on when its session is lost.
     LeadsUnconnected "Section 4",
+    /// A group is created for the broker that registered last.
+    LastComesFirst "R26",
     /// A group is created for a broker that may be gone.
     CreatesForTheAbsent "R26",
-    /// A broker that nobody follows stands again at once.
+    /// A broker whose reigns commit nothing stands again at once.
     NeverLeavesItToOthers "R2",
+    /// The same, when somebody follows it or it hears another primary.
+    FollowedIsCommitted "R2",
     /// Candidates do not wait for those before them.
     NoTurns "R2",
     /// A session that is not committed fences another one.
@@ -414,6 +418,8 @@ bugs! {
     SilentBeats "R20",
     /// A look-up that is not answered is waited for for ever.
     LookupsWaitForEver "R26",
+    /// Discovery calls what it knows fresh.
+    StaleIsFresh "R19",
     /// A publisher compresses whatever its primary allows.
     CompressesUnasked "R37",
     /// A publisher compresses as the primary has allowed that opened its session.
@@ -434,6 +440,12 @@ bugs! {
     WaitsForNobody "R27",
     /// Who has failed to take over is asked again before others.
     AsksTheFailedAgain "R34",
+    /// A primary that doubts the tree changes the in-sync set.
+    DoubtersChange "R25",
+    /// A primary that is cut off serves grants of credit.
+    SilentServesGrants "R20",
+    /// A stream with more to send than one step allows goes on only when something else happens.
+    BacklogForgotten "R30",
 }
 
 /// From now on every node of this process has these bugs, and no others.

@@ -1,6 +1,7 @@
 //! The nodes of a cluster as one type, so that one world can run them all.
 
 use crate::fingerprint::{Digest, Fingerprint};
+use crate::operator::{self, Operator};
 use crate::stranger::Stranger;
 use std::hash::Hash as _;
 use steadfast_core::broker::{self, Broker};
@@ -24,6 +25,8 @@ pub enum Actor {
     Subscriber(Box<Subscriber>),
     /// A replica of discovery of another cluster.
     Stranger(Stranger),
+    /// An operator.
+    Operator(Operator),
 }
 
 /// What an application asks of its node.
@@ -37,6 +40,8 @@ pub enum Command {
     Publisher(publisher::Command),
     /// Of a subscriber.
     Subscriber(subscriber::Command),
+    /// Of an operator.
+    Operator(operator::Drain),
 }
 
 /// What a node tells its application.
@@ -50,6 +55,8 @@ pub enum Event {
     Publisher(publisher::Event),
     /// A subscriber.
     Subscriber(subscriber::Event),
+    /// An operator.
+    Operator(operator::Told),
 }
 
 impl Event {
@@ -161,6 +168,7 @@ impl Node for Actor {
                     node.hear(link, frame);
                 }
             }
+            Self::Operator(node) => node.handle(narrow(input, take!(Operator))),
         }
     }
 
@@ -171,6 +179,7 @@ impl Node for Actor {
             Self::Publisher(node) => node.poll_output().map(|output| widen(output, Event::Publisher)),
             Self::Subscriber(node) => node.poll_output().map(|output| widen(output, unpacked)),
             Self::Stranger(node) => node.say().map(|(link, frame)| Output::Transmit { link, frame }),
+            Self::Operator(node) => node.next_output().map(|output| widen(output, Event::Operator)),
         }
     }
 
@@ -180,7 +189,7 @@ impl Node for Actor {
             Self::Discovery(node) => node.poll_timeout(),
             Self::Publisher(node) => node.poll_timeout(),
             Self::Subscriber(node) => node.poll_timeout(),
-            Self::Stranger(_) => None,
+            Self::Stranger(_) | Self::Operator(_) => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! watching, and a way to end a run.
 
 mod config;
+mod ending;
 mod joining;
 mod liveness;
 mod sometimes;
@@ -21,6 +22,7 @@ use crate::reader::Reader;
 use crate::render::Renderer;
 use crate::world::{Cause, Step, World};
 pub use config::Config;
+use ending::Ending;
 pub use joining::{MOST_BROKERS, MOST_DISCOVERIES, MOST_PUBLISHERS, MOST_SUBSCRIBERS};
 use liveness::CALM;
 pub use liveness::Core;
@@ -37,6 +39,7 @@ use steadfast_core::discovery;
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::group::GroupState;
 use steadfast_core::id::{Offset, PublisherId};
+use steadfast_core::limits::Timing;
 use steadfast_core::message::History;
 use steadfast_core::node::Output;
 use steadfast_core::trace::Trace;
@@ -85,9 +88,12 @@ pub struct Cluster {
     /// Processes that were asked to leave, and how long after their end they start again; `None`: when
     /// everything is put right.
     leaving: BTreeMap<ProcessId, Option<Duration>>,
+    ending: Ending,
+    /// Who asks brokers to leave by a frame, if anybody does.
+    operator: Option<ProcessId>,
     calm: Duration,
     /// What whoever is not put right may take on top.
-    deposals: Duration,
+    timing: Timing,
     sometimes: Sometimes,
     /// How far the group was when it was healed last.
     committed_before: Option<(History, Offset)>,
@@ -158,8 +164,10 @@ impl Cluster {
             copies: BTreeMap::new(),
             subscribers: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            ending: Ending::default(),
+            operator: None,
             calm: config.world.coordination.session_timeout + CALM,
-            deposals: liveness::deposals(&config.timing),
+            timing: config.timing.clone(),
             sometimes: Sometimes::default(),
             committed_before: None,
             frames: 0,
@@ -246,10 +254,16 @@ impl Cluster {
         &mut self.world
     }
 
-    /// Somebody puts an old state of the group back into the tree. The checkers are not told.
-    pub fn restore(&mut self, state: &GroupState) {
+    /// Somebody writes another state of the group over that in the tree, whose version rises. The checkers are not told.
+    pub fn overwrite(&mut self, state: &GroupState) {
         let path = Paths::new(ROOT.to_owned()).state(0);
         self.world.overwrite(&path, wire::encode_group_state(state));
+    }
+
+    /// Somebody restores the tree with another state of the group: its version begins anew. The checkers are not told.
+    pub fn restore(&mut self, state: &GroupState) {
+        let path = Paths::new(ROOT.to_owned()).state(0);
+        self.world.restore(&path, wire::encode_group_state(state));
     }
 
     /// Everything that the checkers know.
@@ -469,6 +483,7 @@ impl Cluster {
         for (late, bytes) in consumed {
             self.consume(step.process, late, bytes);
         }
+        self.note_ending(step)?;
         self.note_situations(step);
         let stopped = |output: &Output<Event>| {
             let stopped = Event::Broker(broker::Event::Stopped);

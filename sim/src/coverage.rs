@@ -127,9 +127,11 @@ pub fn transitions() -> Vec<String> {
 }
 
 /// The marks that a run leaves itself, besides a `strike` for each trouble and [`SITUATIONS`].
-const OWN: [&str; 10] = [
+const OWN: [&str; 12] = [
     "cued",
     "copied",
+    "closed",
+    "drained",
     "second-process",
     "fenced",
     "recovered",

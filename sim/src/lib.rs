@@ -19,6 +19,7 @@ pub mod fingerprint;
 pub mod matrix;
 pub mod network;
 pub mod observer;
+pub mod operator;
 pub mod outbox;
 pub mod pipe;
 pub mod plan;

@@ -66,8 +66,8 @@ impl Role {
             Some(Actor::Discovery(discovery)) if discovery.figures(Instant::from_nanos(u64::MAX)).leads => {
                 Self::Leader
             }
-            // No plan strikes a stranger.
-            Some(Actor::Discovery(_) | Actor::Stranger(_)) => Self::Follower,
+            // No plan strikes a stranger or an operator.
+            Some(Actor::Discovery(_) | Actor::Stranger(_) | Actor::Operator(_)) => Self::Follower,
             Some(Actor::Publisher(_)) => Self::Publisher,
             Some(Actor::Subscriber(_)) => Self::Subscriber,
         }

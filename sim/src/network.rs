@@ -143,23 +143,29 @@ struct End {
     untaken: (usize, usize),
     /// Bytes of them in its process's inbox.
     unread: usize,
+    marks: Marks,
+}
+
+/// Which frames of one end were damaged on their way.
+#[derive(Debug, Default)]
+struct Marks {
     /// Frames that its process has taken.
     taken: u64,
-    /// Which of those that were sent to it and that its process has not taken are damaged.
+    /// The numbers of damaged ones that its process has not taken.
     damaged: VecDeque<u64>,
 }
 
+impl Marks {
+    /// The process takes the next frame. Says whether it is damaged.
+    fn take(&mut self) -> bool {
+        self.taken += 1;
+        self.damaged.pop_front_if(|number| *number + 1 == self.taken).is_some()
+    }
+}
+
 impl End {
-    const fn new(process: ProcessId, link: Option<LinkId>) -> Self {
-        Self {
-            process,
-            open: link.is_some(),
-            link,
-            untaken: (0, 0),
-            unread: 0,
-            taken: 0,
-            damaged: VecDeque::new(),
-        }
+    fn new(process: ProcessId, link: Option<LinkId>) -> Self {
+        Self { process, open: link.is_some(), link, untaken: (0, 0), unread: 0, marks: Marks::default() }
     }
 }
 
@@ -200,6 +206,8 @@ pub struct Network {
     listeners: BTreeMap<Address, ProcessId>,
     connections: BTreeMap<ConnectionId, Connection>,
     links: BTreeMap<(ProcessId, LinkId), (ConnectionId, usize)>,
+    /// Links that are gone, with damaged frames that may be in their processes' inboxes.
+    lost: BTreeMap<(ProcessId, LinkId), Marks>,
     accepted: BTreeMap<ProcessId, u64>,
     /// How often each process has dialled.
     dialled: BTreeMap<ProcessId, u64>,
@@ -217,6 +225,7 @@ impl Network {
             listeners: BTreeMap::new(),
             connections: BTreeMap::new(),
             links: BTreeMap::new(),
+            lost: BTreeMap::new(),
             accepted: BTreeMap::new(),
             dialled: BTreeMap::new(),
         }
@@ -277,7 +286,7 @@ impl Network {
         let receiver = &mut connection.ends[1 - end];
         let (frames, bytes) = &mut receiver.untaken;
         if *frames < self.config.link_frames && *bytes + frame.len() <= self.config.link_bytes {
-            let number = receiver.taken + *frames as u64;
+            let number = receiver.marks.taken + *frames as u64;
             (*frames, *bytes) = (*frames + 1, *bytes + frame.len());
             let frame = match self.damage(way, &frame) {
                 Some(damaged) => {
@@ -296,15 +305,17 @@ impl Network {
 
     /// A process takes a frame of so many bytes from its inbox. Returns who sent it, if the link still
     /// exists, and whether it was damaged on its way.
-    pub fn take(&mut self, process: ProcessId, link: LinkId, bytes: usize) -> Option<(ProcessId, bool)> {
-        let &(id, end) = self.links.get(&(process, link))?;
-        let connection = self.connections.get_mut(&id)?;
-        let taker = &mut connection.ends[end];
+    pub fn take(&mut self, process: ProcessId, link: LinkId, bytes: usize) -> (Option<ProcessId>, bool) {
+        let Some((id, end)) = self.links.get(&(process, link)) else {
+            let marks = self.lost.get_mut(&(process, link));
+            return (None, marks.is_some_and(Marks::take));
+        };
+        let Some(connection) = self.connections.get_mut(id) else { return (None, false) };
+        let taker = &mut connection.ends[*end];
         taker.untaken = (taker.untaken.0 - 1, taker.untaken.1 - bytes);
         taker.unread -= bytes;
-        let damaged = taker.damaged.pop_front_if(|number| *number == taker.taken).is_some();
-        taker.taken += 1;
-        Some((connection.ends[1 - end].process, damaged))
+        let damaged = taker.marks.take();
+        (Some(connection.ends[1 - end].process), damaged)
     }
 
     /// Bytes in frames that the process has sent and nobody has taken, and in those that it has not
@@ -339,6 +350,7 @@ impl Network {
             }
             self.lose(id, end, LinkStatus::Lost, &mut Effects::default());
         }
+        self.lost.retain(|(holder, _), _| *holder != process);
         effects
     }
 
@@ -444,6 +456,9 @@ impl Network {
         let was_open = std::mem::replace(&mut lost.open, false);
         if let Some(link) = lost.link.filter(|_| was_open) {
             self.links.remove(&(lost.process, link));
+            if !lost.marks.damaged.is_empty() {
+                self.lost.insert((lost.process, link), std::mem::take(&mut lost.marks));
+            }
             effects.arrivals.push((lost.process, Arrival::Status(link, status)));
         }
         self.tidy(id);

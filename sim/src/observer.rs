@@ -2,6 +2,7 @@
 
 mod clients;
 mod conduct;
+mod lookups;
 mod overdue;
 mod proposals;
 mod seen;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use steadfast_core::broker;
 use steadfast_core::id::{Offset, PublisherId};
 use steadfast_core::link::{Frame, LinkId};
-use steadfast_core::message::{History, Message};
+use steadfast_core::message::{Departure, History, Message};
 use steadfast_core::node::Output;
 use steadfast_core::subscriber::Bookmark;
 use steadfast_core::trace::Trace;
@@ -99,6 +100,7 @@ pub struct Observer {
     reads: BTreeMap<(ConnectionId, u64), u64>,
     streams: streams::Streams,
     clients: clients::Clients,
+    lookups: lookups::Lookups,
 }
 
 /// The payload of a publisher's record, at least so long. Every one is unique in its run.
@@ -125,6 +127,7 @@ impl Observer {
             reads: BTreeMap::new(),
             streams: streams::Streams::default(),
             clients: clients::Clients::new(client_nap),
+            lookups: lookups::Lookups::default(),
         }
     }
 
@@ -232,12 +235,16 @@ impl Observer {
         }
         match world.node(step.process) {
             Some(Actor::Broker(_)) => self.broker(world, step, checks)?,
-            Some(Actor::Discovery(replica)) => self.conduct.discovery(replica, step, checks)?,
+            Some(Actor::Discovery(replica)) => {
+                self.lookups.answer(world, replica, step, checks)?;
+                self.conduct.discovery(replica, step, checks)?;
+            }
             Some(Actor::Publisher(_) | Actor::Subscriber(_)) => {
                 let idle = self.publishers.get(&step.process).is_some_and(|(_, it)| it.is_settled());
                 self.clients.observe(world, step, idle, checks)?;
+                self.lookups.ask(world, step);
             }
-            Some(Actor::Stranger(_)) | None => {}
+            Some(Actor::Stranger(_) | Actor::Operator(_)) | None => {}
         }
         for output in &step.outputs {
             if let Output::Trace(trace) = output {
@@ -280,10 +287,16 @@ impl Observer {
         let sender =
             if let Cause::Received(_, Some(from)) = step.cause { self.brokers.get(&from) } else { None };
         let from = sender.map(|sender| (sender.member(), takes(step, &said)));
-        self.times.observe(broker, step, &said, checks)?;
+        let newest = checks.ledger().states().last().map_or(0, |state| state.epoch);
+        let in_touch = self.proposals.in_touch(broker, step.process, newest);
+        self.times.observe((broker, in_touch), step, &said, checks)?;
         let is_subscriber = |process| self.subscribers.contains_key(&process);
         self.streams.read(world, step, is_subscriber, checks)?;
         conduct::said(|link| self.streams.of(world, step.process, link), broker, &said, checks)?;
+        if is_order(step, &said) {
+            self.conduct.ordered(step);
+            self.proposals.ordered(step);
+        }
         self.conduct.broker(broker, step, from, checks)?;
         self.proposals.observe(broker, step, (from, &said), checks)?;
         if let Some(mind) = self.proposals.mind(step.process) {
@@ -435,6 +448,12 @@ fn takes(step: &Step<Event>, said: &[(LinkId, Message)]) -> bool {
         |message: &Message| matches!(message, Message::ReplicateAck(_) | Message::SnapshotAck(_));
     said.iter().any(|(_, message)| acknowledges(message))
         || step.outputs.iter().any(|output| matches!(output, Output::Store(_)))
+}
+
+/// Whether a broker has just heard that it is to leave.
+fn is_order(step: &Step<Event>, said: &[(LinkId, Message)]) -> bool {
+    let begins = |message: &Message| matches!(message, Message::Drained(Departure::Begun));
+    step.cause == Cause::Command || said.iter().any(|(_, message)| begins(message))
 }
 
 fn unexpected(detail: String) -> Violation {

@@ -137,6 +137,7 @@ pub(crate) fn event_text(event: &Event) -> String {
         Event::Subscriber(event) => format!("* {event:?}"),
         Event::Broker(event) => format!("* {event:?}"),
         Event::Discovery(event) => format!("* {event:?}"),
+        Event::Operator(told) => format!("* {told:?}"),
     }
 }
 

@@ -325,6 +325,13 @@ where
         self.absorb_coordination(effects);
     }
 
+    /// Somebody who is no process here makes a node of the coordination tree anew, with other data: its version begins
+    /// anew.
+    pub fn restore(&mut self, path: &str, data: Bytes) {
+        let effects = self.ensemble.restore(self.queue.now(), path, data);
+        self.absorb_coordination(effects);
+    }
+
     /// A fault will strike at this time.
     pub fn schedule(&mut self, at: u64, fault: Fault) {
         self.queue.push(at, Happening::Fault(fault, self.called_off));
@@ -575,8 +582,8 @@ fn cause<C>(input: &Input<C>, process: ProcessId, network: &mut Network) -> Caus
     match input {
         Input::Command(_) => Cause::Command,
         Input::Received { link, frame } => match network.take(process, *link, frame.len()) {
-            Some((_, true)) => Cause::Damaged(*link),
-            sender => Cause::Received(*link, sender.map(|(from, _)| from)),
+            (_, true) => Cause::Damaged(*link),
+            (sender, false) => Cause::Received(*link, sender),
         },
         Input::Link { link, status } => Cause::Link(*link, *status),
         Input::Coordination(event) => Cause::Coordination(event.clone()),

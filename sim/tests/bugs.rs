@@ -6,6 +6,9 @@
 
 use serde_json::Value;
 use std::process::{Command, Output};
+use steadfast_core::sabotage::{Bug, plant};
+use steadfast_sim::plan::Plan;
+use steadfast_sim::plan::run::run;
 
 /// Each breaks another rule, and nearly every seed shows it.
 const EASY: [&str; 10] = [
@@ -50,6 +53,16 @@ fn planted_bugs_are_noticed_within_a_few_seeds() {
     let names: Vec<_> = found.iter().map(|bug| bug["name"].as_str().expect("a name")).collect();
     assert_eq!((status, names), (Some(0), EASY.to_vec()));
     assert!(found.iter().all(|bug| bug["property"].is_string() && bug["median"].is_u64()));
+}
+
+/// No generated plan publishes so much.
+#[test]
+fn a_backlog_that_is_forgotten_is_noticed_by_the_plan_that_is_kept_for_it() {
+    let plan: Plan = include_str!("../regressions/backlog-of-a-stream.plan").parse().expect("a plan");
+    plant([Bug::BacklogForgotten]);
+    let failure = run(&plan).result.expect_err("the subscriber waits for more");
+    plant(None);
+    assert!(failure.to_string().contains("L6"), "{failure}");
 }
 
 #[test]

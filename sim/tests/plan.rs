@@ -34,6 +34,14 @@ fn target() -> impl Strategy<Value = Target> {
     ]
 }
 
+fn client() -> impl Strategy<Value = Target> {
+    prop_oneof![
+        (1_u32..=16).prop_map(Target::Publisher),
+        (1_u32..=32).prop_map(Target::Subscriber),
+        Just(Target::It),
+    ]
+}
+
 fn trouble() -> impl Strategy<Value = Action> {
     (0..KINDS.len(), [target(), target()], time(), any::<i64>(), prop::option::of(time())).prop_map(
         |(kind, targets, time, number, lasts)| {
@@ -53,6 +61,8 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         4 => trouble(),
         1 => (target(), prop::option::of(time())).prop_map(|(who, back)| Action::Shutdown { who, back }),
+        1 => (target(), prop::option::of(time())).prop_map(|(who, back)| Action::Drain { who, back }),
+        1 => client().prop_map(|who| Action::Close { who }),
         1 => (time(), time()).prop_map(|(back, every)| Action::RollingRestart { back, every }),
         1 => prop::option::of(time()).prop_map(|lasts| Action::TotalLoss { lasts }),
         1 => (1_u32..=5, time()).prop_map(|(broker, lasts)| Action::SecondProcess { broker, lasts }),

@@ -21,13 +21,15 @@ fn checked(seed: u64) -> Outcome {
 }
 
 /// What runs must come to, and in how many of a thousand at least: everything that this file is for.
-const EXPECTED: [(&str, usize); 25] = [
+const EXPECTED: [(&str, usize); 27] = [
     ("strike(crash)", 300),
     ("strike(pause)", 200),
     ("strike(shutdown)", 150),
     ("strike(total-loss)", 15),
     ("cued", 150),
     ("copied", 20),
+    ("closed", 100),
+    ("drained", 40),
     ("fenced", 15),
     ("HandoverBegan", 60),
     ("Leaves(HandedOver)", 40),

@@ -131,9 +131,11 @@ impl Backup {
         }
     }
 
-    /// The tree has nothing against the primary.
-    pub fn absolve(&mut self) {
+    /// The tree has nothing against the primary. Returns whether it had.
+    pub fn absolve(&mut self) -> bool {
+        let before = self.suspicion;
         self.clear(&[Suspicion::NotLive, Suspicion::Replaced]);
+        before != self.suspicion
     }
 
     fn clear(&mut self, causes: &[Suspicion]) {

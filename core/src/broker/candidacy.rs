@@ -14,8 +14,8 @@ enum Stage {
     Reading(u64),
 }
 
-/// R2: after so many reigns in a row that nobody followed, a broker leaves the next ones to others.
-const UNHEEDED: u32 = 2;
+/// R2: after so many barren reigns in a row a broker leaves the next ones to others.
+const BARREN: u32 = 2;
 
 /// An intention to change the group's state, while its reason lasts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,8 +25,8 @@ pub struct Candidacy {
     /// When this broker last wrote: another attempt soon after waits for a random while (L5).
     attempted_at: Option<Instant>,
     calm: Duration,
-    /// Reigns in a row that nobody followed.
-    unheeded: u32,
+    /// Own reigns since anything was last committed.
+    barren: u32,
     /// How long others need to drop this broker.
     drop_time: Duration,
 }
@@ -46,7 +46,7 @@ impl Candidacy {
     /// No intention. An attempt counts as a first one after `calm` without any. Who is silent is dropped by
     /// others within `drop_time`.
     pub const fn new(backoff: Backoff, calm: Duration, drop_time: Duration) -> Self {
-        Self { goal: None, backoff, attempted_at: None, calm, unheeded: 0, drop_time }
+        Self { goal: None, backoff, attempted_at: None, calm, barren: 0, drop_time }
     }
 
     /// There is a reason for this change. A new intention waits for `delay`, and after failed attempts
@@ -76,7 +76,7 @@ impl Candidacy {
                     self.backoff.reset();
                 }
                 let again = match change {
-                    Change::Promote if self.unheeded >= UNHEEDED && !sabotage!(NeverLeavesItToOthers) => {
+                    Change::Promote if self.barren >= BARREN && !sabotage!(NeverLeavesItToOthers) => {
                         again.max(self.drop_time + rng.jitter(self.drop_time))
                     }
                     _ => again,
@@ -106,12 +106,12 @@ impl Candidacy {
     /// A reign begins.
     pub const fn won(&mut self) {
         self.goal = None;
-        self.unheeded = if self.unheeded < UNHEEDED { self.unheeded + 1 } else { UNHEEDED };
+        self.barren = if self.barren < BARREN { self.barren + 1 } else { BARREN };
     }
 
-    /// Somebody follows this broker, its reign has come to commit something, or it hears a primary.
-    pub const fn heeded(&mut self) {
-        self.unheeded = 0;
+    /// Something was committed, in this broker's reign or in another's.
+    pub const fn committed(&mut self) {
+        self.barren = 0;
     }
 
     /// The reason is gone.
@@ -152,14 +152,14 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_followed_twice_leaves_the_lead_to_others_for_a_while() {
+    fn whose_reigns_commit_nothing_twice_leaves_the_lead_to_others_for_a_while() {
         let (mut candidacy, mut rng) = (candidacy(), Rng::new(1));
         assert!(reigns(&mut candidacy, 0, &mut rng) < SECOND);
         for now in [1_000, 4_000] {
             let wait = reigns(&mut candidacy, now, &mut rng);
             assert!((SECOND..SECOND * 2).contains(&wait), "{wait:?}");
         }
-        candidacy.heeded();
+        candidacy.committed();
         assert!(reigns(&mut candidacy, 9_000, &mut rng) < SECOND);
     }
 

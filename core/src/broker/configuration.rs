@@ -116,10 +116,11 @@ impl Configuration {
         }
     }
 
-    /// R14: a read that shows a later version settles the proposal: it was applied, or never will be.
+    /// R14: a read that shows another version settles the proposal: it was applied, or never will be. A lower one is
+    /// believed only of a tree that was restored, which has no memory of what was written before (R25).
     pub fn handle_view<E>(&mut self, view: &GroupView, cx: &mut Context<'_, E>) -> Option<Resolution> {
         let proposal = self.proposal.as_ref()?;
-        let (state, version) = view.state.as_ref().filter(|(_, version)| *version > proposal.version)?;
+        let (state, version) = view.state.as_ref().filter(|(_, version)| *version != proposal.version)?;
         let resolution = match state.nonce == proposal.state.nonce {
             true => Resolution::Applied((**state).clone(), *version),
             false => Resolution::Superseded,

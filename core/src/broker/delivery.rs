@@ -182,7 +182,7 @@ impl Stream {
         let credit = sabotage!(CreditIgnored => u64::MAX; self.credit);
         while self.scanned < replica.commit() && self.sent < credit {
             if looked_at >= MAX_SCAN {
-                return true;
+                return !sabotage!(BacklogForgotten);
             }
             let (entries, steps) = self.scan(replica);
             looked_at += steps;

@@ -54,7 +54,9 @@ impl Broker {
             self.resign(now);
         } else if let Role::Backup(backup) = &mut self.role {
             backup.hear(now, link);
-            self.candidacy.heeded();
+            if sabotage!(FollowedIsCommitted) {
+                self.candidacy.committed();
+            }
             if backup.suspicion().is_none() {
                 self.candidacy.withdraw();
             }
@@ -95,7 +97,11 @@ impl Broker {
         let Role::Backup(backup) = &mut self.role else { return };
         backup.verify(end);
         let verified = sabotage!(CommitsUnverified => self.replica.log().end(); backup.verified());
+        let before = self.replica.commit();
         self.replica.advance_commit(commit.min(verified), &mut self.io.out);
+        if self.replica.commit() > before {
+            self.candidacy.committed();
+        }
         if !stores {
             self.acknowledge();
         }

@@ -45,7 +45,9 @@ impl Broker {
             let (node, incarnation) = (sender.member.node.clone(), sender.incarnation);
             return self.io.out.trace(Trace::StaleProcess { node, incarnation });
         }
-        self.candidacy.heeded();
+        if sabotage!(FollowedIsCommitted) {
+            self.candidacy.committed();
+        }
         let common = self.replica.log().common_end(&hello.log);
         let member = hello.sender.member.clone();
         self.io.out.trace(Trace::FollowerAttached { member, common });
@@ -170,7 +172,7 @@ impl Broker {
             if !sabotage!(ExpiryCountsFromPromotion) {
                 primary.expiry.forgive(now);
             }
-            self.candidacy.heeded();
+            self.candidacy.committed();
             self.io.out.trace(Trace::EpochCommitted { epoch: primary.epoch(), commit });
         }
         let streams = primary.delivery.streams() > 0;
@@ -251,7 +253,9 @@ impl Broker {
         };
         self.probe_silent_members(now, &state);
         let busy = self.configuration.is_busy() && !sabotage!(TwoChangesAtOnce);
-        if busy || self.registry.session().is_none() {
+        // R25: what a tree that went back says is no ground for a change.
+        let doubts = self.doubt.is_some() && !sabotage!(DoubtersChange);
+        if busy || doubts || self.registry.session().is_none() {
             return;
         }
         let lagging = self.lagging_member(now, &state);

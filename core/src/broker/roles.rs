@@ -122,7 +122,13 @@ impl Broker {
         let cause = match own {
             None => Suspicion::NotLive,
             Some(own) if live.values().any(|live| supersedes(live, own)) => Suspicion::Replaced,
-            Some(_) => return backup.absolve(),
+            Some(_) => {
+                // R2: what was read for a reason that is gone is no use for the next one.
+                if backup.absolve() {
+                    self.candidacy.withdraw();
+                }
+                return;
+            }
         };
         if backup.suspect(cause) {
             self.io.out.trace(Trace::Suspected { node: primary.member.node, cause });

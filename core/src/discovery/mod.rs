@@ -10,7 +10,7 @@
 mod status;
 
 use crate::coordination::election::Election;
-use crate::coordination::registry::{GroupView, Registry, Update};
+use crate::coordination::registry::{GroupView, Live, Registry, Update};
 use crate::coordination::{
     self, CallIds, Context, Create, CreateMode, Delete, Error, MultiError, MultiOperation, Operation, Paths,
     Reply, Request, SessionState,
@@ -201,6 +201,11 @@ impl Discovery {
         self.out.stats()
     }
 
+    /// What it knows of the group.
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// Its state in numbers, at `now`.
     pub fn figures(&self, now: Instant) -> Figures {
         let view = self.registry.view();
@@ -241,7 +246,10 @@ impl Discovery {
             self.watchers.insert(link);
         }
         if lookup.fresh && self.registry.session().is_some() && self.waiting.len() < MAX_WAITING {
-            let ticket = self.registry.refresh_linearizable(context!(self, now));
+            let ticket = match sabotage!(StaleIsFresh) {
+                true => self.registry.round(),
+                false => self.registry.refresh_linearizable(context!(self, now)),
+            };
             self.waiting.insert(link, ticket);
         } else {
             self.answer(now, link, false);
@@ -348,9 +356,8 @@ impl Discovery {
             return;
         }
         let Some(fence) = self.election.fence() else { return };
-        let Some((name, first)) = view.live.iter().min_by_key(|(_, live)| live.czxid) else {
-            return;
-        };
+        let order = |live: &Live| sabotage!(LastComesFirst => -live.czxid; live.czxid);
+        let Some((name, first)) = view.live.iter().min_by_key(|(_, live)| order(live)) else { return };
         let live = alloc::format!("{}/{name}", self.paths.live(GROUP));
         let state = GroupState::bootstrap(
             GroupId(self.rng.next_u128()),

@@ -1,9 +1,13 @@
 //! A backup's link to its primary, frames of another history, and its turn to stand.
 
+use super::suspicions;
 use super::world::{HISTORY, World, epoch_start, member, replicate};
+use steadfast_core::coordination::Operation;
 use steadfast_core::id::Nonce;
 use steadfast_core::link::LinkStatus;
 use steadfast_core::message::{History, Message};
+use steadfast_core::node::Input;
+use steadfast_core::trace::Suspicion;
 
 /// A link that is lost is dialled again after a back-off, long before its silence is noticed.
 #[test]
@@ -46,5 +50,31 @@ fn a_candidate_waits_for_those_before_it_in_the_set() {
     world.run(95);
     assert_eq!((world.broker.leads(), world.state().epoch), (None, 1), "it is the turn of c");
     world.run(20);
+    assert_eq!(world.broker.leads(), Some(2));
+}
+
+/// R2: what the tree held against the primary is over; that it is silent is another reason, to be read for anew.
+#[test]
+fn a_round_that_began_for_another_reason_is_no_use() {
+    let (mut world, link) = World::backup(true);
+    world.receive(link, &replicate(1, (0, 0), 0, Vec::new()));
+    world.hold();
+    world.unregister("b", 2);
+    while suspicions(&world) != [Suspicion::NotLive] {
+        world.release();
+    }
+    world.register("b", 2);
+    // Until its silence is suspicious too. It does not sleep meanwhile.
+    for _ in 0..200 {
+        world.run(10);
+        world.input(Input::Timeout);
+    }
+    while suspicions(&world) == [Suspicion::NotLive] {
+        world.release();
+    }
+    assert!(!world.is_held(|operation| matches!(operation, Operation::Set(_))), "it has not read since");
+    for _ in 0..10 {
+        world.release();
+    }
     assert_eq!(world.broker.leads(), Some(2));
 }

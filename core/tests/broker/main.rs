@@ -8,6 +8,7 @@ mod handover;
 mod head;
 mod oversize;
 mod quorum;
+mod restored;
 mod retention;
 mod sessions;
 mod status;

@@ -226,6 +226,13 @@ impl World {
         self.watch(STATE.into(), WatchKind::DataChanged);
     }
 
+    /// Somebody puts this state into the tree, and its version begins anew.
+    pub fn restore_state(&mut self, state: &GroupState) {
+        self.tree.nodes.remove(STATE).unwrap();
+        self.tree.create(STATE, wire::encode_group_state(state), 0).unwrap();
+        self.watch(STATE.into(), WatchKind::DataChanged);
+    }
+
     /// A live node is there; returns its creation transaction.
     pub fn register(&mut self, name: &str, number: u128) -> i64 {
         let path = live_path(name, number);

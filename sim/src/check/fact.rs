@@ -1,6 +1,7 @@
 //! What can be seen of a cluster.
 
 use super::duty::Duty;
+use super::election::{Accession, Creation};
 use super::handover::Handover;
 use super::leaving::Leaving;
 use super::loss::Loss;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use steadfast_core::broker::sessions::SessionTable;
 use steadfast_core::broker::topics::Topics;
 use steadfast_core::compression::Codecs;
-use steadfast_core::coordination::{SessionId, Zxid};
+use steadfast_core::coordination::Zxid;
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::group::{GroupState, PrimaryId};
 use steadfast_core::id::{Epoch, Lineage, Member, NodeName, Offset, PublisherId, Sequence};
@@ -162,7 +163,8 @@ pub enum Fact<'a> {
         epoch: Epoch,
         /// When, in nanoseconds of the world's time.
         at: u64,
-        /// Since when the process runs without a break.
+        /// Since when the process runs without a break and has not heard somebody whom it counts. It matters only
+        /// where the tree has another primary.
         since: u64,
         /// Whether that answers the client at once: what commits lead to does not.
         answers: bool,
@@ -202,6 +204,15 @@ pub enum Fact<'a> {
         process: &'a PrimaryId,
         /// When that was asked for, in nanoseconds of the world's time.
         asked: u64,
+        /// When the latest linearizable round began that its view rests on.
+        read: Option<u64>,
+    },
+    /// A replica of discovery has given a fresh answer. Times are the world's, in nanoseconds.
+    AnsweredFresh {
+        /// Number of its process.
+        replica: u32,
+        /// When the earliest look-up was sent that waits for one on the connection.
+        asked: Option<u64>,
         /// When the latest linearizable round began that its view rests on.
         read: Option<u64>,
     },
@@ -327,14 +338,7 @@ pub enum Fact<'a> {
         told: usize,
     },
     /// A replica of discovery creates the group.
-    CreatesGroup {
-        /// Which one.
-        replica: ClientId,
-        /// Only if nobody has led discovery since.
-        guarded: bool,
-        /// Only if the broker that it begins with is still there.
-        present: bool,
-    },
+    CreatesGroup(Creation),
     /// A replica of discovery that is about to lead raises the epoch.
     CountsReigns {
         /// Which one.
@@ -348,18 +352,7 @@ pub enum Fact<'a> {
         replica: ClientId,
     },
     /// A replica of discovery leads from now on.
-    LeadsDiscovery {
-        /// Which one.
-        replica: ClientId,
-        /// Its candidate in the election, as it has read.
-        own: Option<&'a str>,
-        /// How many stand before that.
-        before: usize,
-        /// The session that owns it, as it has read.
-        owner: Option<SessionId>,
-        /// Its session.
-        session: Option<SessionId>,
-    },
+    LeadsDiscovery(Accession<'a>),
     /// A backup acknowledged entries.
     Verified {
         /// Which member.
@@ -449,6 +442,10 @@ pub enum Fact<'a> {
         /// The payload, in bytes.
         bytes: usize,
     },
+    /// A client was told to close.
+    ToldToClose(ClientId),
+    /// A client has closed.
+    ClientClosed(ClientId),
     /// A publisher has numbered a batch.
     Numbered {
         /// Which publisher.
@@ -578,8 +575,7 @@ pub enum Fact<'a> {
         /// The head that it had told last, if it has not come to that before.
         head: Option<(History, Offset)>,
     },
-    /// A client's process has started, perhaps not for the first time: it knows nothing of the one
-    /// before.
+    /// A client's process has started, and knows nothing of the one before, if there was any.
     ClientStarted {
         /// Which one.
         client: ClientId,

@@ -1,6 +1,8 @@
 //! LeadsByRight: a replica of discovery leads whose candidate its own present session owns, and before which
-//! nobody stands, by the list that it has read. What it does as a leader fails once another one has led.
+//! nobody stands, by the list that it has read. What it does as a leader fails once another one has led. A group begins
+//! with the broker that has registered first (R26).
 
+use super::election::{Accession, Creation};
 use super::{Check, Fact, Kind, Ledger};
 
 /// The property.
@@ -18,25 +20,28 @@ impl Check for LeadsByRight {
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
         match *fact {
-            Fact::CreatesGroup { replica, guarded: false, .. } => {
+            Fact::CreatesGroup(Creation { replica, guarded: false, .. }) => {
                 Err(format!("replica {replica} creates the group whoever leads"))
             }
-            Fact::CreatesGroup { replica, present: false, .. } => {
+            Fact::CreatesGroup(Creation { replica, present: false, .. }) => {
                 Err(format!("replica {replica} creates the group for a broker that may be gone"))
+            }
+            Fact::CreatesGroup(Creation { replica, first: false, .. }) => {
+                Err(format!("replica {replica} creates the group for a broker that was not the first"))
             }
             Fact::CountsReigns { replica, guarded: false } => {
                 Err(format!("replica {replica} raises the epoch whoever has done so"))
             }
             Fact::LeadsAlone { replica } => Err(format!("replica {replica} leads and has no session")),
-            Fact::LeadsDiscovery { .. } => by_right(fact),
+            Fact::LeadsDiscovery(accession) => by_right(accession),
             _ => Ok(()),
         }
     }
 }
 
 /// Whether a replica may lead from now on.
-fn by_right(fact: &Fact<'_>) -> Result<(), String> {
-    let Fact::LeadsDiscovery { replica, own, before, owner, session } = *fact else { return Ok(()) };
+fn by_right(accession: Accession<'_>) -> Result<(), String> {
+    let Accession { replica, own, before, owner, session } = accession;
     match own {
         None => Err(format!("replica {replica} leads and does not stand")),
         Some(own) if before > 0 => Err(format!("replica {replica} leads as {own}, behind {before}")),
@@ -54,7 +59,7 @@ mod tests {
 
     fn leads(own: Option<&str>, before: usize, owner: Option<u64>) -> Story<LeadsByRight> {
         let mut story = Story::new(LeadsByRight);
-        story.tell(&Fact::LeadsDiscovery { replica: 1, own, before, owner, session: Some(5) });
+        story.tell(&Fact::LeadsDiscovery(Accession { replica: 1, own, before, owner, session: Some(5) }));
         story
     }
 
@@ -66,10 +71,12 @@ mod tests {
     #[test]
     fn a_leader_acts_under_guard() {
         let mut story = Story::new(LeadsByRight);
-        let creates = |guarded, present| Fact::CreatesGroup { replica: 1, guarded, present };
-        story.tell(&creates(true, true)).accepted();
-        story.tell(&creates(false, true)).rejected("whoever leads");
-        Story::new(LeadsByRight).tell(&creates(true, false)).rejected("may be gone");
+        let creates =
+            |guarded, present, first| Fact::CreatesGroup(Creation { replica: 1, guarded, present, first });
+        story.tell(&creates(true, true, true)).accepted();
+        story.tell(&creates(false, true, true)).rejected("whoever leads");
+        Story::new(LeadsByRight).tell(&creates(true, false, true)).rejected("may be gone");
+        Story::new(LeadsByRight).tell(&creates(true, true, false)).rejected("was not the first");
     }
 
     #[test]

@@ -19,12 +19,14 @@ pub mod damage_noticed;
 pub mod dead_session;
 pub mod departure_due;
 pub mod duty;
+pub mod election;
 pub mod enough_copies;
 pub mod exactly_once_in_log;
 mod fact;
 pub mod floor_monotone;
 pub mod follows_route;
 pub mod fresh_head;
+pub mod fresh_route;
 pub mod handover;
 pub mod handover_settled;
 pub mod held_up;
@@ -185,6 +187,7 @@ impl Default for Checks {
             Box::<one_primary_per_epoch::OnePrimaryPerEpoch>::default(),
             Box::<floor_monotone::FloorMonotone>::default(),
             Box::<fresh_head::FreshHead>::default(),
+            Box::new(fresh_route::FreshRoute),
             Box::<no_premature_visibility::NoPrematureVisibility>::default(),
             Box::<commit_monotone::CommitMonotone>::default(),
             Box::<exactly_once_in_log::ExactlyOnceInLog>::default(),

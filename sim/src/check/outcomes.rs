@@ -1,10 +1,12 @@
 //! Outcomes (R28, R29): a publisher tells its application what became of each record, once, and nothing worse
 //! than it has to. *Unknown* it says of what was sent in a lineage that was given up, or in a session that some
 //! primary has ended, or that a copy of its outbox has ended by another one under the same nonce. *Fenced* it is only where another process has a copy of its outbox, by a session that somebody
-//! has opened. It turns records away only when as many wait as may. As no disk fails, it has no other excuse.
+//! has opened. It turns records away only when as many wait as may, or when its application has told it to close before, and
+//! it closes when it has said what became of all others. As no disk fails, it has no other excuse.
 
 use super::{Check, ClientId, Fact, Kind, Ledger};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use steadfast_core::id::PublisherId;
 use steadfast_core::log::EntryKind;
 use steadfast_core::publisher::Error;
@@ -21,9 +23,21 @@ struct Asked {
     /// Tickets from here on were given to the present process.
     since: u64,
     last: u64,
+    /// The last ticket before the present process was told to close, if it was.
+    until: Option<u64>,
 }
 
 impl Asked {
+    /// Whether an outcome fits: what the application asked for before it told its publisher to close was accepted,
+    /// and nothing after it.
+    fn fits(&self, tickets: &Range<u64>, error: Option<Error>) -> bool {
+        match (error, self.until) {
+            (Some(Error::Closed), until) => until.is_some_and(|until| tickets.start > until),
+            (Some(Error::Fenced { .. }), _) => true,
+            (_, until) => until.is_none_or(|until| tickets.end <= until + 1),
+        }
+    }
+
     /// Whether more waits at the present process. What was sent and waits for its acknowledgement is in it.
     fn exceeds(&self, (records, bytes): (usize, usize)) -> bool {
         let waiting = || self.open.range(self.since..);
@@ -75,7 +89,9 @@ impl Outcomes {
             Error::Fenced { incarnation } => {
                 self.copied.contains(&publisher) && self.sessions.contains(&(publisher, incarnation))
             }
-            Error::Closed | Error::OutboxFailed => false,
+            // Whether its ticket fits is asked of all.
+            Error::Closed => true,
+            Error::OutboxFailed => false,
         }
     }
 }
@@ -86,7 +102,15 @@ impl Check for Outcomes {
     }
 
     fn hears(&self) -> &'static [Kind] {
-        &[Kind::Appended, Kind::Asked, Kind::ClientStarted, Kind::Copied, Kind::Told]
+        &[
+            Kind::Appended,
+            Kind::Asked,
+            Kind::ClientStarted,
+            Kind::ClientClosed,
+            Kind::ToldToClose,
+            Kind::Copied,
+            Kind::Told,
+        ]
     }
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
@@ -106,7 +130,20 @@ impl Check for Outcomes {
             }
             Fact::ClientStarted { client } => {
                 if let Some(asked) = self.asked.get_mut(&client) {
-                    asked.since = asked.last + 1;
+                    (asked.since, asked.until) = (asked.last + 1, None);
+                }
+            }
+            Fact::ToldToClose(client) => {
+                let asked = self.asked.entry(client).or_default();
+                asked.until = Some(asked.last);
+            }
+            Fact::ClientClosed(client) => {
+                let asked = self.asked.entry(client).or_default();
+                let until = asked.until.map_or(asked.since, |until| asked.since.max(until + 1));
+                if let Some((ticket, _)) = asked.open.range(asked.since..until).next() {
+                    return Err(format!(
+                        "publisher {client} closes and has not said what became of {ticket}"
+                    ));
                 }
             }
             Fact::Told { client, publisher, tickets, result } => {
@@ -117,6 +154,12 @@ impl Check for Outcomes {
                     ));
                 }
                 let asked = self.asked.entry(client).or_default();
+                if !asked.fits(tickets, result) {
+                    return Err(format!(
+                        "publisher {client} was told to close after {:?}, and says of {tickets:?}: {result:?}",
+                        asked.until
+                    ));
+                }
                 if let Some(ticket) = tickets.clone().find(|ticket| asked.open.remove(ticket).is_none()) {
                     return Err(format!("publisher {client} says twice what became of {ticket}"));
                 }
@@ -213,6 +256,56 @@ mod tests {
         story.rejected("has no reason: unknown");
     }
 
+    /// The application tells its publisher to close after the third of five records.
+    fn closing() -> Story<Outcomes> {
+        let mut story = Story::new(Outcomes::with_queue_of(9, 900));
+        for ticket in 1..=5 {
+            if ticket == 4 {
+                story.tell(&Fact::ToldToClose(1));
+            }
+            story.tell(&Fact::Asked { client: 1, ticket, bytes: 10 });
+        }
+        story.state(1, Some("a"), &["a"]).append("a", &[start(1), session(1, 1)]);
+        story
+    }
+
+    #[test]
+    fn who_is_told_to_close_says_what_became_of_everything_and_takes_nothing_more() {
+        let mut story = closing();
+        told(&mut story, 4..6, Some(Error::Closed));
+        told(&mut story, 1..4, None);
+        story.tell(&Fact::ClientClosed(1)).accepted();
+    }
+
+    #[test]
+    fn who_closes_too_early_is_rejected() {
+        let mut story = closing();
+        told(&mut story, 1..3, None);
+        story.tell(&Fact::ClientClosed(1)).rejected("has not said what became of 3");
+    }
+
+    #[test]
+    fn a_record_from_before_the_end_is_not_turned_away_nor_one_after_it_taken() {
+        let mut early = closing();
+        told(&mut early, 3..4, Some(Error::Closed));
+        early.rejected("was told to close after Some(3)");
+        let mut late = closing();
+        told(&mut late, 3..5, None);
+        late.rejected("was told to close after Some(3)");
+        let mut never = story();
+        told(&mut never, 1..2, Some(Error::Closed));
+        never.rejected("was told to close after None");
+    }
+
+    #[test]
+    fn the_next_process_takes_records_again() {
+        let mut story = closing();
+        story.tell(&Fact::ClientStarted { client: 1 });
+        story.tell(&Fact::Asked { client: 1, ticket: 6, bytes: 10 });
+        told(&mut story, 6..7, None);
+        story.accepted();
+    }
+
     #[test]
     fn a_full_queue_turns_records_away() {
         let mut story = story();
@@ -260,10 +353,12 @@ mod tests {
 
     #[test]
     fn nothing_excuses_the_other_errors() {
-        for error in [Error::Closed, Error::OutboxFailed, Error::Fenced { incarnation: 1 }] {
+        let no_reason = "has no reason";
+        let others = [(Error::OutboxFailed, no_reason), (Error::Fenced { incarnation: 1 }, no_reason)];
+        for (error, reason) in others.into_iter().chain([(Error::Closed, "was told to close after None")]) {
             let mut story = story();
             told(&mut story, 1..2, Some(error));
-            story.rejected("has no reason");
+            story.rejected(reason);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! PromotionGrounds (R2, R32, R34): only a registered in-sync member stands for the lead, where nobody leads
 //! or with a reason to suspect the primary, and after a read that began since. Candidates take turns in the order
-//! of the in-sync set; whom the primary has asked has none to wait for. Whom nobody has followed twice leaves others
-//! the time to drop it.
+//! of the in-sync set; whom the primary has asked has none to wait for. Whose last two reigns
+//! came to no commit leaves others the time to drop it.
 
 use super::proposal::Proposal;
 use super::{Check, Fact, Kind, Ledger};
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 /// Refused connections that prove a death.
 const PROOF: u32 = 2;
-/// Reigns that nobody followed, after which a broker takes the fault for its own.
-const UNHEEDED: u32 = 2;
+/// Reigns in a row in which nothing was committed, after which a broker leaves others the time to drop it.
+const BARREN: u32 = 2;
 
 /// The property.
 #[derive(Clone, Debug)]
@@ -35,8 +35,8 @@ impl PromotionGrounds {
         let before = others.take_while(|member| **member != proposal.process.member).count();
         let asked = proposal.evidence.asked || deposed == Some(&proposal.process.member);
         let turn = if asked { Duration::ZERO } else { self.turn * u32::try_from(before).unwrap_or(u32::MAX) };
-        let alone = proposal.evidence.unheeded >= UNHEEDED;
-        if alone { turn.max(self.lag + self.suspicion) } else { turn }
+        let barren = proposal.evidence.barren >= BARREN;
+        if barren { turn.max(self.lag + self.suspicion) } else { turn }
     }
 
     fn judge(&self, proposal: &Proposal<'_>) -> Result<(), &'static str> {
@@ -161,10 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn whom_nobody_follows_leaves_it_to_others() {
-        let again = |unheeded, waited| {
+    fn whose_reigns_commit_nothing_leaves_it_to_others() {
+        let again = |barren, waited| {
             let waited = Some(Duration::from_millis(waited));
-            told(seen(Evidence { unheeded, waited, refusals: 2, ..Evidence::default() }))
+            told(seen(Evidence { barren, waited, refusals: 2, ..Evidence::default() }))
         };
         again(1, 0).accepted();
         again(2, 1_200).accepted();

@@ -41,8 +41,8 @@ pub struct Evidence {
     pub leaving: bool,
     /// For so long a candidate has had its reason, by its own clock; `None`: that is not known.
     pub waited: Option<Duration>,
-    /// It has led so often in a row where nobody followed and nothing was committed, and has heard nobody since.
-    pub unheeded: u32,
+    /// It has led so often since it last learnt of a commit.
+    pub barren: u32,
     /// The primary has begun to hand over to this candidate.
     pub asked: bool,
     /// A read of the tree that began after there was a reason is complete.

@@ -1,13 +1,12 @@
 //! Silenced (L8): a primary whose reign is over in the tree, and that cannot learn of it, stops talking to
-//! clients within the step-down time. One that has fallen silent may speak again when it is in touch with
-//! somebody: it is about to learn of it. Until then it answers no clients, and takes nothing from them (R20);
-//! what is committed meanwhile they may hear, for then everybody is heard who counts. A primary alone in its set never
-//! falls silent: only where all data counts as lost does another one follow. Its successor may be among
-//! those that it is in touch with, and not know of its own reign yet: who has spoken again has its time from then,
-//! the first time, and from when somebody acts in a later epoch.
+//! clients within the step-down time. It has its time from when it was last in touch with everybody whom it counts:
+//! its successor may be among them, and not know of its own reign yet. One that has fallen silent may speak again
+//! when it is in touch. Until then it answers no clients, and takes nothing from them (R20); what is committed
+//! meanwhile they may hear, for then everybody is heard who counts. A primary alone in its set never falls silent: only
+//! where all data counts as lost does another one follow.
 
 use super::{Check, Fact, Kind, Ledger};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use steadfast_core::group::PrimaryId;
 use steadfast_core::id::{Epoch, Incarnation};
@@ -24,10 +23,6 @@ pub struct Silenced {
     over: BTreeMap<Epoch, u64>,
     /// Epoch of the latest state.
     epoch: Epoch,
-    /// The epochs in which a primary has acted, with the time at which somebody was first heard after that.
-    acted: BTreeMap<Epoch, Option<u64>>,
-    /// Who has spoken again, in which epoch.
-    again: BTreeSet<(Incarnation, Epoch)>,
     /// Since when each process has been talking, and when it last said something.
     talk: BTreeMap<Incarnation, (u64, u64)>,
     /// Who has fallen silent, in which epoch.
@@ -37,15 +32,7 @@ pub struct Silenced {
 impl Silenced {
     /// A primary may go on for so long after the end of its reign.
     pub const fn within(patience: Duration) -> Self {
-        Self {
-            patience,
-            over: BTreeMap::new(),
-            epoch: 0,
-            acted: BTreeMap::new(),
-            again: BTreeSet::new(),
-            talk: BTreeMap::new(),
-            silent: BTreeMap::new(),
-        }
+        Self { patience, over: BTreeMap::new(), epoch: 0, talk: BTreeMap::new(), silent: BTreeMap::new() }
     }
 }
 
@@ -74,16 +61,11 @@ impl Check for Silenced {
                 Ok(())
             }
             Fact::SpokeAgain(process) => {
-                let epoch = self.silent.remove(&process.incarnation);
-                // Once: who flaps does not begin anew each time.
-                if epoch.is_some_and(|epoch| self.again.insert((process.incarnation, epoch))) {
-                    self.talk.remove(&process.incarnation);
-                }
+                self.silent.remove(&process.incarnation);
                 Ok(())
             }
-            Fact::Acts { process, epoch, .. } => {
+            Fact::Acts { process, .. } => {
                 self.silent.remove(&process.incarnation);
-                self.acted.entry(epoch).or_default();
                 Ok(())
             }
             _ => Ok(()),
@@ -107,17 +89,10 @@ impl Silenced {
             self.over.entry(over).or_insert(at);
         }
         self.epoch = self.epoch.max(now);
-        self.acted.values_mut().filter(|acted| acted.is_none()).for_each(|acted| *acted = Some(at));
         let talk = self.talk.entry(process.incarnation).or_insert((at, at));
         let begun = if at > talk.1 + SILENCE { at } else { talk.0 };
         *talk = (begun, at);
-        // Who sleeps says nothing, and finds out only when it wakes up.
-        let over = if self.again.contains(&(process.incarnation, epoch)) {
-            self.acted.range(epoch + 1..).find_map(|(_, acted)| *acted)
-        } else {
-            self.over.get(&epoch).copied()
-        };
-        let over = over.map(|over| over.max(since).max(begun));
+        let over = self.over.get(&epoch).map(|over| *over.max(&since).max(&begun));
         match over.filter(|over| over + (self.patience.as_nanos() as u64) < at) {
             None => Ok(()),
             Some(over) => Err(format!(
@@ -183,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_only_woken_up_has_its_time() {
+    fn who_has_only_woken_up_or_was_in_touch_has_its_time() {
         let mut story = deposed();
         goes_on(&mut story, 30, 33, 28);
         story.accepted();
@@ -223,39 +198,6 @@ mod tests {
         let mut story = silent();
         takes(&mut story);
         story.rejected("takes batches");
-    }
-
-    #[test]
-    fn who_has_spoken_again_has_its_time_from_when_its_successor_acts() {
-        let (old, new) = (&process("a"), &process("b"));
-        let mut story = silent();
-        story.state(2, Some("b"), &["b"]);
-        story.tell(&Fact::SpokeAgain(old));
-        goes_on(&mut story, 2, 9, 0);
-        story.tell(&Fact::Acts { process: new, history: HISTORY, epoch: 2 });
-        goes_on(&mut story, 10, 15, 0);
-        story.accepted();
-        speaks(&mut story, 16, 0);
-        story.rejected("ended 6000 ms ago");
-    }
-
-    /// What it has heard may have been under way since before its successor acted.
-    #[test]
-    fn who_has_spoken_again_has_its_time_from_then_on() {
-        let (old, new) = (&process("a"), &PrimaryId { incarnation: Incarnation(2), ..process("b") });
-        let mut story = silent();
-        story.state(2, Some("b"), &["b"]);
-        story.tell(&Fact::Acts { process: new, history: HISTORY, epoch: 2 });
-        story.tell(&Fact::SpokeAgain(old));
-        goes_on(&mut story, 2, 6, 0);
-        story.accepted();
-        // Not a second time.
-        story.tell(&Fact::FellSilent { process: old, epoch: 1, unheard: None });
-        story.tell(&Fact::SpokeAgain(old));
-        speaks(&mut story, 7, 0);
-        story.accepted();
-        speaks(&mut story, 8, 0);
-        story.rejected("ended 6000 ms ago");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::actor::Actor;
 use crate::check::Fact;
 use crate::fault::Fault;
 use crate::network::ProcessId;
+use crate::operator::Operator;
 use crate::outbox::Disk;
 use crate::reader::Reader;
 use crate::stranger::Stranger;
@@ -38,7 +39,10 @@ const SECOND_PROCESSES: u32 = SUBSCRIBERS + MOST_SUBSCRIBERS;
 /// The name of a stranger.
 const STRANGER: &str = "x1";
 
-fn address(name: &str) -> Address {
+/// The name and the place of an operator.
+const OPERATOR: (&str, u32) = ("o1", SECOND_PROCESSES + MOST_BROKERS + 1);
+
+pub(super) fn address(name: &str) -> Address {
     Address::new(&format!("sim://{name}")).expect("a valid address")
 }
 
@@ -105,6 +109,16 @@ impl Cluster {
         let starter = |_: &Life| Actor::Stranger(Stranger::default());
         let process = self.world.add(STRANGER, Some(address(STRANGER)), Box::new(starter));
         self.world.schedule(self.world.now(), Fault::Restart(process));
+    }
+
+    /// Adds an operator, who can ask brokers to leave.
+    pub(crate) fn add_operator(&mut self) {
+        let (name, place) = OPERATOR;
+        self.world.skip_to(place);
+        let starter = |_: &Life| Actor::Operator(Operator::default());
+        let process = self.world.add(name, None, Box::new(starter));
+        self.world.schedule(self.world.now(), Fault::Restart(process));
+        self.operator = Some(process);
     }
 
     fn discovery_addresses(config: &Config) -> Vec<Address> {

@@ -33,10 +33,10 @@ pub(super) const CALM: Duration = Duration::from_secs(1);
 /// Within this time somebody leads.
 const LED: Duration = Duration::from_secs(5);
 
-/// A broker that is not put right may depose two successors before it leaves the lead to others, who then drop it (R2):
-/// what that takes beyond the time for a primary.
-pub(super) fn deposals(timing: &Timing) -> Duration {
-    (timing.suspicion * 4 + timing.lag + CALM).saturating_sub(LED)
+/// Each of so many brokers that are not put right may depose two successors before it leaves the lead to others, who
+/// then drop it (R2), and be deposed by them as often: what that takes beyond the time for a primary.
+fn deposals(timing: &Timing, outsiders: u32) -> Duration {
+    (timing.suspicion * 4 * outsiders + timing.lag + CALM).saturating_sub(LED)
 }
 
 /// Those who are put right, with all ways among them and the coordination service.
@@ -175,10 +175,11 @@ impl Cluster {
         Some((history, self.checks.ledger().committed(history).log.end()))
     }
 
-    /// L2.
+    /// L2. Who was told to close has.
     fn has_settled_records(&self, core: &Core) -> bool {
         let disks = self.disks.iter().filter(|(process, _)| core.has(**process));
-        self.publishers.iter().filter(|process| core.has(**process)).all(|p| self.published(*p).is_settled())
+        let is_settled = |p: ProcessId| self.published(p).is_settled() && !self.ending.is_closing(p);
+        self.publishers.iter().filter(|process| core.has(**process)).all(|process| is_settled(*process))
             && disks.map(|(_, disk)| disk).all(|disk| disk.borrow().is_settled())
     }
 
@@ -197,9 +198,14 @@ impl Cluster {
             let received = self.received(process);
             received.asks || received.ahead.is_some()
         };
-        let mut subscribers = self.subscribers.iter().filter(|(process, _)| core.has(**process));
+        let mut subscribers = self.subscribers.iter().filter(|(process, _)| self.hears_on(core, **process));
         subscribers
             .all(|(process, reader)| self.has_everything(*process, reader) && !reads_the_head(*process))
+    }
+
+    /// Whether a subscriber is put right and its application still wants to hear.
+    fn hears_on(&self, core: &Core, subscriber: ProcessId) -> bool {
+        core.has(subscriber) && !self.ending.closes(subscriber)
     }
 
     /// L7.
@@ -245,6 +251,8 @@ impl Cluster {
             Some("is_in_sync_outside_only")
         } else if self.is_led_from_outside(core, config) {
             Some("is_led_from_outside")
+        } else if self.is_held_from_outside(core) {
+            Some("is_held_from_outside")
         } else {
             None
         }
@@ -276,29 +284,46 @@ impl Cluster {
         self.primary().is_some_and(|primary| !core.has(primary) && hinders(primary))
     }
 
+    /// R20, R27: a primary alone in its set never falls silent. Where it is cut off from the tree, and a second process
+    /// of its node has made its data count as lost, its clients stay with it for as long as they reach it and nobody
+    /// who knows better; for ever.
+    fn is_held_from_outside(&self, core: &Core) -> bool {
+        let newest = self.state().map_or(0, |state| state.epoch);
+        let reaches = |from, to| !self.world.is_cut(from, to) && !self.world.is_cut(to, from);
+        let clients = || self.publishers.iter().chain(self.subscribers.keys()).copied();
+        let holds = |process| {
+            let deposed = |broker: &Broker| broker.leads().is_some_and(|epoch| epoch < newest);
+            let alone = |broker: &&Broker| deposed(broker) && broker.counted().count() == 1;
+            self.broker(process).filter(alone).is_some()
+                && clients().any(|client| core.has(client) && reaches(process, client))
+        };
+        let outside = |process: &ProcessId| !core.has(*process) && !self.world.is_paused(*process);
+        self.brokers.iter().copied().filter(outside).any(holds)
+    }
+
     fn core_holds(&self, core: &Core) -> bool {
         self.brokers.iter().any(|broker| core.has(*broker) && self.holds(*broker))
     }
 }
 
 impl Cluster {
-    /// Puts right what is wrong with a core and the ways within it, and with the coordination service. If
-    /// that is not everybody, nothing that is still to come strikes or heals anybody any more.
+    /// Puts right what is wrong with a core and the ways within it, and with the coordination service. Nothing that is
+    /// still to come strikes or heals anybody any more.
     ///
     /// # Errors
     /// When a property does not hold afterwards.
     pub fn heal(&mut self, core: &Core) -> Result<(), Failure> {
-        if *core != Core::everybody(self) {
-            self.world.call_off();
-        }
+        self.world.call_off();
         for subscriber in self.subscribers().filter(|process| core.has(*process)).collect::<Vec<_>>() {
             self.pace(subscriber, Some(Duration::ZERO));
         }
         for (process, back) in &mut self.leaving {
             *back = if core.has(*process) { back.or(Some(Duration::ZERO)) } else { None };
         }
+        self.ending.put_right(|process| core.has(process));
         self.committed_before = self.committed();
-        let processes: Vec<_> = core.iter().collect();
+        // What an operator has asked is not held up any longer.
+        let processes: Vec<_> = core.iter().chain(self.operator).collect();
         cures(&processes).into_iter().try_for_each(|cure| self.strike(cure))
     }
 
@@ -313,16 +338,28 @@ impl Cluster {
         self.recover(&everybody, limit)
     }
 
+    /// What a core may take longer than others.
+    fn delays(&self, core: &Core) -> Duration {
+        // R27b: data that nobody alive holds is given up after the lag threshold.
+        let lost = !self.brokers.iter().any(|broker| self.holds(*broker));
+        let lost = if lost { self.timing.lag } else { Duration::ZERO };
+        if *core == Core::everybody(self) {
+            return lost;
+        }
+        let outsiders = self.brokers.iter().filter(|broker| !core.has(**broker)).count().max(1);
+        let deposals = deposals(&self.timing, u32::try_from(outsiders).unwrap_or(u32::MAX));
+        let mut leaving = self.leaving.keys().copied().chain(self.ending.drained());
+        let leaves = leaving.any(|process| core.has(process));
+        lost + deposals + if leaves { LAST_HOLDER } else { Duration::ZERO }
+    }
+
     /// The same of a core that has been healed. If somebody of it leaves beside others who are not, the time that
     /// a last holder waits comes on top.
     ///
     /// # Errors
     /// As [`Cluster::settle`].
     pub fn recover(&mut self, core: &Core, limit: Duration) -> Result<(), Failure> {
-        let outsiders = *core != Core::everybody(self);
-        let leaves = self.leaving.keys().any(|process| core.has(*process));
-        let more = if outsiders { self.deposals } else { Duration::ZERO };
-        let more = more + if outsiders && leaves { LAST_HOLDER } else { Duration::ZERO };
+        let more = self.delays(core);
         self.run_for(self.calm)?;
         if self.primary().is_some_and(|primary| !core.has(primary)) {
             // Its session may be one of those that take longest to end: it hears nothing, gives the session up after

@@ -2,7 +2,7 @@
 
 use super::{ConnectionId, Effects, Ensemble, Happening};
 use crate::random::Purpose;
-use steadfast_core::coordination::{Operation, Set};
+use steadfast_core::coordination::{Create, CreateMode, Delete, MultiOperation, Operation, Set};
 
 /// Whether the ensemble serves anybody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,11 +22,22 @@ const SERVERS: u64 = u64::MAX;
 impl Ensemble {
     /// Somebody who is no process here gives a node other data.
     pub fn overwrite(&mut self, now: u64, path: &str, data: bytes::Bytes) -> Effects {
+        self.intervene(now, &Operation::Set(Set { path: path.to_owned(), data, version: None }))
+    }
+
+    /// Somebody who is no process here makes a node anew, with other data: its version begins anew, too.
+    pub fn restore(&mut self, now: u64, path: &str, data: bytes::Bytes) -> Effects {
+        let delete = Delete { path: path.to_owned(), version: None };
+        let create = Create { path: path.to_owned(), data, mode: CreateMode::Persistent };
+        let both = vec![MultiOperation::Delete(delete), MultiOperation::Create(create)];
+        self.intervene(now, &Operation::Multi(both))
+    }
+
+    fn intervene(&mut self, now: u64, operation: &Operation) -> Effects {
         let mut effects = Effects::default();
         let session = self.server.open(now, ConnectionId::MAX);
-        let set = Operation::Set(Set { path: path.to_owned(), data, version: None });
         // A node that is not there stays away.
-        let _ = self.server.execute(now, session, &set);
+        let _ = self.server.execute(now, session, operation);
         self.server.close(now, session);
         self.spread(now, &mut effects);
         effects

@@ -126,7 +126,7 @@ impl Network {
     /// The frame of this number to this end is damaged.
     pub(super) fn note_damage(&mut self, id: ConnectionId, end: usize, number: u64) {
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.ends[end].damaged.push_back(number);
+            connection.ends[end].marks.damaged.push_back(number);
         }
     }
 

@@ -2,6 +2,7 @@
 //! what is sent to a subscriber, and by what right a replica of discovery leads.
 
 use crate::actor::{Actor, Event};
+use crate::check::election::{Accession, Creation};
 use crate::check::leaving::Leaving;
 use crate::check::{Checks, Fact, Violation};
 use crate::network::{ConnectionId, ProcessId};
@@ -23,6 +24,7 @@ use steadfast_core::node::Output;
 use steadfast_core::storage;
 use steadfast_core::time::Instant;
 use steadfast_core::trace::Trace;
+use steadfast_core::wire;
 
 /// What has to be remembered for that.
 #[derive(Debug, Default)]
@@ -56,6 +58,11 @@ enum Asked {
 }
 
 impl Conduct {
+    /// A broker was asked to leave, for the first time or again.
+    pub(super) fn ordered(&mut self, step: &Step<Event>) {
+        self.asked.entry(step.process).or_insert(Some(step.at));
+    }
+
     /// Shows a broker's step to the checkers. `from` is the member whose frame it handles, and whether it
     /// takes what is in it.
     pub(super) fn broker(
@@ -70,7 +77,6 @@ impl Conduct {
         let before = self.held.insert(step.process, held).unwrap_or_default();
         match step.cause {
             Cause::Started => drop(self.asked.remove(&step.process)),
-            Cause::Command => drop(self.asked.entry(step.process).or_insert(Some(step.at))),
             Cause::Received(..) if broker.leads().is_some() && step.outputs.iter().any(is_batch) => {
                 checks.observe(&Fact::Accepted { process, held: before })?;
             }
@@ -181,24 +187,38 @@ impl Conduct {
                     let present = operations.iter().any(|operation| {
                         matches!(operation, MultiOperation::Check(Delete { path, .. }) if path.contains("/live/"))
                     });
-                    checks.observe(&Fact::CreatesGroup { replica: step.process.0, guarded, present })?;
+                    let first = operations.iter().all(|operation| is_for_the_first(replica, operation));
+                    checks.observe(&Fact::CreatesGroup(Creation {
+                        replica: step.process.0,
+                        guarded,
+                        present,
+                        first,
+                    }))?;
                 }
                 Output::Coordinate(Request::Call { call, operation }) => candidate.asks(*call, operation),
                 Output::Trace(Trace::DiscoveryLeads { .. }) => {
                     let own = candidate.own();
-                    checks.observe(&Fact::LeadsDiscovery {
+                    checks.observe(&Fact::LeadsDiscovery(Accession {
                         replica: step.process.0,
                         own,
                         before: own.map_or(0, |own| candidate.standing_before(own)),
                         owner: own.and_then(|own| candidate.owners.get(own).copied()),
                         session: candidate.session,
-                    })?;
+                    }))?;
                 }
                 _ => {}
             }
         }
         Ok(())
     }
+}
+
+/// Whether a group that is created begins with the broker that registered first, as far as the replica knows.
+fn is_for_the_first(replica: &Discovery, operation: &MultiOperation) -> bool {
+    let MultiOperation::Create(create) = operation else { return true };
+    let Ok(state) = wire::decode_group_state(&create.data) else { return false };
+    let first = replica.registry().view().live.values().min_by_key(|live| live.czxid);
+    first.is_some_and(|first| state.in_sync == [first.node.id.member.clone()])
 }
 
 /// What is appended.

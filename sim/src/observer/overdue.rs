@@ -160,9 +160,9 @@ impl Watch {
             Operation::Install(fold) => {
                 self.batches.clear();
                 let log = broker.replica().log();
-                let holds =
-                    log.iter_from(fold.start).take_while(|entry| entry.end() <= fold.end).any(is_batch);
-                self.batches.extend(holds.then_some((fold.end, at)));
+                let folded = log.iter_from(fold.start).take_while(|entry| entry.end() <= fold.end);
+                let last = folded.filter(|entry| is_batch(entry)).last();
+                self.batches.extend(last.map(|last| (last.end(), at)));
             }
             _ => {}
         }

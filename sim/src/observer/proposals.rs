@@ -74,8 +74,9 @@ pub(super) struct Mind {
     reason: Option<u64>,
     /// The same by its own clock, which may have jumped.
     waits: Option<u64>,
-    /// How often in a row it has led where nobody followed and nothing was committed, and has heard nobody since.
-    unheeded: u32,
+    /// How often it has led since it last learnt of a commit, and up to where that was.
+    barren: u32,
+    commit: Offset,
     /// Since when it has begun to hand over.
     handover: Option<u64>,
     /// When that failed last.
@@ -137,12 +138,28 @@ impl Proposals {
         }
     }
 
+    /// A broker was asked to leave, for the first time or again.
+    pub(super) fn ordered(&mut self, step: &Step<Event>) {
+        if let Some(mind) = self.brokers.get_mut(&step.process) {
+            mind.leaving.get_or_insert(step.at);
+        }
+    }
+
     /// Whether a broker that was asked to leave has, since then, read the tree, and followed its primary.
     pub(super) fn since_the_order(&self, process: ProcessId) -> (bool, bool) {
         let mind = self.brokers.get(&process);
         mind.and_then(|mind| Some((mind, mind.leaving?))).map_or((false, false), |(mind, asked)| {
             (mind.synced >= Some(asked), mind.followed >= Some(asked))
         })
+    }
+
+    /// When a primary that the tree has replaced was last in touch with everybody whom it counts.
+    pub(super) fn in_touch(&self, broker: &Broker, process: ProcessId, newest: Epoch) -> u64 {
+        let mind = self.brokers.get(&process).filter(|_| broker.leads().is_some_and(|epoch| epoch < newest));
+        let Some(mind) = mind else { return 0 };
+        let others = broker.counted().filter(|member| **member != broker.id().member);
+        let heard = others.map(|member| mind.seen.get(member).copied().unwrap_or(0).max(mind.role));
+        heard.min().unwrap_or(0)
     }
 
     /// Whether a broker that was asked to leave has known for long that its primary is gone, and has not put its
@@ -186,6 +203,10 @@ impl Proposals {
             mind.gave_up = None;
         }
         mind.hear(broker, step, from, said);
+        let commit = std::mem::replace(&mut mind.commit, broker.replica().commit());
+        if mind.commit > commit {
+            mind.barren = 0;
+        }
         mind.read(broker, step);
         mind.rounds.read(broker, step, checks)?;
         for output in &step.outputs {
@@ -245,13 +266,17 @@ fn is_primary(broker: &Broker, member: &Member) -> bool {
 fn begins_a_round(operation: &Operation) -> bool {
     match operation {
         Operation::Sync { .. } => true,
-        Operation::Multi(all) => matches!(all[..], [MultiOperation::Check(_)]),
-        _ => false,
+        _ => is_barrier(operation),
     }
 }
 
+/// A transaction that only checks.
+pub(super) fn is_barrier(operation: &Operation) -> bool {
+    matches!(operation, Operation::Multi(all) if matches!(all[..], [MultiOperation::Check(_)]))
+}
+
 /// Whether a sync or a barrier is complete; a barrier is, too, where there is no state yet.
-const fn proves(result: &Result<Reply, coordination::Error>) -> bool {
+pub(super) const fn proves(result: &Result<Reply, coordination::Error>) -> bool {
     matches!(result, Ok(_) | Err(coordination::Error::Multi { error: coordination::MultiError::NoNode, .. }))
 }
 
@@ -282,11 +307,10 @@ impl Mind {
         self.waits.iter_mut().for_each(earlier);
     }
 
-    /// A frame, a link, or an order to leave.
+    /// A frame, or a link.
     fn hear(&mut self, broker: &Broker, step: &Step<Event>, from: Sender<'_>, said: &[(LinkId, Message)]) {
         let at = step.at;
         match &step.cause {
-            Cause::Command => drop(self.leaving.get_or_insert(at)),
             Cause::Link(link, status) => {
                 if *status != LinkStatus::Up {
                     self.links.remove(link);
@@ -297,9 +321,6 @@ impl Mind {
                 }
             }
             Cause::Received(link, _) => {
-                if broker.leads().is_none() {
-                    self.unheeded = 0;
-                }
                 let Some((member, taken)) = from else {
                     if broker.leads().is_none() && takes(step, said) {
                         return self.followed(at);
@@ -380,7 +401,7 @@ impl Mind {
         match trace {
             Trace::BecamePrimary { start, .. } => {
                 (self.role, self.start) = (at, *start);
-                self.unheeded += 1;
+                self.barren += 1;
                 self.progressed.clear();
                 self.matched.clear();
                 self.refused.clear();
@@ -395,9 +416,7 @@ impl Mind {
                 self.reason.get_or_insert(at);
                 self.waits.get_or_insert(at);
             }
-            Trace::EpochCommitted { .. } => self.unheeded = 0,
             Trace::FollowerAttached { member, .. } => {
-                self.unheeded = 0;
                 self.progressed.entry(member.clone()).or_insert(at);
                 // It may have hung up since it sent its request: nobody is known as the sender any more.
                 self.seen.insert(member.clone(), at);
@@ -513,7 +532,7 @@ impl Mind {
             },
             refusals: door.and_then(|door| self.refused.get(&door.node.address)).copied().unwrap_or(0),
             leaving: self.leaving.is_some(),
-            unheeded: self.unheeded,
+            barren: self.barren,
             waited: self.waits.map(|waits| Duration::from_nanos(at.saturating_sub(waits))),
             learner: self.learner(at, known),
             asked,

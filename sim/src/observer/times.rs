@@ -37,10 +37,10 @@ impl Times {
         Self { nap: nap.as_nanos() as u64, ..Self::default() }
     }
 
-    /// Shows a broker's step to the checkers.
+    /// Shows a broker's step to the checkers. It was `in_touch` with everybody whom it counts at this time last.
     pub(super) fn observe(
         &mut self,
-        broker: &Broker,
+        (broker, in_touch): (&Broker, u64),
         step: &Step<Event>,
         said: &[(LinkId, Message)],
         checks: &mut Checks,
@@ -59,8 +59,12 @@ impl Times {
                     self.serving.entry(step.process).and_modify(|serving| *serving = at);
                 }
             }
-            Cause::Fault(Fault::ClockJump(..)) => {
+            Cause::Fault(Fault::ClockJump(_, by)) => {
                 self.serving.remove(&step.process);
+                // It takes a long jump for a pause.
+                if by.as_nanos() as u64 > self.nap {
+                    self.since.insert(step.process, at);
+                }
                 checks.observe(&Fact::ClockJumped(process))?;
             }
             // R29: a session that another one has followed says nothing of that one.
@@ -76,7 +80,7 @@ impl Times {
             self.serving.entry(step.process).and_modify(|serving| *serving = at);
             checks.observe(&Fact::SpokeAgain(process))?;
         }
-        self.talk(broker, step, said, checks)?;
+        self.talk((broker, in_touch), step, said, checks)?;
         for output in &step.outputs {
             match output {
                 Output::Trace(Trace::EpochCommitted { .. }) => drop(self.serving.insert(step.process, at)),
@@ -94,13 +98,13 @@ impl Times {
     /// Shows what a primary says to clients that believe in it.
     fn talk(
         &mut self,
-        broker: &Broker,
+        (broker, in_touch): (&Broker, u64),
         step: &Step<Event>,
         said: &[(LinkId, Message)],
         checks: &mut Checks,
     ) -> Result<(), Violation> {
         let (process, at) = (broker.id(), step.at);
-        let since = self.since.get(&step.process).copied().unwrap_or(0);
+        let since = self.since.get(&step.process).map_or(0, |since| in_touch.max(*since));
         let has_opened = |link| {
             let opens = |output: &Output<_>| matches!(output, Output::Trace(Trace::StreamOpened { link: on, .. }) if *on == link);
             step.outputs.iter().any(opens)
@@ -128,6 +132,9 @@ impl Times {
 
     /// Shows for how long a primary has been behind what it could commit.
     fn compare(&mut self, broker: &Broker, step: &Step<Event>, checks: &mut Checks) -> Result<(), Violation> {
+        if self.paused.contains_key(&step.process) {
+            return Ok(());
+        }
         let ran_on =
             !matches!(step.cause, Cause::Started | Cause::Fault(Fault::Resume(_) | Fault::ClockJump(..)));
         if broker.is_in_doubt() || committable(broker).is_none_or(|to| to <= broker.replica().commit()) {

@@ -4,23 +4,25 @@
 use super::generate::{self, Dice, happens};
 use super::kinds::Amount;
 use super::targeted::{between, soon, strikes, trouble, when, with_outbox};
-use super::{Action, Plan, Target};
+use super::{Action, Knobs, Plan, Target};
 use crate::random::Span;
 use std::time::Duration;
-use steadfast_core::filter::Topic;
+use steadfast_core::filter::{Filter, Topic};
 
 /// The first number of a process that begins with a copy of another one's outbox.
 const FIRST_COPY: u32 = 9;
 
 /// Adds one of them.
 pub(super) fn add(dice: &mut Dice, plan: &mut Plan, at: Duration) {
-    match dice.below(9) {
+    match dice.below(13) {
         0 | 1 => copied_outbox(dice, plan, at),
         2 => deaf_to_the_end(dice, plan, at),
         3 => expires_uncommitted(dice, plan, at),
         4 => sent_away_in_silence(dice, plan, at),
         5 => copy_in_two_histories(dice, plan, at),
         6 => look_ups_in_vain(dice, plan, at),
+        7 | 8 => closes_in_a_failover(dice, plan, at),
+        9 | 10 => grants_in_silence(dice, plan, at),
         _ => word_of_the_cut_off(dice, plan, at),
     }
 }
@@ -40,6 +42,65 @@ fn look_ups_in_vain(dice: &mut Dice, plan: &mut Plan, at: Duration) {
         let unread = between("damage", who, Target::Discovery(replica), Amount::Number(1_000), lasts);
         happens(plan, at, unread);
     }
+}
+
+/// R20: a primary has more committed than its subscriber can read at once, and falls silent, alone with it: what
+/// discovery says of the successor does not come either.
+fn grants_in_silence(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let (Some(publisher), Some(subscriber)) = (plan.publishers.first(), plan.subscribers.first_mut()) else {
+        return;
+    };
+    let (publisher, number) = (publisher.number, subscriber.number);
+    let topic = Topic::new("a.b").expect("a valid topic");
+    subscriber.filters = vec![Filter::new(">").expect("a valid filter")];
+    (subscriber.joins, subscriber.latest) = (Duration::ZERO, false);
+    (plan.knobs.brokers, plan.knobs.min_in_sync) = (2, 1);
+    plan.knobs.session_timeout = dice.ms(800, 1_500);
+    plan.knobs.payload = dice.between(1_000, 4_000) as usize;
+    plan.knobs.credit_bytes = dice.between(500, 4_000);
+    let Knobs { retention_bytes, retention_records, retention_age, .. } = Knobs::default();
+    plan.knobs = Knobs { retention_bytes, retention_records, retention_age, ..plan.knobs.clone() };
+    let at = at.clamp(Duration::from_millis(1_500), Duration::from_secs(4));
+    let before = at - Duration::from_millis(1_200);
+    happens(plan, before, Action::Publish { publisher, topic, count: 110, every: dice.ms(5, 20) });
+    happens(plan, before, Action::Pace { subscriber: number, late: Some(dice.ms(80, 250)) });
+    let lasts = Some(plan.knobs.session_timeout + dice.ms(4_000, 7_000));
+    for replica in 1..=plan.knobs.discoveries {
+        strikes(plan, at, "cut-coordination", Target::Discovery(replica), lasts);
+    }
+    strikes(plan, at, "cut-coordination", Target::Primary, lasts);
+    plan.knobs.duration = plan.knobs.duration.max(at + Duration::from_secs(8));
+}
+
+/// R29, R30, R34: applications close while what they have published is under way, and the primary is asked to leave
+/// by a frame, or dies.
+fn closes_in_a_failover(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    let at = at.clamp(Duration::from_millis(700), Duration::from_secs(4));
+    let back = Some(dice.ms(1, 1_500));
+    match dice.below(3) {
+        0 => happens(plan, at, Action::Drain { who: Target::Primary, back }),
+        1 => strikes(plan, at, "crash", Target::Primary, back),
+        _ => when(plan, at, ("HandoverBegan", soon(dice)), Action::Drain { who: Target::Backup, back }),
+    }
+    if let Some(publisher) = plan.publishers.first().map(|publisher| publisher.number) {
+        let topic = Topic::new("last").expect("a valid topic");
+        let before = at.saturating_sub(dice.ms(0, 100));
+        happens(plan, before, Action::Publish { publisher, topic, count: 60, every: dice.ms(1, 10) });
+        happens(plan, at + dice.ms(0, 300), Action::Close { who: Target::Publisher(publisher) });
+        // With an outbox the next process goes on with what is left.
+        if dice.one_in(2) {
+            let dies = at + dice.ms(0, 400);
+            strikes(plan, dies, "crash", Target::Publisher(publisher), Some(dice.ms(1, 200)));
+        }
+    }
+    if let Some(subscriber) = plan.subscribers.first().map(|subscriber| subscriber.number) {
+        let who = Target::Subscriber(subscriber);
+        match dice.one_in(2) {
+            true => happens(plan, at + dice.ms(0, 300), Action::Close { who }),
+            false => when(plan, at, ("StreamOpened", soon(dice)), Action::Close { who }),
+        }
+    }
+    plan.knobs.duration = plan.knobs.duration.max(at + Duration::from_secs(2));
 }
 
 /// R28: a publisher begins anew and is then not heard of for so long that the session it has asked for expires before

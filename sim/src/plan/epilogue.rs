@@ -1,7 +1,8 @@
 //! What is looked at when a run has come to a good end. One replica of discovery leads, and every subscriber
-//! is where the log ends. Then somebody puts an old copy of the coordination tree back (R25). At first that
-//! is put right at once: nobody may halt, and nobody commits anything that long. Then it stays, and
-//! every broker has to halt. The other properties say nothing of such a world.
+//! is where the log ends. Then somebody puts an old copy of the coordination tree back (R25), or that of another group
+//! (R26), over what is there or with versions that begin anew. At first that is put right at once: nobody may halt, and
+//! nobody commits anything that long. Then it stays, and every broker has to halt. The other properties say nothing of
+//! such a world.
 
 use crate::actor::{Actor, Event};
 use crate::check::Violation;
@@ -11,7 +12,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use steadfast_core::broker::{self, Broker};
 use steadfast_core::group::GroupState;
-use steadfast_core::id::Offset;
+use steadfast_core::id::{GroupId, Nonce, Offset};
+use steadfast_core::message::History;
 use steadfast_core::node::Output;
 use steadfast_core::subscriber::Subscriber;
 use steadfast_core::time::Instant;
@@ -26,6 +28,9 @@ const RECORDS: u64 = 40;
 /// The tree is restored in the runs of one seed of so many.
 const RESTORED: u64 = 3;
 
+/// How a state comes into the tree.
+type Put = fn(&mut Cluster, &GroupState);
+
 /// Looks at a cluster in which all is calm, and restores an old tree.
 ///
 /// # Errors
@@ -33,9 +38,15 @@ const RESTORED: u64 = 3;
 pub(super) fn judge(cluster: &mut Cluster, seed: u64) -> Result<(), Violation> {
     one_leads(cluster)?;
     positions_are_told(cluster)?;
-    let Some(old) = outdated(cluster).filter(|_| seed.is_multiple_of(RESTORED)) else { return Ok(()) };
-    (0..BLINKS).try_for_each(|_| nobody_halts_in_doubt(cluster, &old))?;
-    halt_on_old_tree(cluster, &old)
+    if !seed.is_multiple_of(RESTORED) {
+        return Ok(());
+    }
+    let turn = seed / RESTORED;
+    let put: Put = if turn.is_multiple_of(2) { Cluster::restore } else { Cluster::overwrite };
+    let old = if turn % 4 < 2 { outdated(cluster) } else { another_group(cluster) };
+    let Some(old) = old else { return Ok(()) };
+    (0..BLINKS).try_for_each(|_| nobody_halts_in_doubt(cluster, &old, put))?;
+    halt_on_old_tree(cluster, &old, put)
 }
 
 /// Section 4: whoever led discovery, one replica does now.
@@ -60,7 +71,7 @@ fn positions_are_told(cluster: &Cluster) -> Result<(), Violation> {
     for process in cluster.subscribers() {
         let subscriber = cluster.world().node(process).and_then(Actor::subscriber);
         let at = subscriber.and_then(Subscriber::bookmark).map(|at| at.position.offset);
-        if subscriber.is_some() && at != Some(end) {
+        if subscriber.is_some() && at != Some(end) && !cluster.closes(process) {
             let detail = format!("{} is at {at:?}, the log ends at {end}", cluster.world().name(process));
             return Err(Violation { property: "PositionsTold", detail });
         }
@@ -69,12 +80,12 @@ fn positions_are_told(cluster: &Cluster) -> Result<(), Violation> {
 }
 
 /// An old state is there for a moment. Who has seen it reads again before it believes it.
-fn nobody_halts_in_doubt(cluster: &mut Cluster, old: &GroupState) -> Result<(), Violation> {
+fn nobody_halts_in_doubt(cluster: &mut Cluster, old: &GroupState, put: Put) -> Result<(), Violation> {
     let Some(state) = cluster.state().cloned() else { return Ok(()) };
     for publisher in cluster.publishers().to_vec() {
         cluster.publish(publisher, "in.doubt", RECORDS, Duration::from_micros(200));
     }
-    cluster.restore(old);
+    put(cluster, old);
     let (mut until, mut restored) = (cluster.world().now() + nanos(NOTICED), false);
     let mut before = Vec::new();
     while let Some((process, halted)) = step(cluster, until) {
@@ -92,7 +103,7 @@ fn nobody_halts_in_doubt(cluster: &mut Cluster, old: &GroupState) -> Result<(), 
             return Err(Violation { property: "CommitsInDoubt", detail });
         }
         if !doubt.is_empty() && !restored {
-            cluster.restore(&state);
+            put(cluster, &state);
             (until, restored) = (cluster.world().now() + nanos(NOTICED) / 10, true);
         }
         before = doubt;
@@ -115,15 +126,16 @@ fn doubters(cluster: &Cluster, old: &GroupState) -> Vec<(ProcessId, bool, Offset
     brokers.map(|(process, broker)| (process, broker.leads().is_some(), broker.replica().commit())).collect()
 }
 
-/// An old state is there for good: every broker halts.
-fn halt_on_old_tree(cluster: &mut Cluster, old: &GroupState) -> Result<(), Violation> {
+/// An old state, or that of another group, is there for good: every broker halts.
+fn halt_on_old_tree(cluster: &mut Cluster, old: &GroupState, put: Put) -> Result<(), Violation> {
     let mut going_on: BTreeSet<_> = cluster.brokers().iter().copied().collect();
-    cluster.restore(old);
+    put(cluster, old);
     let until = cluster.world().now() + nanos(NOTICED);
     while !going_on.is_empty() {
         let Some((process, halted)) = step(cluster, until) else {
             let names: Vec<_> = going_on.iter().map(|process| cluster.world().name(*process)).collect();
-            let detail = format!("{names:?} go on with a tree that is back in epoch {}", old.epoch);
+            let (history, epoch) = (old.history, old.epoch);
+            let detail = format!("{names:?} go on with a tree that is back in epoch {epoch} of {history:?}");
             return Err(Violation { property: "HaltsOnOldTree", detail });
         };
         if halted {
@@ -139,6 +151,13 @@ fn step(cluster: &mut Cluster, until: u64) -> Option<(ProcessId, bool)> {
     let halted =
         |output: &Output<Event>| matches!(output, Output::Event(Event::Broker(broker::Event::Halted(_))));
     Some((step.process, step.outputs.iter().any(halted)))
+}
+
+/// The state of a group that is another one, and otherwise the same.
+fn another_group(cluster: &Cluster) -> Option<GroupState> {
+    let state = cluster.state()?.clone();
+    let history = History { group_id: GroupId(!state.history.group_id.0), ..state.history };
+    Some(GroupState { history, nonce: Nonce(!state.nonce.0), ..state })
 }
 
 /// A state that contradicts every broker's log.

@@ -104,6 +104,9 @@ pub fn generate(seed: u64) -> Plan {
         let at = within(&mut apart, &plan);
         clients::add(&mut apart, &mut plan, at);
     }
+    if apart.one_in(4) {
+        applications_close(&mut apart, &mut plan);
+    }
     many_at_once(&mut plan.knobs);
     plan.events.iter_mut().for_each(late_enough);
     plan.events.sort_by_key(|event| event.at);
@@ -321,6 +324,18 @@ fn subscribers(dice: &mut Dice, plan: &mut Plan) {
     }
 }
 
+/// Some applications close before the plan is over.
+fn applications_close(dice: &mut Dice, plan: &mut Plan) {
+    let publishers = plan.publishers.iter().map(|publisher| Target::Publisher(publisher.number));
+    let subscribers = plan.subscribers.iter().map(|subscriber| Target::Subscriber(subscriber.number));
+    for who in publishers.chain(subscribers).collect::<Vec<_>>() {
+        if dice.one_in(2) {
+            let at = within(dice, plan);
+            happens(plan, at, Action::Close { who });
+        }
+    }
+}
+
 /// What goes wrong with a client: mostly with its whole process, otherwise anything that can.
 fn client_trouble(dice: &mut Dice, plan: &Plan, who: Target, lasts: Option<Duration>) -> Action {
     let kind = if dice.one_in(2) {
@@ -359,7 +374,12 @@ fn uniform(dice: &mut Dice, plan: &mut Plan, faults: u64) {
         let mut who = dice.server(&plan.knobs);
         if leaves && (chosen.is_empty() || dice.one_in(5)) {
             let back = (!dice.one_in(5)).then(|| dice.ms(1, 1_500));
-            happens(plan, at, Action::Shutdown { who, back });
+            // In one of two ways: by a signal, or by a frame.
+            let leaves = match dice.one_in(3) {
+                true => Action::Drain { who, back },
+                false => Action::Shutdown { who, back },
+            };
+            happens(plan, at, leaves);
             continue;
         }
         let kind = dice.of(&chosen);

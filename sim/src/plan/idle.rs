@@ -15,7 +15,7 @@ fn reason(plan: &Plan, event: &Event) -> Option<String> {
     }
     let mut targets = match &event.action {
         Action::Trouble { with, .. } => with.clone(),
-        Action::Shutdown { who, .. } => vec![*who],
+        Action::Shutdown { who, .. } | Action::Drain { who, .. } | Action::Close { who } => vec![*who],
         Action::SecondProcess { broker, .. } => vec![Target::Broker(*broker)],
         Action::CopyOutbox { publisher, to } if !plan.copies().iter().any(|(_, copy)| copy == to) => {
             return Some(format!(

@@ -172,6 +172,13 @@ pub enum Action {
         /// How long after its end it starts again; `None`: when everything is put right.
         back: Option<Duration>,
     },
+    /// An operator asks a broker to leave, by a frame that may not arrive.
+    Drain {
+        /// Who.
+        who: Target,
+        /// How long after its end it starts again; `None`: when everything is put right.
+        back: Option<Duration>,
+    },
     /// All brokers and discovery replicas are asked to leave, one after the other.
     RollingRestart {
         /// How long after its end each starts again.
@@ -218,6 +225,11 @@ pub enum Action {
         publisher: u32,
         /// The number of the other process: higher than that of every publisher that the plan describes.
         to: u32,
+    },
+    /// A client's application tells it to close. It is closed until its process starts again.
+    Close {
+        /// Who: a publisher or a subscriber.
+        who: Target,
     },
     /// From now on a subscriber's application consumes what is delivered so late.
     Pace {

@@ -50,6 +50,23 @@ pub(super) fn deaf_successor(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     plan.knobs.duration = at + dice.ms(1_000, 4_000);
 }
 
+/// R2: two pairs of brokers do not hear each other, the tree hears all of them, and a fifth one as well. Where only a
+/// core is put right, some of that lasts for good.
+pub(super) fn pairs_apart(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    (plan.knobs.brokers, plan.knobs.min_in_sync) = (5, dice.of(&[1, 2]));
+    plan.knobs.core_only = true;
+    let at = at.max(ms(700)).min(dice.ms(700, 3_000));
+    let bridge = dice.between(1, 5) as u32;
+    let others: Vec<_> = (1..=5).filter(|broker| *broker != bridge).map(Target::Broker).collect();
+    for (one, another) in [(0, 1), (0, 2), (3, 1), (3, 2)] {
+        let kind = dice.of(&["part", "part", "cut"]);
+        let whom = Some(others[another]);
+        let moment = at + dice.ms(0, 300);
+        happens(plan, moment, trouble(kind, others[one], whom, None));
+    }
+    plan.knobs.duration = at + dice.ms(500, 6_000);
+}
+
 /// R10, R28: records of a session come when its successor is in the log and cannot be committed: the backup sleeps.
 pub(super) fn records_before_their_end(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     let Some(publisher) = with_outbox(plan) else { return };

@@ -165,6 +165,9 @@ impl<'a> Run<'a> {
         if config.stranger {
             cluster.add_stranger();
         }
+        if plan.events.iter().any(|event| matches!(event.action, Action::Drain { .. })) {
+            cluster.add_operator();
+        }
         cluster.keep_traces();
         let mut agenda = Queue::default();
         for (number, event) in plan.events.iter().enumerate() {
@@ -305,6 +308,18 @@ impl<'a> Run<'a> {
             Action::Shutdown { who, back } => {
                 self.find(*who, it).map_or(Ok(()), |process| self.shut_down(process, *back))
             }
+            Action::Drain { who, back } => {
+                if let Some(process) = self.find(*who, it) {
+                    self.drain(process, *back);
+                }
+                Ok(())
+            }
+            Action::Close { who } => {
+                if let Some(client) = self.find(*who, it) {
+                    self.cluster.close(client);
+                }
+                Ok(())
+            }
             Action::RollingRestart { back, every } => {
                 let everybody = self.cluster.brokers().iter().chain(self.cluster.discoveries());
                 for (number, process) in (0..).zip(everybody) {
@@ -378,9 +393,7 @@ impl<'a> Run<'a> {
         if self.cluster.world().steps() > before {
             self.struck(cells);
         }
-        // A second process that has died stays away: it might come back when all is to be well.
-        let for_good = kind.is_fatal && self.cluster.second_processes().contains(&who);
-        if let Some(lasts) = lasts.filter(|_| !for_good) {
+        if let Some(lasts) = lasts {
             let until = self.cluster.world().now() + nanos(lasts);
             for cure in (kind.cures)(&cast) {
                 self.cluster.world_mut().schedule(until, cure);
@@ -463,6 +476,13 @@ impl<'a> Run<'a> {
             self.cluster.shut_down(process, back);
         }
         Ok(())
+    }
+
+    fn drain(&mut self, process: ProcessId, back: Option<Duration>) {
+        if self.cluster.brokers().contains(&process) && !self.spares(process) {
+            self.leaving.extend(self.cluster.broker(process).map(|broker| broker.id().incarnation));
+            self.cluster.drain(process, back);
+        }
     }
 
     fn lose_everything(&mut self, lasts: Option<Duration>) -> Result<(), Failure> {

@@ -14,6 +14,8 @@
 //! @2s on Proposed +2ms crash it
 //! @3s shutdown b2 back 300ms
 //! @4s copy-outbox p1 to p9
+//! @5s drain b1 back 300ms
+//! @6s close p1
 //! ```
 //!
 //! Files that a program has written begin with `items N`, the number of the items that follow: one that was cut
@@ -284,6 +286,11 @@ fn action(words: &mut Words<'_>) -> Result<Action, String> {
     let name = words.take("what happens")?;
     match name {
         "shutdown" => Ok(Action::Shutdown { who: target(words)?, back: words.named("back")? }),
+        "drain" => Ok(Action::Drain { who: target(words)?, back: words.named("back")? }),
+        "close" => match target(words)? {
+            who @ (Target::Publisher(_) | Target::Subscriber(_) | Target::It) => Ok(Action::Close { who }),
+            other => Err(format!("{other} stands where a publisher or a subscriber belongs")),
+        },
         "rolling-restart" => {
             words.expect("back")?;
             let back = Duration::read(words.take("a time")?)?;
@@ -327,7 +334,7 @@ fn trouble(name: &str, words: &mut Words<'_>) -> Result<Action, String> {
         let known: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
         let known = known.join(", ");
         return Err(format!(
-            "{name:?} is nothing that happens; that is publish, read-heads, pace, copy-outbox, shutdown, rolling-restart, total-loss, second-process, {known}"
+            "{name:?} is nothing that happens; that is publish, read-heads, pace, close, copy-outbox, shutdown, drain, rolling-restart, total-loss, second-process, {known}"
         ));
     };
     let with = (0..kind.processes).map(|_| target(words)).collect::<Result<_, _>>()?;
@@ -458,6 +465,11 @@ impl fmt::Display for Action {
                 write!(f, "shutdown {who}")?;
                 option(f, "back", *back)
             }
+            Self::Drain { who, back } => {
+                write!(f, "drain {who}")?;
+                option(f, "back", *back)
+            }
+            Self::Close { who } => write!(f, "close {who}"),
             Self::RollingRestart { back, every } => {
                 write!(f, "rolling-restart back {} every {}", back.write(), every.write())
             }
@@ -500,7 +512,8 @@ mod tests {
             @2s on Proposed(Expand) +2ms crash it\n@3s shutdown b2 back 300ms\n@3s shutdown backup\n\
             @4s total-loss for 1s\n@5s rolling-restart back 300ms every 2s\n@6s read-heads s1 3 every 1ms\n\
             @6s pace s1 never\n@7s pace s1 0s\n@8s slow b1 by 5ms for 1s\n@8s clock-rate backup by -300\n\
-            @8s lag b1 b2 by 20ms\n@9s stop-coordination for 2s\n@9s copy-outbox p1 to p9\n";
+            @8s lag b1 b2 by 20ms\n@9s stop-coordination for 2s\n@9s copy-outbox p1 to p9\n\
+            @9s drain primary back 1s\n@9s drain b1\n@9s close p1\n@9s on SessionOpened close it\n";
         assert_eq!(text.parse::<Plan>().expect("a plan").to_string(), text);
     }
 
@@ -549,6 +562,7 @@ mod tests {
         refused("@1s crash x1", 1, "none of b1 to b5");
         refused("@1s slow b1 5ms", 1, "where \"by\" belongs");
         refused("@1s copy-outbox p1 p2", 1, "where \"to\" belongs");
+        refused("@1s close b1", 1, "b1 stands where a publisher");
         refused("@1s cut b1", 1, "a process is missing");
         refused("@1s publish p1 a.* 1 every 1s", 1, "the topic \"a.*\"");
         refused("@1s publish p1 a 0 every 1s", 1, "0 is not between 1");
