@@ -445,12 +445,15 @@ impl Cluster {
     }
 
     /// Most frames a second when nothing happens: signs of life and their answers, between brokers and with
-    /// clients.
+    /// clients. A deposed primary that is not put right gives them, too.
     fn quiet(&self) -> u64 {
+        let leads =
+            |process: &&ProcessId| self.broker(**process).is_some_and(|broker| broker.leads().is_some());
+        let primaries = self.brokers.iter().filter(leads).count().max(1);
         let (brokers, clients) = (self.brokers.len(), self.publishers.len() + self.subscribers.len());
         let a_second = |count: usize, heartbeat: Duration| 2.0 * count as f64 / heartbeat.as_secs_f64();
         let (broker, client) = self.heartbeats;
-        (a_second(brokers, broker) + a_second(2 * clients, client)) as u64
+        (a_second(primaries * brokers, broker) + a_second(2 * clients, client)) as u64
     }
 
     fn stalled(&self, Demand { rule, what, .. }: &Demand) -> Failure {
