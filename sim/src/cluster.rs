@@ -92,15 +92,12 @@ pub struct Cluster {
     /// Who asks brokers to leave by a frame, if anybody does.
     operator: Option<ProcessId>,
     calm: Duration,
-    /// What whoever is not put right may take on top.
     timing: Timing,
     sometimes: Sometimes,
     /// How far the group was when it was healed last.
     committed_before: Option<(History, Offset)>,
     /// Frames that nodes have sent.
     frames: u64,
-    /// Between signs of life, of brokers and to clients.
-    heartbeats: (Duration, Duration),
     /// A second of the run, and how much all nodes were given in it.
     pace: (u64, u64),
     /// What nodes have traced since it was last taken, if somebody wants to know.
@@ -171,7 +168,6 @@ impl Cluster {
             sometimes: Sometimes::default(),
             committed_before: None,
             frames: 0,
-            heartbeats: (config.timing.heartbeat, config.timing.client_heartbeat),
             pace: (0, 0),
             traces: None,
         };

@@ -288,7 +288,7 @@ impl Observer {
             if let Cause::Received(_, Some(from)) = step.cause { self.brokers.get(&from) } else { None };
         let from = sender.map(|sender| (sender.member(), takes(step, &said)));
         let newest = checks.ledger().states().last().map_or(0, |state| state.epoch);
-        let in_touch = self.proposals.in_touch(broker, step.process, newest);
+        let in_touch = self.proposals.in_touch(broker, step, newest);
         self.times.observe((broker, in_touch), step, &said, checks)?;
         let is_subscriber = |process| self.subscribers.contains_key(&process);
         self.streams.read(world, step, is_subscriber, checks)?;

@@ -246,10 +246,8 @@ impl Discovery {
             self.watchers.insert(link);
         }
         if lookup.fresh && self.registry.session().is_some() && self.waiting.len() < MAX_WAITING {
-            let ticket = match sabotage!(StaleIsFresh) {
-                true => self.registry.round(),
-                false => self.registry.refresh_linearizable(context!(self, now)),
-            };
+            let ticket = sabotage!(StaleIsFresh => self.registry.round();
+                self.registry.refresh_linearizable(context!(self, now)));
             self.waiting.insert(link, ticket);
         } else {
             self.answer(now, link, false);

@@ -1,7 +1,7 @@
 //! A coordination tree that was restored from a copy: the versions of its nodes are lower than before (R14, R25).
 
 use super::world::{HISTORY, World, member};
-use super::{B, LONG};
+use super::{B, LONG, release_all};
 use steadfast_core::coordination::Operation;
 use steadfast_core::group::{Change, GroupState};
 use steadfast_core::id::Nonce;
@@ -9,13 +9,6 @@ use steadfast_core::trace::{Outcome, Trace};
 
 fn writes(operation: &Operation) -> bool {
     matches!(operation, Operation::Set(_))
-}
-
-/// Answers everything that is held, and what it leads to.
-fn release_all(world: &mut World) {
-    for _ in 0..10 {
-        world.release();
-    }
 }
 
 /// The primary wants to drop its backup, and has written that; no answer has come yet.

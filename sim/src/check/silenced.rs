@@ -60,11 +60,7 @@ impl Check for Silenced {
                 self.silent.insert(process.incarnation, epoch);
                 Ok(())
             }
-            Fact::SpokeAgain(process) => {
-                self.silent.remove(&process.incarnation);
-                Ok(())
-            }
-            Fact::Acts { process, .. } => {
+            Fact::SpokeAgain(process) | Fact::Acts { process, .. } => {
                 self.silent.remove(&process.incarnation);
                 Ok(())
             }

@@ -452,8 +452,8 @@ impl Cluster {
         let primaries = self.brokers.iter().filter(leads).count().max(1);
         let (brokers, clients) = (self.brokers.len(), self.publishers.len() + self.subscribers.len());
         let a_second = |count: usize, heartbeat: Duration| 2.0 * count as f64 / heartbeat.as_secs_f64();
-        let (broker, client) = self.heartbeats;
-        (a_second(primaries * brokers, broker) + a_second(2 * clients, client)) as u64
+        let Timing { heartbeat, client_heartbeat, .. } = self.timing;
+        (a_second(primaries * brokers, heartbeat) + a_second(2 * clients, client_heartbeat)) as u64
     }
 
     fn stalled(&self, Demand { rule, what, .. }: &Demand) -> Failure {

@@ -154,12 +154,12 @@ impl Proposals {
     }
 
     /// When a primary that the tree has replaced was last in touch with everybody whom it counts.
-    pub(super) fn in_touch(&self, broker: &Broker, process: ProcessId, newest: Epoch) -> u64 {
-        let mind = self.brokers.get(&process).filter(|_| broker.leads().is_some_and(|epoch| epoch < newest));
-        let Some(mind) = mind else { return 0 };
-        let others = broker.counted().filter(|member| **member != broker.id().member);
-        let heard = others.map(|member| mind.seen.get(member).copied().unwrap_or(0).max(mind.role));
-        heard.min().unwrap_or(0)
+    pub(super) fn in_touch(&self, broker: &Broker, step: &Step<Event>, newest: Epoch) -> u64 {
+        let mind = self.brokers.get(&step.process);
+        let deposed = broker.leads().is_some_and(|epoch| epoch < newest);
+        let Some(mind) = mind.filter(|_| deposed) else { return 0 };
+        let heard = |member: &Member| mind.seen.get(member).copied().unwrap_or(0).max(mind.role);
+        unheard(broker, step.at, heard).map_or(0, |ago| step.at - ago.as_nanos() as u64)
     }
 
     /// Whether a broker that was asked to leave has known for long that its primary is gone, and has not put its

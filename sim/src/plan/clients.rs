@@ -29,9 +29,7 @@ pub(super) fn add(dice: &mut Dice, plan: &mut Plan, at: Duration) {
 
 /// R26: what a client asks discovery first cannot be read there. Their connection lives on.
 fn look_ups_in_vain(dice: &mut Dice, plan: &mut Plan, at: Duration) {
-    let publishers = plan.publishers.iter().map(|publisher| Target::Publisher(publisher.number));
-    let subscribers = plan.subscribers.iter().map(|subscriber| Target::Subscriber(subscriber.number));
-    let clients: Vec<_> = publishers.chain(subscribers).collect();
+    let clients = plan.clients();
     if clients.is_empty() {
         return;
     }

@@ -326,9 +326,7 @@ fn subscribers(dice: &mut Dice, plan: &mut Plan) {
 
 /// Some applications close before the plan is over.
 fn applications_close(dice: &mut Dice, plan: &mut Plan) {
-    let publishers = plan.publishers.iter().map(|publisher| Target::Publisher(publisher.number));
-    let subscribers = plan.subscribers.iter().map(|subscriber| Target::Subscriber(subscriber.number));
-    for who in publishers.chain(subscribers).collect::<Vec<_>>() {
+    for who in plan.clients() {
         if dice.one_in(2) {
             let at = within(dice, plan);
             happens(plan, at, Action::Close { who });

@@ -48,6 +48,13 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Its publishers and subscribers, but for processes that begin with a copy of an outbox.
+    fn clients(&self) -> Vec<Target> {
+        let publishers = self.publishers.iter().map(|publisher| Target::Publisher(publisher.number));
+        let subscribers = self.subscribers.iter().map(|subscriber| Target::Subscriber(subscriber.number));
+        publishers.chain(subscribers).collect()
+    }
+
     /// Processes that begin with a copy of a publisher's outbox: whose, and their numbers, in the order of those.
     pub fn copies(&self) -> Vec<(u32, u32)> {
         let has_outbox = |number: u32| self.publishers.iter().any(|it| it.number == number && it.outbox);
