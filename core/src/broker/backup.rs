@@ -38,7 +38,10 @@ pub struct Backup {
     refusals: u32,
     /// When the primary was last heard, or when following began.
     heard: Instant,
-    suspicion: Option<Suspicion>,
+    /// What the tree says against the primary.
+    verdict: Option<Suspicion>,
+    /// What this broker itself has against it.
+    finding: Option<Suspicion>,
     /// A snapshot that is under way. It is dropped with the epoch, and with the connection.
     pub(super) staging: Option<Box<Staging>>,
     /// Snapshots that this broker has no room for.
@@ -59,7 +62,8 @@ impl Backup {
             backoff: Backoff::new(timing.backoff, timing.backoff_cap),
             refusals: 0,
             heard: now,
-            suspicion: None,
+            verdict: None,
+            finding: None,
             staging: None,
             oversize: Box::default(),
             verified: 0,
@@ -86,19 +90,25 @@ impl Backup {
         self.heard
     }
 
-    /// Why the primary is suspected, if it is.
-    pub const fn suspicion(&self) -> Option<Suspicion> {
-        self.suspicion
+    /// Whether there is anything against the primary.
+    pub const fn suspects(&self) -> bool {
+        self.verdict.is_some() || self.finding.is_some()
+    }
+
+    /// Whether the primary has asked this broker to take its place (R34).
+    pub fn is_asked(&self) -> bool {
+        self.finding == Some(Suspicion::Leaving)
     }
 
     /// Whether there is no primary, or one that is suspected.
     pub const fn is_bereft(&self) -> bool {
-        self.primary.is_none() || self.suspicion.is_some()
+        self.primary.is_none() || self.suspects()
     }
 
     /// The same, and there is more against the primary than its silence.
     pub fn is_orphaned(&self) -> bool {
-        self.is_bereft() && self.suspicion != Some(Suspicion::Silence)
+        let silence_only = self.verdict.is_none() && self.finding == Some(Suspicion::Silence);
+        self.is_bereft() && !silence_only
     }
 
     /// End of the verified prefix.
@@ -119,27 +129,25 @@ impl Backup {
         self.source
     }
 
-    /// The primary has sent entries or a heartbeat. What the tree says against it stands.
+    /// The primary has sent entries or a heartbeat. R2: what the tree says against it stands.
     pub fn hear(&mut self, now: Instant, link: LinkId) {
         self.source = Some(link);
         self.heard = now;
         self.refusals = 0;
         self.backoff.reset();
-        self.clear(&[Suspicion::Silence, Suspicion::Refused]);
+        self.forget(&[Suspicion::Silence, Suspicion::Refused]);
         if sabotage!(FramesAcquit) {
             self.absolve();
         }
     }
 
     /// The tree has nothing against the primary. Returns whether it had.
-    pub fn absolve(&mut self) -> bool {
-        let before = self.suspicion;
-        self.clear(&[Suspicion::NotLive, Suspicion::Replaced]);
-        before != self.suspicion
+    pub const fn absolve(&mut self) -> bool {
+        self.verdict.take().is_some()
     }
 
-    fn clear(&mut self, causes: &[Suspicion]) {
-        self.suspicion = self.suspicion.filter(|cause| !causes.contains(cause));
+    fn forget(&mut self, causes: &[Suspicion]) {
+        self.finding = self.finding.filter(|cause| !causes.contains(cause));
     }
 
     /// R7: the prefix up to here fits the log of this epoch's primary.
@@ -150,15 +158,17 @@ impl Backup {
     /// Begins to wait for the primary anew: this process itself was not running.
     pub fn forgive(&mut self, now: Instant) {
         self.heard = now;
-        self.clear(&[Suspicion::Silence]);
+        self.forget(&[Suspicion::Silence]);
     }
 
-    /// Notes why the primary is suspected; the first reason stays, unless it is mere silence. Returns whether
-    /// it is the first.
+    /// Notes why the primary is suspected. Of what the broker has against it itself the first reason stays,
+    /// unless it is mere silence. Returns whether there was nothing before.
     pub fn suspect(&mut self, cause: Suspicion) -> bool {
-        let new = self.suspicion.is_none();
-        if new || self.suspicion == Some(Suspicion::Silence) {
-            self.suspicion = Some(cause);
+        let new = !self.suspects();
+        match cause {
+            Suspicion::NotLive | Suspicion::Replaced => self.verdict = Some(cause),
+            _ if matches!(self.finding, None | Some(Suspicion::Silence)) => self.finding = Some(cause),
+            _ => {}
         }
         new
     }
@@ -206,7 +216,7 @@ impl Backup {
             Connection::Dialling(_) => None,
             Connection::Up(_, since) => Some(since.max(self.heard) + timing.suspicion),
         };
-        let silence = self.primary.is_some() && self.suspicion.is_none();
+        let silence = self.primary.is_some() && !self.suspects();
         let silence = silence.then(|| self.heard + timing.suspicion);
         earliest(self.oversize.deadline(), earliest(link, silence))
     }
@@ -231,6 +241,10 @@ impl Backup {
             let link = dialler.next_link();
             out.link(LinkCommand::Dial { link, address: address.clone() });
             self.connection = Connection::Dialling(link);
+        }
+        // What the tree says is enough, and this may be found out again when it says so no more.
+        if self.verdict.is_some() {
+            return None;
         }
         let enough = sabotage!(OneRefusalProves => 1; REFUSALS_FOR_PROOF);
         let cause = if self.refusals >= enough {

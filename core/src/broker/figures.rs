@@ -70,7 +70,7 @@ pub struct FollowerFigures {
 impl Broker {
     /// Whether it is a backup that suspects its primary.
     pub fn suspects(&self) -> bool {
-        matches!(&self.role, Role::Backup(backup) if backup.suspicion().is_some())
+        matches!(&self.role, Role::Backup(backup) if backup.suspects())
     }
 
     /// Whether it is a primary whose epoch has a committed beginning (R4).

@@ -57,7 +57,7 @@ impl Broker {
             if sabotage!(FollowedIsCommitted) {
                 self.candidacy.committed();
             }
-            if backup.suspicion().is_none() {
+            if !backup.suspects() {
                 self.candidacy.withdraw();
             }
             return true;

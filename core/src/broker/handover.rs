@@ -6,7 +6,7 @@
 use super::followers::Follower;
 use super::{Broker, Event, Role};
 use crate::group::{Change, GroupState};
-use crate::id::{Epoch, Member};
+use crate::id::{Epoch, Member, NodeName};
 use crate::limits::{LEARNER_DEADLINE, MAX_DRAIN_REQUESTS, RETRY_SOON, SHUTDOWN_DEADLINE, Timing};
 use crate::link::LinkId;
 use crate::message::{Departure, Message, Refusal, TakeOver};
@@ -49,8 +49,8 @@ pub(super) struct Shutdown {
     rest_until: Instant,
     /// Until when a backup waits for the primary to drop it, or to commit its epoch's first record.
     goodbye_until: Option<Instant>,
-    /// It has left the group, and until then tells clients where to go.
-    farewell_until: Option<Instant>,
+    /// To whom it has handed over. Until then it tells clients so.
+    farewell: Option<(NodeName, Instant)>,
 }
 
 impl Shutdown {
@@ -67,7 +67,7 @@ impl Shutdown {
             tried: Vec::new(),
             rest_until: now,
             goodbye_until: None,
-            farewell_until: None,
+            farewell: None,
         }
     }
 
@@ -78,7 +78,7 @@ impl Shutdown {
 
     /// When it ends at the latest. Everything else is looked at with each heartbeat.
     pub(super) fn deadline(&self) -> Instant {
-        self.farewell_until.unwrap_or(self.deadline)
+        self.farewell.as_ref().map_or(self.deadline, |(_, until)| *until)
     }
 }
 
@@ -105,8 +105,14 @@ impl Broker {
             let (publisher, retry_after) = (crate::id::PublisherId::default(), RETRY_SOON);
             return self.refuse(link, Refusal::Busy { publisher, expect: 0, retry_after });
         }
-        shutdown.askers.insert(link);
+        let farewell = shutdown.farewell.clone();
+        if farewell.is_none() {
+            shutdown.askers.insert(link);
+        }
         self.send(link, &Message::Drained(Departure::Begun));
+        if let Some((successor, _)) = farewell {
+            self.send(link, &Message::Drained(Departure::HandedOver { successor }));
+        }
     }
 
     /// R34: the primary asks this backup to take its place. Only the tree says whether it may ask, and
@@ -192,8 +198,8 @@ impl Broker {
             return;
         }
         shutdown.led |= leads;
-        if let Some(until) = shutdown.farewell_until {
-            if until <= now {
+        if let Some((_, until)) = &shutdown.farewell {
+            if *until <= now {
                 self.stop(Event::Stopped);
             }
         } else if shutdown.deadline <= now && !sabotage!(StaysBeyondItsTerm) {
@@ -421,10 +427,12 @@ impl Broker {
 
     /// Has left the group. Who was primary stays for a moment more to tell clients where to go.
     pub(super) fn depart(&mut self, now: Instant, departure: Departure) {
-        let farewell = self.config.timing.heartbeat * 2;
+        let until = now + self.config.timing.heartbeat * 2;
         let Some(shutdown) = &mut self.shutdown else { return };
-        shutdown.farewell_until = Some(now + farewell);
-        let stays = matches!(departure, Departure::HandedOver { .. });
+        if let Departure::HandedOver { successor } = &departure {
+            shutdown.farewell = Some((successor.clone(), until));
+        }
+        let stays = shutdown.farewell.is_some();
         let askers = core::mem::take(&mut shutdown.askers);
         for link in askers {
             self.send(link, &Message::Drained(departure.clone()));

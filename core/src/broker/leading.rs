@@ -259,7 +259,6 @@ impl Broker {
             return;
         }
         let lagging = self.lagging_member(now, &state);
-        let lagging = lagging.filter(|(_, cause)| self.may_drop(*cause));
         let Some((change, member, next)) =
             self.drop_member(&state, lagging).or_else(|| self.take_member(now, &state))
         else {
@@ -330,9 +329,12 @@ impl Broker {
         }
     }
 
+    /// The first member that may be dropped: one that must stay hides none that is gone.
     fn lagging_member(&self, now: Instant, state: &GroupState) -> Option<(Member, Suspicion)> {
-        let mut others = state.in_sync.iter().filter(|member| **member != self.me.member);
-        others.find_map(|member| Some((member.clone(), self.doubt_about(now, member)?)))
+        let others = state.in_sync.iter().filter(|member| **member != self.me.member);
+        let mut doubtful = others.filter_map(|member| Some((member, self.doubt_about(now, member)?)));
+        let found = doubtful.find(|(_, cause)| self.may_drop(*cause));
+        found.map(|(member, cause)| (member.clone(), cause))
     }
 
     /// R13: a member that may be taken in now. Under load the commit offset would always be ahead of

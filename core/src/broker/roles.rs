@@ -228,7 +228,7 @@ impl Broker {
         if state.may_lead(&self.me.member) {
             let wanted = backup.is_bereft();
             // R34: who was asked to take over has no turn to wait for.
-            let asked = backup.suspicion() == Some(Suspicion::Leaving);
+            let asked = backup.is_asked();
             // Who leaves lets all others go first.
             let leaves = self.shutdown.is_some() && !self.is_last_holder(state);
             let last = if leaves { u32::try_from(state.in_sync.len()).unwrap_or(u32::MAX) } else { 0 };

@@ -53,6 +53,27 @@ fn a_candidate_waits_for_those_before_it_in_the_set() {
     assert_eq!(world.broker.leads(), Some(2));
 }
 
+/// R2: a frame clears the primary of a refused connection, and of nothing that the tree says against it meanwhile.
+#[test]
+fn what_the_tree_says_stands_beside_a_refusal() {
+    let (mut world, link) = World::backup(false);
+    world.register("c", 3);
+    let state = world.state().expand(&member("c", 3), Nonce(2)).expand(&member("a", 1), Nonce(3));
+    world.put_state(&state);
+    world.link(link, LinkStatus::Lost);
+    for dials in [2, 3] {
+        world.run(25);
+        assert_eq!(world.dials.len(), dials);
+        world.link(world.dials[dials - 1], LinkStatus::Refused);
+    }
+    world.input(Input::Timeout);
+    assert_eq!(suspicions(&world), [Suspicion::Refused]);
+    world.unregister("b", 2);
+    world.receive(link, &replicate(1, (0, 0), 0, Vec::new()));
+    world.run(120);
+    assert_eq!(world.broker.leads(), Some(2));
+}
+
 /// R2: what the tree held against the primary is over; that it is silent is another reason, to be read for anew.
 #[test]
 fn a_round_that_began_for_another_reason_is_no_use() {

@@ -16,6 +16,7 @@ use steadfast_core::trace::{Suspicion, Trace};
 
 const C: LinkId = LinkId::accepted(4);
 const OPERATOR: LinkId = LinkId::accepted(5);
+const LATER: LinkId = LinkId::accepted(6);
 /// Longer than one attempt to hand over, shorter than a shutdown.
 const ATTEMPT: u64 = 600;
 
@@ -116,6 +117,11 @@ fn a_deposed_primary_sends_its_clients_on_and_stops_a_moment_later() {
     assert_eq!(world.events, [], "others may still ask for the way");
     world.receive(CLIENT, &publish(2));
     assert!(matches!(world.refusal(CLIENT), Refusal::NotPrimary { primary: Some(_), .. }));
+    // Who asks only now is told all at once.
+    world.sent.clear();
+    world.receive(LATER, &Message::Drain);
+    let told: Vec<_> = world.sent_to(LATER).collect();
+    assert_eq!(told, [&Message::Drained(Departure::Begun), &Message::Drained(departure)]);
     let dials = world.dials.len();
     assert!(world.run(200) < 10, "it is not woken for nothing");
     assert_eq!(world.events, [Event::Stopped]);
@@ -220,6 +226,24 @@ fn a_primary_that_leaves_drops_nobody_for_silence() {
     world.run(200);
     assert_eq!(world.events, [Event::Stopped]);
     assert_eq!(world.state().history, HISTORY, "nothing is given up");
+}
+
+/// R12: nor does one that is silent and stays hide another that is gone.
+#[test]
+fn a_primary_that_leaves_drops_who_is_gone_behind_one_that_is_silent() {
+    let mut world = World::primary_with_backup(B);
+    world.register("c", 3);
+    world.hello(C, "c", 3);
+    for _ in 0..8 {
+        world.ack(C, "c", 3);
+        world.ack(B, "b", 2);
+        world.run(50);
+    }
+    shut_down(&mut world);
+    world.run(4_000);
+    assert_eq!(world.in_sync(), ["a", "b", "c"]);
+    world.unregister("c", 3);
+    assert_eq!(world.in_sync(), ["a", "b"]);
 }
 
 // As a backup

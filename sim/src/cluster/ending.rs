@@ -27,6 +27,8 @@ pub(super) struct Ending {
     drains: BTreeMap<ProcessId, Option<Duration>>,
     /// On which of its links each broker has said that it leaves, and not how it did.
     awaited: BTreeSet<(ProcessId, LinkId)>,
+    /// Those that have left the group.
+    left: BTreeSet<ProcessId>,
 }
 
 impl Ending {
@@ -81,6 +83,7 @@ impl Ending {
         match step.cause {
             Cause::Started | Cause::Fault(Fault::Crash(_) | Fault::PowerLoss(_) | Fault::Exit(_)) => {
                 self.awaited.retain(|(of, _)| *of != process);
+                self.left.remove(&process);
             }
             Cause::Link(link, LinkStatus::Lost | LinkStatus::Refused) => {
                 self.awaited.remove(&(process, link));
@@ -88,7 +91,9 @@ impl Ending {
             _ => {}
         }
         let leaves = |output: &Output<Event>| matches!(output, Output::Trace(Trace::Leaves { .. }));
-        let leaves = step.outputs.iter().any(leaves);
+        if step.outputs.iter().any(leaves) {
+            self.left.insert(process);
+        }
         for output in &step.outputs {
             let Output::Transmit { link, frame } = output else { continue };
             match wire::decode(frame.clone()) {
@@ -97,7 +102,7 @@ impl Ending {
                 _ => {}
             }
         }
-        match leaves && self.awaited.iter().any(|(of, _)| *of == process) {
+        match self.left.contains(&process) && self.awaited.iter().any(|(of, _)| *of == process) {
             true => Err("has left, and does not tell how to whom it had said that it would"),
             false => Ok(()),
         }
