@@ -34,9 +34,9 @@ impl Check for DepartureDue {
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
-        let Fact::Owes(process, Duty::Leave { asked, alone, unheard }) = *fact else { return Ok(()) };
+        let Fact::Owes(process, Duty::Leave { asked, alone }) = *fact else { return Ok(()) };
         // Whoever was not alone waited for nobody.
-        let waited = alone.map_or(asked, |alone| alone.max(unheard.saturating_sub(self.lag)).min(asked));
+        let waited = alone.map_or(asked, |(alone, heard)| alone.max(heard.saturating_sub(self.lag)).min(asked));
         match waited > TERM || asked > ALL {
             false => Ok(()),
             true => Err(format!(
@@ -51,38 +51,38 @@ mod tests {
     use super::*;
     use crate::check::testing::*;
 
-    fn stays(asked: u64, alone: Option<u64>, unheard: u64) -> Story<DepartureDue> {
+    fn stays(asked: u64, alone: Option<(u64, u64)>) -> Story<DepartureDue> {
         let mut story = Story::new(DepartureDue::within(Duration::from_secs(3)));
-        let (asked, alone) = (Duration::from_secs(asked), alone.map(Duration::from_secs));
-        let unheard = Duration::from_secs(unheard);
-        story.tell(&Fact::Owes(&process("a"), Duty::Leave { asked, alone, unheard }));
+        let seconds = Duration::from_secs;
+        let alone = alone.map(|(alone, heard)| (seconds(alone), seconds(heard)));
+        story.tell(&Fact::Owes(&process("a"), Duty::Leave { asked: seconds(asked), alone }));
         story
     }
 
     #[test]
     fn who_leaves_has_its_time() {
-        stays(6, None, 0).accepted();
+        stays(6, None).accepted();
     }
 
     #[test]
     fn who_alone_holds_the_data_has_a_minute_more() {
-        stays(78, Some(6), 0).accepted();
-        stays(78, Some(0), 9).accepted();
+        stays(78, Some((6, 6))).accepted();
+        stays(78, Some((0, 9))).accepted();
     }
 
     #[test]
     fn who_stays_for_longer_is_rejected() {
-        stays(7, None, 0).rejected("was asked to leave 7s ago");
-        stays(9, Some(7), 0).rejected("was asked to leave 9s ago");
+        stays(7, None).rejected("was asked to leave 7s ago");
+        stays(9, Some((7, 7))).rejected("was asked to leave 9s ago");
     }
 
     #[test]
     fn who_waits_for_nobody_is_rejected() {
-        stays(10, Some(0), 10).rejected("was asked to leave 10s ago");
+        stays(10, Some((0, 10))).rejected("was asked to leave 10s ago");
     }
 
     #[test]
     fn who_waits_for_ever_is_rejected() {
-        stays(79, Some(0), 0).rejected("was asked to leave 79s ago");
+        stays(79, Some((0, 0))).rejected("was asked to leave 79s ago");
     }
 }

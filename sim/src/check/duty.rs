@@ -79,9 +79,8 @@ pub enum Duty<'a> {
     Leave {
         /// It was asked so long ago.
         asked: Duration,
-        /// So long ago it led alone, and may have waited for somebody to copy what it holds.
-        alone: Option<Duration>,
-        /// For so long it has heard nothing of anybody who is not in sync.
-        unheard: Duration,
+        /// So long ago it led alone, and may have waited for somebody to copy what it holds; and so long ago it had
+        /// heard of anybody who might by then.
+        alone: Option<(Duration, Duration)>,
     },
 }

@@ -34,8 +34,6 @@ struct Watch {
     awake: u64,
     /// How far it counts each member, and when that one last moved, or said that it has everything.
     moved: BTreeMap<Member, (Option<Offset>, u64)>,
-    /// When that was looked at last.
-    looked: u64,
     /// Since when it could stand for the lead, and over which version of the state.
     bereft: Option<(u64, i32)>,
     /// How many rounds of reading the tree are complete; when the latest but one and the latest were.
@@ -53,8 +51,8 @@ struct Watch {
     batches: VecDeque<(Offset, u64)>,
     /// Since when it holds publishers back.
     holds_back: Option<u64>,
-    /// When it last was the only one in sync, and primary.
-    alone: Option<u64>,
+    /// When it last was the only one in sync, and primary; and when it had heard anybody else last by then.
+    alone: Option<(u64, u64)>,
     /// It was asked to leave, and does.
     leaves: bool,
 }
@@ -107,6 +105,9 @@ impl Overdue {
         watch.last = step.at;
         step.outputs.iter().for_each(|output| watch.note(broker, step.at, output));
         watch.read(broker, step.at, mind);
+        if matches!(step.cause, Cause::Received(..)) {
+            watch.hears(broker, step.at, mind);
+        }
         if matches!(step.cause, Cause::Timeout | Cause::Coordination(_)) {
             watch.stands(broker, step.at, mind, checks)?;
         }
@@ -216,9 +217,19 @@ impl Watch {
         checks.observe(&Fact::Owes(me, duty))
     }
 
+    /// Whoever has everything need not move.
+    fn hears(&mut self, broker: &Broker, at: u64, mind: &Mind) {
+        let end = broker.replica().log().end();
+        let heard = |member: &Member| mind.seen.get(member) == Some(&at);
+        for (member, matched) in broker.matched().filter(|(member, matched)| *matched == end && heard(member)) {
+            if let Some(moved) = self.moved.get_mut(member) {
+                *moved = (Some(matched), at);
+            }
+        }
+    }
+
     /// R12: a primary has members dropped that are gone or do not move.
     fn drops(&mut self, broker: &Broker, at: u64, mind: &Mind, checks: &mut Checks) -> Result<(), Violation> {
-        let looked = std::mem::replace(&mut self.looked, at);
         let (Some(_), Some((state, _))) = (broker.leads(), known(broker)) else { return Ok(()) };
         // Who comes back has done so lately, whatever it did outside.
         self.moved.retain(|member, _| state.in_sync.contains(member));
@@ -229,12 +240,11 @@ impl Watch {
         for member in state.in_sync.iter().filter(|member| **member != me.member) {
             let matched = broker.matched().find(|(other, _)| *other == member).map(|(_, matched)| matched);
             let of = |times: &BTreeMap<Member, u64>| times.get(member).copied().unwrap_or(0);
-            let has_all = matched == Some(broker.replica().log().end()) && of(&mind.seen) >= looked;
             let moved = match self.moved.get_mut(member) {
                 Some(moved) => moved,
                 None => self.moved.entry(member.clone()).or_insert((matched, at)),
             };
-            if has_all || moved.0 != matched {
+            if moved.0 != matched {
                 *moved = (matched, at);
             }
             let since = moved.1.max(of(&mind.progressed)).max(mind.role).max(self.awake);
@@ -288,12 +298,11 @@ impl Watch {
         let Some(asked) = mind.leaving.filter(|_| !self.leaves) else { return Ok(()) };
         let Some((state, _)) = known(broker) else { return Ok(()) };
         if broker.leads().is_some() && state.in_sync == [broker.id().member.clone()] {
-            self.alone = Some(at);
+            self.alone = Some((at, self.heard_outside(state, mind)));
         }
         let duty = Duty::Leave {
             asked: between(asked, at),
-            alone: self.alone.map(|alone| between(alone, at)),
-            unheard: between(self.heard_outside(state, mind), at),
+            alone: self.alone.map(|(alone, heard)| (between(alone, at), between(heard, at))),
         };
         checks.observe(&Fact::Owes(broker.id(), duty))
     }
