@@ -36,7 +36,8 @@ impl Check for DepartureDue {
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
         let Fact::Owes(process, Duty::Leave { asked, alone }) = *fact else { return Ok(()) };
         // Whoever was not alone waited for nobody.
-        let waited = alone.map_or(asked, |(alone, heard)| alone.max(heard.saturating_sub(self.lag)).min(asked));
+        let waited =
+            alone.map_or(asked, |(alone, heard)| alone.max(heard.saturating_sub(self.lag)).min(asked));
         match waited > TERM || asked > ALL {
             false => Ok(()),
             true => Err(format!(

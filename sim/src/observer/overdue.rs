@@ -1,7 +1,7 @@
 //! What brokers have not done so far, though they were awake and able to. Each of them looks at everything that may be
 //! due whenever it is given anything: what is due after that is overdue.
 
-use super::proposals::Mind;
+use super::proposals::{Mind, Moment};
 use crate::actor::Event;
 use crate::check::duty::Duty;
 use crate::check::{Checks, Fact, Violation};
@@ -220,8 +220,9 @@ impl Watch {
     /// Whoever has everything need not move.
     fn hears(&mut self, broker: &Broker, at: u64, mind: &Mind) {
         let end = broker.replica().log().end();
-        let heard = |member: &Member| mind.seen.get(member) == Some(&at);
-        for (member, matched) in broker.matched().filter(|(member, matched)| *matched == end && heard(member)) {
+        let heard = |member: &Member| mind.seen.get(member) == Some(&(at as Moment));
+        for (member, matched) in broker.matched().filter(|(member, matched)| *matched == end && heard(member))
+        {
             if let Some(moved) = self.moved.get_mut(member) {
                 *moved = (Some(matched), at);
             }
@@ -239,7 +240,7 @@ impl Watch {
         let me = broker.id();
         for member in state.in_sync.iter().filter(|member| **member != me.member) {
             let matched = broker.matched().find(|(other, _)| *other == member).map(|(_, matched)| matched);
-            let of = |times: &BTreeMap<Member, u64>| times.get(member).copied().unwrap_or(0);
+            let progressed = mind.progressed.get(member).copied().unwrap_or(0).max(mind.role);
             let moved = match self.moved.get_mut(member) {
                 Some(moved) => moved,
                 None => self.moved.entry(member.clone()).or_insert((matched, at)),
@@ -247,7 +248,7 @@ impl Watch {
             if moved.0 != matched {
                 *moved = (matched, at);
             }
-            let since = moved.1.max(of(&mind.progressed)).max(mind.role).max(self.awake);
+            let since = moved.1.max(progressed.max(0) as u64).max(self.awake);
             let (gone, quiet) = (is_gone(broker, member), between(since, at));
             // R12: the silence of others may be its own fault.
             if able && (gone || mind.leaving.is_none()) {
@@ -284,7 +285,7 @@ impl Watch {
     /// When it last heard of anybody who is not in sync, or may take its own sleep for their silence.
     fn heard_outside(&self, state: &GroupState, mind: &Mind) -> u64 {
         let others = mind.seen.iter().filter(|(member, _)| !state.in_sync.contains(member));
-        others.map(|(_, heard)| *heard).max().unwrap_or(0).max(self.awake)
+        others.map(|(_, heard)| (*heard).max(0) as u64).max().unwrap_or(0).max(self.awake)
     }
 
     /// R27, R34: a broker that was asked to leave ends.

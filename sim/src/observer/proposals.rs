@@ -23,8 +23,17 @@ use steadfast_core::node::Output;
 use steadfast_core::trace::{Outcome, Suspicion, Trace};
 use steadfast_core::wire;
 
-/// Who has moved so lately has moved, whatever the lag threshold; in nanoseconds.
-const MOVED: u64 = 300_000_000;
+/// Who has moved so lately has moved, whatever the lag threshold.
+const MOVED: Duration = Duration::from_millis(300);
+
+/// A time by the clock of a process, in nanoseconds of the world's. Whoever's clock has jumped ahead takes what was before
+/// that for earlier than it was: it may lie before the world began.
+pub(super) type Moment = i64;
+
+/// How long ago that was.
+pub(super) fn ago(at: u64, moment: Moment) -> Duration {
+    Duration::from_nanos(at.checked_add_signed(-moment).unwrap_or_default())
+}
 
 /// What has to be remembered of brokers for that.
 #[derive(Debug)]
@@ -43,18 +52,18 @@ pub(super) struct Mind {
     /// When it was asked to leave.
     pub(super) leaving: Option<u64>,
     /// Since when it has been running without a break that it notices.
-    running: u64,
+    running: Moment,
     /// Since when it has been running without any break: it may have noticed a shorter one too.
     awake: u64,
     /// When it became what it is: primary in its epoch, or backup of its primary.
-    pub(super) role: u64,
+    pub(super) role: Moment,
     /// When a backup last took something from its primary.
-    heard: u64,
+    heard: Moment,
     /// The same, and nothing else counts for it.
     followed: Option<u64>,
     /// When each follower last moved, or had nothing left to do, and when it was last heard.
-    pub(super) progressed: BTreeMap<Member, u64>,
-    pub(super) seen: BTreeMap<Member, u64>,
+    pub(super) progressed: BTreeMap<Member, Moment>,
+    pub(super) seen: BTreeMap<Member, Moment>,
     matched: BTreeMap<Member, Offset>,
     /// Who is attached, on which link.
     links: BTreeMap<LinkId, Member>,
@@ -64,7 +73,7 @@ pub(super) struct Mind {
     /// The first record of its epoch.
     start: Offset,
     /// Since when every in-sync node is another storage, by its view.
-    lost: Option<u64>,
+    lost: Option<Moment>,
     /// Syncs under way, each with when it began and whether it is a barrier; and when the latest that is complete
     /// began.
     pub(super) syncs: BTreeMap<CallId, (u64, bool)>,
@@ -73,7 +82,7 @@ pub(super) struct Mind {
     /// Since when it has a reason to stand for the lead.
     reason: Option<u64>,
     /// The same by its own clock, which may have jumped.
-    waits: Option<u64>,
+    waits: Option<Moment>,
     /// How often it has led since it last learnt of a commit, and up to where that was.
     barren: u32,
     commit: Offset,
@@ -130,10 +139,12 @@ impl Proposals {
             Cause::Fault(Fault::Resume(_)) => {
                 mind.awake = step.at;
                 if mind.paused.take().is_some_and(|paused| step.at > paused + nap) {
-                    mind.running = step.at;
+                    mind.running = step.at as Moment;
                 }
             }
-            Cause::Fault(Fault::ClockJump(_, by)) => mind.jump(step.at, by.as_nanos() as u64, nap),
+            Cause::Fault(Fault::ClockJump(_, by)) => {
+                mind.jump(step.at as Moment, by.as_nanos() as Moment, nap)
+            }
             _ => {}
         }
     }
@@ -159,16 +170,15 @@ impl Proposals {
         let deposed = broker.leads().is_some_and(|epoch| epoch < newest);
         let Some(mind) = mind.filter(|_| deposed) else { return 0 };
         let heard = |member: &Member| mind.seen.get(member).copied().unwrap_or(0).max(mind.role);
-        unheard(broker, step.at, heard).map_or(0, |ago| step.at - ago.as_nanos() as u64)
+        unheard(broker, step.at, heard).map_or(0, |ago| step.at.saturating_sub(ago.as_nanos() as u64))
     }
 
     /// Whether a broker that was asked to leave has known for long that its primary is gone, and has not put its
     /// own live node back (R34).
     pub(super) fn is_forsaken(&self, broker: &Broker, process: ProcessId, at: u64) -> bool {
-        let since = self
-            .brokers
-            .get(&process)
-            .and_then(|mind| Some(mind.forsaken?.max(mind.leaving?).max(mind.awake).max(mind.running)));
+        let since = self.brokers.get(&process).and_then(|mind| {
+            Some(mind.forsaken?.max(mind.leaving?).max(mind.awake).max(mind.running.max(0) as u64))
+        });
         let stands = live(broker).any(|live| live.node.id == *broker.id());
         since.is_some_and(|since| since + RETURN < at) && !stands
     }
@@ -195,7 +205,8 @@ impl Proposals {
         checks: &mut Checks,
     ) -> Result<(), Violation> {
         if step.cause == Cause::Started {
-            let mind = Mind { running: step.at, role: step.at, heard: step.at, ..Mind::default() };
+            let at = step.at as Moment;
+            let mind = Mind { running: at, role: at, heard: at, ..Mind::default() };
             self.brokers.insert(step.process, mind);
         }
         let Some(mind) = self.brokers.get_mut(&step.process) else { return Ok(()) };
@@ -285,20 +296,20 @@ fn live(broker: &Broker) -> impl Iterator<Item = &Live> {
 }
 
 /// How long ago the member was heard that was heard longest ago, of those that are in sync or may be.
-fn unheard(broker: &Broker, at: u64, heard: impl Fn(&Member) -> u64) -> Option<Duration> {
+fn unheard(broker: &Broker, at: u64, heard: impl Fn(&Member) -> Moment) -> Option<Duration> {
     let others = broker.counted().filter(|member| **member != broker.id().member);
-    others.map(|member| Duration::from_nanos(at - heard(member))).max()
+    others.map(|member| ago(at, heard(member))).max()
 }
 
 impl Mind {
     /// The clock has jumped ahead. A long jump is noticed as a pause, a short one makes all waiting shorter.
-    fn jump(&mut self, at: u64, by: u64, nap: u64) {
-        let earlier = |moment: &mut u64| *moment = moment.saturating_sub(by);
+    fn jump(&mut self, at: Moment, by: Moment, nap: u64) {
+        let (noticed, earlier) = (by > nap as Moment, |moment: &mut Moment| *moment -= by);
         self.lost.iter_mut().for_each(earlier);
-        self.awake = at;
+        self.awake = at as u64;
         // Whoever waits for its turn does so by the time that has passed.
-        self.waits = self.waits.filter(|_| by <= nap);
-        if by > nap {
+        self.waits = self.waits.filter(|_| !noticed);
+        if noticed {
             self.running = at;
             return;
         }
@@ -327,7 +338,7 @@ impl Mind {
                     }
                     // The last words of a process that has died since.
                     if let Some(member) = self.links.get(link).filter(|_| !refuses(step, said, *link)) {
-                        self.seen.insert(member.clone(), at);
+                        self.seen.insert(member.clone(), at as Moment);
                     }
                     return;
                 };
@@ -353,21 +364,21 @@ impl Mind {
 
     /// A backup has taken something from its primary, which may have died since it sent that.
     fn followed(&mut self, at: u64) {
-        (self.heard, self.followed) = (at, Some(at));
+        (self.heard, self.followed) = (at as Moment, Some(at));
         (self.reason, self.waits) = (None, None);
         self.refused.clear();
     }
 
     /// A primary has heard of a follower.
     fn follow(&mut self, broker: &Broker, at: u64, member: &Member) {
-        self.seen.insert(member.clone(), at);
+        self.seen.insert(member.clone(), at as Moment);
         if let Some(door) = live(broker).find(|live| live.node.id.member == *member) {
             self.refused.remove(&door.node.address);
         }
         let Some((_, matched)) = broker.matched().find(|(other, _)| *other == member) else { return };
         let before = self.matched.insert(member.clone(), matched);
         if before.is_none_or(|before| before < matched) {
-            self.progressed.insert(member.clone(), at);
+            self.progressed.insert(member.clone(), at as Moment);
         }
     }
 
@@ -392,7 +403,7 @@ impl Mind {
         let holds = |member: &Member| live(broker).any(|live| live.node.id.member == *member);
         let lost = state.in_sync.iter().all(|member| nodes(member) && !holds(member));
         match lost && !state.in_sync.is_empty() {
-            true => drop(self.lost.get_or_insert(step.at)),
+            true => drop(self.lost.get_or_insert(step.at as Moment)),
             false => self.lost = None,
         }
     }
@@ -400,26 +411,27 @@ impl Mind {
     fn note(&mut self, broker: &Broker, at: u64, trace: &Trace) {
         match trace {
             Trace::BecamePrimary { start, .. } => {
-                (self.role, self.start) = (at, *start);
+                (self.role, self.start) = (at as Moment, *start);
                 self.barren += 1;
                 self.progressed.clear();
                 self.matched.clear();
                 self.refused.clear();
             }
             Trace::BecameBackup { .. } | Trace::SteppedDown { .. } => {
-                (self.role, self.heard, self.reason, self.waits) = (at, at, Some(at), Some(at));
+                let now = at as Moment;
+                (self.role, self.heard, self.reason, self.waits) = (now, now, Some(at), Some(now));
                 self.refused.clear();
             }
             // It was asked and heard at the same time.
             Trace::Suspected { cause: Suspicion::Leaving, .. } => {}
             Trace::Suspected { .. } if broker.leads().is_none() => {
                 self.reason.get_or_insert(at);
-                self.waits.get_or_insert(at);
+                self.waits.get_or_insert(at as Moment);
             }
             Trace::FollowerAttached { member, .. } => {
-                self.progressed.entry(member.clone()).or_insert(at);
+                self.progressed.entry(member.clone()).or_insert(at as Moment);
                 // It may have hung up since it sent its request: nobody is known as the sender any more.
-                self.seen.insert(member.clone(), at);
+                self.seen.insert(member.clone(), at as Moment);
             }
             Trace::Resolved { outcome, .. } if *outcome != Outcome::Unknown => self.open = None,
             _ => {}
@@ -448,7 +460,7 @@ impl Mind {
                     self.seen.iter().filter(|(other, _)| other.node == member.node).map(|(_, at)| *at).max()
                 };
                 let heard = |member: &Member| {
-                    seen(member).unwrap_or(0).max(self.role).max(self.running).max(self.awake)
+                    seen(member).unwrap_or(0).max(self.role).max(self.running).max(self.awake as Moment)
                 };
                 let unheard = unheard(broker, at, heard);
                 let read = self.rounds.latest >= Some(self.rounds.connected);
@@ -462,7 +474,7 @@ impl Mind {
                 | Trace::Leaves { .. },
                 _,
             ) => self.handover.take().map_or(Ok(()), |began| {
-                let began = began.max(self.running).max(self.awake);
+                let began = began.max(self.running.max(0) as u64).max(self.awake);
                 self.gave_up = matches!(trace, Trace::HandoverFailed { .. }).then_some(at);
                 let target = self.target.take();
                 self.failed.extend(target.filter(|_| self.gave_up.is_some()));
@@ -475,7 +487,8 @@ impl Mind {
 
     /// Whether somebody is attached who is not in sync and has just moved, and may be waited for.
     fn learner(&self, at: u64, known: &GroupState) -> bool {
-        let lately = |member: &&Member| self.progressed.get(*member).is_some_and(|moved| at < moved + MOVED);
+        let lately =
+            |member: &&Member| self.progressed.get(*member).is_some_and(|moved| ago(at, *moved) < MOVED);
         let waits = self.leaving.is_none_or(|asked| at < asked + LEARNER_DEADLINE.as_nanos() as u64 / 2);
         waits && self.links.values().filter(lately).any(|member| !known.in_sync.contains(member))
     }
@@ -514,11 +527,11 @@ impl Mind {
 
     fn evidence(&self, broker: &Broker, at: u64, proposal: &Proposal<'_>, asked: bool) -> Evidence {
         let known = proposal.known.0;
-        let since = |moment: u64| Duration::from_nanos(at - moment.max(self.running));
+        let since = |moment: Moment| ago(at, moment.max(self.running));
         let primary = known.primary.as_ref().map(|primary| &primary.member);
         let subject = proposal.taken_in().or(proposal.dropped()).or(primary);
         let door = subject.and_then(|subject| live(broker).find(|live| live.node.id.member == *subject));
-        let last = |times: &BTreeMap<Member, u64>| {
+        let last = |times: &BTreeMap<Member, Moment>| {
             subject.and_then(|subject| times.get(subject)).copied().unwrap_or(0).max(self.role)
         };
         // A frame may be the last words of the process before the sender's present one.
@@ -533,17 +546,17 @@ impl Mind {
             refusals: door.and_then(|door| self.refused.get(&door.node.address)).copied().unwrap_or(0),
             leaving: self.leaving.is_some(),
             barren: self.barren,
-            waited: self.waits.map(|waits| Duration::from_nanos(at.saturating_sub(waits))),
+            waited: self.waits.map(|waits| ago(at, waits)),
             learner: self.learner(at, known),
             asked,
             read: self.reason.is_none_or(|reason| self.synced >= Some(reason)),
             // Who sleeps knows of a loss no less.
-            lost_for: self.lost.map_or(Duration::ZERO, |lost| Duration::from_nanos(at - lost)),
+            lost_for: self.lost.map_or(Duration::ZERO, |lost| ago(at, lost)),
             matched: subject.and_then(|subject| {
                 let mut followers = broker.matched();
                 followers.find(|(member, _)| *member == subject).map(|(_, matched)| matched)
             }),
-            heard: since(of_node.max().unwrap_or(0).max(self.role).max(self.awake)),
+            heard: since(of_node.max().unwrap_or(0).max(self.role).max(self.awake as Moment)),
             start: self.start,
             log: (replica.commit(), replica.log().end()),
         }

@@ -1,14 +1,14 @@
 //! To whom a primary that leaves hands over.
 
-use super::{Mind, live};
+use super::{Mind, ago, live};
 use crate::check::handover::Handover;
 use crate::check::{Checks, Fact, Violation};
 use std::time::Duration;
 use steadfast_core::broker::Broker;
 use steadfast_core::id::{Member, NodeName};
 
-/// Who was heard so lately was heard, whatever the suspicion time; in nanoseconds.
-const JUST_NOW: u64 = 100_000_000;
+/// Who was heard so lately was heard, whatever the suspicion time.
+const JUST_NOW: Duration = Duration::from_millis(100);
 
 impl Mind {
     /// Hands over to this node.
@@ -43,7 +43,7 @@ impl Mind {
         let of_node = || live(broker).filter(|live| live.node.id.member.node == member.node);
         let end = broker.replica().log().end();
         *member != broker.id().member
-            && self.seen.get(member).is_some_and(|seen| at < seen + JUST_NOW)
+            && self.seen.get(member).is_some_and(|seen| ago(at, *seen) < JUST_NOW)
             && self.links.values().any(|attached| attached == member)
             && broker.matched().any(|(other, matched)| other == member && matched == end)
             && of_node().count() == 1
