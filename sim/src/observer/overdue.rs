@@ -108,6 +108,9 @@ impl Overdue {
         if matches!(step.cause, Cause::Received(..)) {
             watch.hears(broker, step.at, mind);
         }
+        if mind.leaving.is_some() {
+            watch.note_alone(broker, step.at, mind);
+        }
         if matches!(step.cause, Cause::Timeout | Cause::Coordination(_)) {
             watch.stands(broker, step.at, mind, checks)?;
         }
@@ -288,6 +291,14 @@ impl Watch {
         others.map(|(_, heard)| (*heard).max(0) as u64).max().unwrap_or(0).max(self.awake)
     }
 
+    /// Notes whether it is the only one left, perhaps until it has taken somebody in.
+    fn note_alone(&mut self, broker: &Broker, at: u64, mind: &Mind) {
+        let Some((state, _)) = known(broker).filter(|_| broker.leads().is_some()) else { return };
+        if state.in_sync == [broker.id().member.clone()] {
+            self.alone = Some((at, self.heard_outside(state, mind)));
+        }
+    }
+
     /// R27, R34: a broker that was asked to leave ends.
     fn departs(
         &mut self,
@@ -297,10 +308,6 @@ impl Watch {
         checks: &mut Checks,
     ) -> Result<(), Violation> {
         let Some(asked) = mind.leaving.filter(|_| !self.leaves) else { return Ok(()) };
-        let Some((state, _)) = known(broker) else { return Ok(()) };
-        if broker.leads().is_some() && state.in_sync == [broker.id().member.clone()] {
-            self.alone = Some((at, self.heard_outside(state, mind)));
-        }
         let duty = Duty::Leave {
             asked: between(asked, at),
             alone: self.alone.map(|(alone, heard)| (between(alone, at), between(heard, at))),

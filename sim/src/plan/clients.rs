@@ -8,6 +8,7 @@ use super::{Action, Knobs, Plan, Target};
 use crate::random::Span;
 use std::time::Duration;
 use steadfast_core::filter::{Filter, Topic};
+use steadfast_core::limits::MAX_SCAN;
 
 /// The first number of a process that begins with a copy of another one's outbox.
 const FIRST_COPY: u32 = 9;
@@ -40,6 +41,36 @@ fn look_ups_in_vain(dice: &mut Dice, plan: &mut Plan, at: Duration) {
         let unread = between("damage", who, Target::Discovery(replica), Amount::Number(1_000), lasts);
         happens(plan, at, unread);
     }
+}
+
+/// R30: a subscriber joins when its broker has more for it to look at than in one step, and nothing is committed after
+/// that which would have it go on.
+pub(super) fn joins_behind_a_backlog(dice: &mut Dice, plan: &mut Plan) {
+    let (Some(publisher), Some(subscriber)) = (plan.publishers.first(), plan.subscribers.first_mut()) else {
+        return;
+    };
+    let (publisher, at) = (publisher.number, plan.knobs.duration);
+    subscriber.filters = vec![Filter::new("rare").expect("a valid filter")];
+    (subscriber.joins, subscriber.latest) = (at + Duration::from_millis(1_500), false);
+    let kept = Knobs::default();
+    plan.knobs = Knobs {
+        duration: at + Duration::from_secs(2),
+        payload: 20,
+        batch_bytes: 1,
+        window_frames: 512,
+        queue_records: kept.queue_records,
+        uncommitted_bytes: kept.uncommitted_bytes,
+        retention_bytes: kept.retention_bytes,
+        retention_records: kept.retention_records,
+        retention_age: kept.retention_age,
+        latency: kept.latency,
+        ..plan.knobs.clone()
+    };
+    let topic = |text| Topic::new(text).expect("a valid topic");
+    let (count, every) = (MAX_SCAN as u64 + 200, Duration::from_micros(100));
+    happens(plan, at, Action::Publish { publisher, topic: topic("often"), count, every });
+    let rare = Action::Publish { publisher, topic: topic("rare"), count: 1, every };
+    happens(plan, at + dice.ms(600, 1_000), rare);
 }
 
 /// R20: a primary has more committed than its subscriber can read at once, and falls silent, alone with it: what

@@ -107,19 +107,13 @@ pub fn generate(seed: u64) -> Plan {
     if apart.one_in(4) {
         applications_close(&mut apart, &mut plan);
     }
+    // It takes as long as three others.
+    if apart.one_in(400) {
+        clients::joins_behind_a_backlog(&mut apart, &mut plan);
+    }
     many_at_once(&mut plan.knobs);
-    plan.events.iter_mut().for_each(late_enough);
     plan.events.sort_by_key(|event| event.at);
     plan
-}
-
-/// A clock jumps by no more than the time that the world is old: nobody could tell when what it makes long ago was.
-fn late_enough(event: &mut Event) {
-    if let Action::Trouble { kind, amount: Amount::Time(by), .. } = &event.action
-        && kind.name == "clock-jump"
-    {
-        event.at = event.at.max(*by);
-    }
 }
 
 /// One record after another over a slow way, to publish or to hear, takes too long for a run.
