@@ -206,5 +206,5 @@ fn a_recording_begins_with_a_head_and_whole() {
     assert_eq!(flaw(b"steadfast recording 9\n"), Err(Flaw::OtherVersion));
     assert_eq!(flaw(b"duration 2s\n"), Err(Flaw::NoRecording));
     assert_eq!(flaw(b"steadfast"), Err(Flaw::FirstLine));
-    assert_eq!(flaw(b"steadfast recording 2\r\n"), Err(Flaw::Converted));
+    assert_eq!(flaw(b"steadfast recording 3\r\n"), Err(Flaw::Converted));
 }

@@ -22,7 +22,7 @@ const INPUTS: u64 = 20;
 /// What the parts show at least, all together: every kind of input, entries, both roles, and something in the
 /// tables of a broker. (That a table is always empty would say little of its shape.)
 const SHOWN: &str = "Command Coordination Link Received Storage Timeout Batch EpochStart SessionOpen Trim Backup Primary \
-                     shutdown attempt goal proposal reading suspicion live in_sync epochs base overlay heads by_end \
+                     shutdown attempt goal proposal reading finding live in_sync epochs base overlay heads by_end \
                      pending ages followers in_flight transfer staging probes streams publishers opens heard";
 
 /// What to do when they cannot be read any more, or would be written in another way.

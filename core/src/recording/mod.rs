@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 /// The first line of every recording. Its number is raised whenever a record, an input or the state of a
 /// broker takes another shape: no other version can read it then. `sim/tests/recording_shape.rs` holds
 /// recordings of the present one.
-pub const MAGIC: &[u8] = b"steadfast recording 2\n";
+pub const MAGIC: &[u8] = b"steadfast recording 3\n";
 /// What the first line of a recording of any version begins with.
 const ANY_MAGIC: &[u8] = b"steadfast recording ";
 /// Bytes of a record before its content.
