@@ -428,6 +428,8 @@ bugs! {
     AcksAreProgress "R12",
     /// A member whose live node is gone is dropped only for its silence.
     VanishedStay "R12",
+    /// Who leaves drops nobody while one that is silent, and stays, stands before it.
+    SilentHideTheGone "R12",
     /// What a primary still sends stands against what the tree says of it.
     FramesAcquit "R2",
     /// No batch grows old while others come.

@@ -58,7 +58,7 @@ impl Shutdown {
         Self {
             asked: now,
             reign,
-            deadline: now + SHUTDOWN_DEADLINE,
+            deadline: now + sabotage!(StaysBeyondItsTerm => SHUTDOWN_DEADLINE * 100; SHUTDOWN_DEADLINE),
             learners_until: now + LEARNER_DEADLINE,
             round,
             askers: BTreeSet::new(),
@@ -202,7 +202,7 @@ impl Broker {
             if *until <= now {
                 self.stop(Event::Stopped);
             }
-        } else if shutdown.deadline <= now && !sabotage!(StaysBeyondItsTerm) {
+        } else if shutdown.deadline <= now {
             self.depart(now, Departure::TimedOut);
         } else if !leads {
             self.advance_goodbye(now);

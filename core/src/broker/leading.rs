@@ -333,7 +333,10 @@ impl Broker {
     fn lagging_member(&self, now: Instant, state: &GroupState) -> Option<(Member, Suspicion)> {
         let others = state.in_sync.iter().filter(|member| **member != self.me.member);
         let mut doubtful = others.filter_map(|member| Some((member, self.doubt_about(now, member)?)));
-        let found = doubtful.find(|(_, cause)| self.may_drop(*cause));
+        let found = match sabotage!(SilentHideTheGone) {
+            true => doubtful.next().filter(|(_, cause)| self.may_drop(*cause)),
+            false => doubtful.find(|(_, cause)| self.may_drop(*cause)),
+        };
         found.map(|(member, cause)| (member.clone(), cause))
     }
 

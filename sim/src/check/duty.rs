@@ -75,6 +75,11 @@ pub enum Duty<'a> {
         /// For so long it has heard nothing of anybody who is not in sync.
         unheard: Duration,
     },
+    /// A primary is to send streams what they have credit for.
+    Deliver {
+        /// It has not for so long.
+        behind: Duration,
+    },
     /// A broker that was asked to leave is to end.
     Leave {
         /// It was asked so long ago.

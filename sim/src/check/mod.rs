@@ -17,6 +17,7 @@ pub mod counts_verified;
 pub mod credit_kept;
 pub mod damage_noticed;
 pub mod dead_session;
+pub mod delivery_due;
 pub mod departure_due;
 pub mod duty;
 pub mod election;
@@ -262,6 +263,7 @@ impl Checks {
             Box::new(succession_due::SuccessionDue::within(terms.due)),
             Box::new(trim_due::TrimDue::after(terms.retention.age)),
             Box::new(release_due::ReleaseDue::within(terms.due.learner)),
+            Box::new(delivery_due::DeliveryDue),
             Box::new(departure_due::DepartureDue::within(terms.due.lag)),
         ]);
         Self::of(checks)

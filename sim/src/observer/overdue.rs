@@ -16,7 +16,11 @@ use steadfast_core::id::{Member, Offset};
 use steadfast_core::log::{Entry, EntryKind};
 use steadfast_core::node::Output;
 use steadfast_core::storage::{Operation, Request};
+use steadfast_core::time::Instant;
 use steadfast_core::trace::Trace;
+
+/// So often streams are looked at; in nanoseconds.
+const PACE: u64 = 50_000_000;
 
 /// What has to be remembered of brokers for that.
 #[derive(Debug)]
@@ -51,6 +55,11 @@ struct Watch {
     batches: VecDeque<(Offset, u64)>,
     /// Since when it holds publishers back.
     holds_back: Option<u64>,
+    /// It has fallen silent.
+    silent: bool,
+    /// When its streams were looked at last, and since when one is behind that has credit.
+    looked: u64,
+    behind: Option<u64>,
     /// When it last was the only one in sync, and primary; and when it had heard anybody else last by then.
     alone: Option<(u64, u64)>,
     /// It was asked to leave, and does.
@@ -117,6 +126,7 @@ impl Overdue {
         if step.cause == Cause::Timeout {
             watch.drops(broker, step.at, mind, checks)?;
             watch.trims(broker, step.at, mind, checks)?;
+            watch.delivers(broker, step.at, checks)?;
             watch.releases(broker, step.at, mind, checks)?;
             watch.departs(broker, step.at, mind, checks)?;
         }
@@ -135,6 +145,7 @@ impl Watch {
             Output::Store(Request { operation, .. }) => self.stored(broker, at, operation),
             Output::Trace(Trace::BecamePrimary { .. }) => {
                 (self.serves, self.trim, self.holds_back) = (false, None, None);
+                (self.silent, self.behind) = (false, None);
                 self.reigns += 1;
                 self.moved.clear();
                 self.bereft = None;
@@ -143,6 +154,8 @@ impl Watch {
                 (self.holds_back, self.bereft) = (None, None);
             }
             Output::Trace(Trace::EpochCommitted { .. }) => self.serves = true,
+            Output::Trace(Trace::FellSilent) => self.silent = true,
+            Output::Trace(Trace::SpokeAgain) => self.silent = false,
             Output::Trace(Trace::Throttled { member }) => self.holds_back = member.as_ref().map(|_| at),
             Output::Trace(Trace::Leaves { .. }) => self.leaves = true,
             Output::Trace(Trace::Resolved { .. }) => self.bereft = None,
@@ -275,6 +288,25 @@ impl Watch {
             }
             None => Ok(()),
         }
+    }
+
+    /// R30: a primary sends what is committed on every stream that has credit.
+    fn delivers(&mut self, broker: &Broker, at: u64, checks: &mut Checks) -> Result<(), Violation> {
+        if broker.leads().is_none() || !self.serves || self.silent {
+            self.behind = None;
+            return Ok(());
+        }
+        if at < self.looked + PACE {
+            return Ok(());
+        }
+        self.looked = at;
+        let figures = broker.figures(Instant::from_nanos(at));
+        if figures.stream_lag == 0 || figures.slow_streams > 0 {
+            self.behind = None;
+            return Ok(());
+        }
+        let since = (*self.behind.get_or_insert(at)).max(self.awake);
+        checks.observe(&Fact::Owes(broker.id(), Duty::Deliver { behind: between(since, at) }))
     }
 
     /// R17: a primary holds publishers back only for a follower that moves.

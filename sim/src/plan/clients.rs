@@ -51,10 +51,10 @@ pub(super) fn joins_behind_a_backlog(dice: &mut Dice, plan: &mut Plan) {
     };
     let (publisher, at) = (publisher.number, plan.knobs.duration);
     subscriber.filters = vec![Filter::new("rare").expect("a valid filter")];
-    (subscriber.joins, subscriber.latest) = (at + Duration::from_millis(1_500), false);
+    (subscriber.joins, subscriber.latest) = (at + Duration::from_secs(3), false);
     let kept = Knobs::default();
     plan.knobs = Knobs {
-        duration: at + Duration::from_secs(2),
+        duration: at + Duration::from_millis(3_500),
         payload: 20,
         batch_bytes: 1,
         window_frames: 512,
@@ -67,10 +67,10 @@ pub(super) fn joins_behind_a_backlog(dice: &mut Dice, plan: &mut Plan) {
         ..plan.knobs.clone()
     };
     let topic = |text| Topic::new(text).expect("a valid topic");
-    let (count, every) = (MAX_SCAN as u64 + 200, Duration::from_micros(100));
+    let (count, every) = (MAX_SCAN as u64 + 200, Duration::from_micros(400));
     happens(plan, at, Action::Publish { publisher, topic: topic("often"), count, every });
     let rare = Action::Publish { publisher, topic: topic("rare"), count: 1, every };
-    happens(plan, at + dice.ms(600, 1_000), rare);
+    happens(plan, at + dice.ms(2_000, 2_500), rare);
 }
 
 /// R20: a primary has more committed than its subscriber can read at once, and falls silent, alone with it: what
