@@ -54,7 +54,7 @@ pub(super) fn joins_behind_a_backlog(dice: &mut Dice, plan: &mut Plan) {
     (subscriber.joins, subscriber.latest) = (at + Duration::from_secs(3), false);
     let kept = Knobs::default();
     plan.knobs = Knobs {
-        duration: at + Duration::from_millis(3_500),
+        duration: at + Duration::from_millis(4_500),
         payload: 20,
         batch_bytes: 1,
         window_frames: 512,

@@ -148,3 +148,16 @@ pub(super) fn unaware_backup(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     strikes(plan, at + dice.ms(1_500, 3_000), "crash", Target::Primary, Some(dice.ms(500, 4_000)));
     plan.knobs.duration = plan.knobs.duration.max(at + lasts + ms(1_000));
 }
+
+/// R12, R34: a primary that is told to leave hears no member of its set, and one of them dies.
+pub(super) fn gone_behind_the_silent(dice: &mut Dice, plan: &mut Plan, at: Duration) {
+    (plan.knobs.brokers, plan.knobs.min_in_sync) = (dice.of(&[3, 4]), 1);
+    plan.knobs.session_timeout = dice.ms(800, 1_200);
+    let (at, lasts) = (at.clamp(ms(1_000), ms(3_000)), dice.ms(6_000, 8_000));
+    strikes(plan, at, "deafen", Target::Primary, Some(lasts));
+    let asked = at + dice.ms(1, 300);
+    happens(plan, asked, Action::Shutdown { who: Target::Primary, back: Some(dice.ms(1, 1_500)) });
+    let dies = Target::Broker(dice.between(1, u64::from(plan.knobs.brokers)) as u32);
+    strikes(plan, asked + dice.ms(0, 1_500), "crash", dies, Some(lasts));
+    plan.knobs.duration = plan.knobs.duration.max(at + lasts);
+}

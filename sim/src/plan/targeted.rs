@@ -10,7 +10,7 @@ use steadfast_core::filter::{Filter, Topic};
 type Schedule = fn(&mut Dice, &mut Plan, Duration);
 
 /// All of them.
-const SCHEDULES: [Schedule; 37] = [
+const SCHEDULES: [Schedule; 38] = [
     crash_after_a_write,
     cut_off_after_a_write,
     restart_faster_than_the_session,
@@ -42,6 +42,7 @@ const SCHEDULES: [Schedule; 37] = [
     taken_up_within_a_batch,
     reigns::alone_with_a_newcomer,
     reigns::deaf_successor,
+    reigns::gone_behind_the_silent,
     reigns::pairs_apart,
     reigns::records_before_their_end,
     reigns::leaves_with_the_only_copy,
