@@ -383,7 +383,7 @@ impl Cluster {
         self.checks.observe(&consumed).expect("what is consumed violates nothing");
         let command = Command::Subscriber(subscriber::Command::Consumed { bytes });
         let at = self.world.now() + late.as_nanos() as u64;
-        self.world.command(at, subscriber, command);
+        self.world.command_of_this_life(at, subscriber, command);
     }
 
     /// Applies a fault at once.

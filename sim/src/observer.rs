@@ -196,6 +196,11 @@ impl Observer {
         self.coverage.note(mark.to_owned());
     }
 
+    /// Whether nothing was committed since this process last led.
+    pub fn led_in_vain(&self, process: ProcessId) -> bool {
+        self.proposals.mind(process).is_some_and(|mind| mind.barren > 0)
+    }
+
     /// Shows one step to the checkers.
     ///
     /// # Errors

@@ -101,14 +101,9 @@ enum Happening<C> {
         life: u32,
     },
     /// A slow process is done with an input.
-    Free {
-        process: ProcessId,
-        life: u32,
-    },
-    Command {
-        process: ProcessId,
-        command: C,
-    },
+    Free(ProcessId, u32),
+    /// Of the application of this life only, or of whichever there is.
+    Command(ProcessId, Option<u32>, C),
     /// A fault, and after how many times that everything was called off it was scheduled.
     Fault(Fault, u32),
 }
@@ -344,7 +339,13 @@ where
 
     /// The application will ask something of a process at this time.
     pub fn command(&mut self, at: u64, process: ProcessId, command: N::Command) {
-        self.queue.push(at, Happening::Command { process, command });
+        self.queue.push(at, Happening::Command(process, None, command));
+    }
+
+    /// The same, unless the process has died by then, and its application with it.
+    pub fn command_of_this_life(&mut self, at: u64, process: ProcessId, command: N::Command) {
+        let life = Some(self.processes[process.0 as usize].life);
+        self.queue.push(at, Happening::Command(process, life, command));
     }
 
     /// Lets time pass to `at`, where nothing is due before.
@@ -409,8 +410,12 @@ where
                 }
             }
             Happening::Timer { process, life } => self.timer(process, life),
-            Happening::Free { process, life } => self.free(process, life),
-            Happening::Command { process, command } => self.deliver(process, Input::Command(command)),
+            Happening::Free(process, life) => self.free(process, life),
+            Happening::Command(process, life, command) => {
+                if life.is_none_or(|life| life == self.processes[process.0 as usize].life) {
+                    self.deliver(process, Input::Command(command));
+                }
+            }
             Happening::Fault(fault, of) if of == self.called_off => return self.apply(fault),
             Happening::Fault(..) => {}
         }
@@ -520,7 +525,7 @@ where
         node.handle_input(process.clock.read(now), input);
         if process.cost > 0 {
             process.busy_until = now + process.cost;
-            self.queue.push(process.busy_until, Happening::Free { process: id, life: process.life });
+            self.queue.push(process.busy_until, Happening::Free(id, process.life));
         }
         let outputs = self.collect(id);
         Some(Step { at: now, process: id, cause, outputs })

@@ -350,7 +350,10 @@ impl Cluster {
         let deposals = deposals(&self.timing, u32::try_from(outsiders).unwrap_or(u32::MAX));
         let mut leaving = self.leaving.keys().copied().chain(self.ending.drained());
         let leaves = leaving.any(|process| core.has(process));
-        lost + deposals + if leaves { LAST_HOLDER } else { Duration::ZERO }
+        // R2: whoever has led in vain twice waits for others to.
+        let barren = core.iter().any(|process| self.observer.led_in_vain(process));
+        let turn = if barren { (self.timing.lag + self.timing.suspicion) * 2 } else { Duration::ZERO };
+        lost + deposals + turn + if leaves { LAST_HOLDER } else { Duration::ZERO }
     }
 
     /// The same of a core that has been healed. If somebody of it leaves beside others who are not, the time that

@@ -84,7 +84,7 @@ pub(super) struct Mind {
     /// The same by its own clock, which may have jumped.
     waits: Option<Moment>,
     /// How often it has led since it last learnt of a commit, and up to where that was.
-    barren: u32,
+    pub(super) barren: u32,
     commit: Offset,
     /// Since when it has begun to hand over.
     handover: Option<u64>,
@@ -254,9 +254,13 @@ impl Proposals {
 /// The member whose frame a broker handles, and whether it takes what is in it.
 type Sender<'a> = Option<(&'a Member, bool)>;
 
-/// Whether what came on this link was refused, or is of another epoch: it is no sign of a follower's life.
+/// Whether what came on this link was refused, or is of another epoch or process: it is no sign of a follower's life.
 fn refuses(step: &Step<Event>, said: &[(LinkId, Message)], link: LinkId) -> bool {
-    let rejected = |output: &Output<Event>| matches!(output, Output::Trace(Trace::Rejected { link: from, .. }) if *from == link);
+    let rejected = |output: &Output<Event>| match output {
+        Output::Trace(Trace::Rejected { link: from, .. }) => *from == link,
+        Output::Trace(Trace::StaleProcess { .. }) => true,
+        _ => false,
+    };
     let refused =
         |(to, message): &(LinkId, Message)| *to == link && matches!(message, Message::Refusal { .. });
     step.outputs.iter().any(rejected) || said.iter().any(refused)
@@ -346,12 +350,14 @@ impl Mind {
                     if refuses(step, said, *link) {
                         return;
                     }
-                    if !self.links.contains_key(link) {
+                    // What a process has said before it died may come when the next one of its node is there.
+                    let speaker = self.links.get(link).cloned().unwrap_or_else(|| {
                         // Whoever dials anew has left the link before, also where this end has not noticed.
                         self.links.retain(|_, other| other != member);
                         self.links.insert(*link, member.clone());
-                    }
-                    self.follow(broker, at, member);
+                        member.clone()
+                    });
+                    self.follow(broker, at, &speaker);
                 } else if taken {
                     self.followed(at);
                 } else if lacks(said) && is_primary(broker, member) {

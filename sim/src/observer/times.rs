@@ -67,8 +67,8 @@ impl Times {
                 }
                 checks.observe(&Fact::ClockJumped(process))?;
             }
-            // R29: a session that another one has followed says nothing of that one.
-            Cause::Received(link, Some(_)) if !is_fenced(link, said) => {
+            // R29: a session that another one has followed, or is about to, says nothing of that one.
+            Cause::Received(link, Some(_)) if !is_of_another(link, said) => {
                 if let Some(&publisher) = self.sessions.get(&(step.process, link)) {
                     checks.observe(&Fact::SessionHeard { process, publisher, at })?;
                 }
@@ -83,6 +83,10 @@ impl Times {
         self.talk((broker, in_touch), step, said, checks)?;
         for output in &step.outputs {
             match output {
+                // In its next reign it does not know any more who speaks on a link.
+                Output::Trace(Trace::SteppedDown { .. }) => {
+                    self.sessions.retain(|(owner, _), _| *owner != step.process);
+                }
                 Output::Trace(Trace::EpochCommitted { .. }) => drop(self.serving.insert(step.process, at)),
                 Output::Trace(Trace::SessionExpired { publisher, .. }) => {
                     let since = self.serving.get(&step.process).copied();
@@ -165,9 +169,11 @@ fn committable(broker: &Broker) -> Option<Offset> {
     broker.counted().map(verified).min()
 }
 
-/// Whether what came on this link was refused because another session has followed.
-fn is_fenced(link: LinkId, said: &[(LinkId, Message)]) -> bool {
-    let fences =
-        |message: &Message| matches!(message, Message::Refusal { reason: Refusal::Fenced { .. }, .. });
-    said.iter().any(|(to, message)| *to == link && fences(message))
+/// Whether what came on this link was refused because another session has followed, or will have when that is committed.
+fn is_of_another(link: LinkId, said: &[(LinkId, Message)]) -> bool {
+    let refuses = |message: &Message| {
+        let Message::Refusal { reason, .. } = message else { return false };
+        matches!(reason, Refusal::Fenced { .. } | Refusal::Electing { .. })
+    };
+    said.iter().any(|(to, message)| *to == link && refuses(message))
 }
