@@ -63,6 +63,8 @@ pub(super) struct Mind {
     followed: Option<u64>,
     /// When each follower last moved, or had nothing left to do, and when it was last heard.
     pub(super) progressed: BTreeMap<Member, Moment>,
+    /// When each has asked to follow last.
+    attached: BTreeMap<Member, Moment>,
     pub(super) seen: BTreeMap<Member, Moment>,
     matched: BTreeMap<Member, Offset>,
     /// Who is attached, on which link.
@@ -438,6 +440,7 @@ impl Mind {
                 self.progressed.entry(member.clone()).or_insert(at as Moment);
                 // It may have hung up since it sent its request: nobody is known as the sender any more.
                 self.seen.insert(member.clone(), at as Moment);
+                self.attached.insert(member.clone(), at as Moment);
             }
             Trace::Resolved { outcome, .. } if *outcome != Outcome::Unknown => self.open = None,
             _ => {}

@@ -55,6 +55,8 @@ pub(super) fn joins_behind_a_backlog(dice: &mut Dice, plan: &mut Plan) {
     let kept = Knobs::default();
     plan.knobs = Knobs {
         duration: at + Duration::from_millis(4_500),
+        // With more of them it would be too much for a second.
+        brokers: plan.knobs.brokers.min(2),
         payload: 20,
         batch_bytes: 1,
         window_frames: 512,

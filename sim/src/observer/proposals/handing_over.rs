@@ -44,6 +44,8 @@ impl Mind {
         let end = broker.replica().log().end();
         *member != broker.id().member
             && self.seen.get(member).is_some_and(|seen| ago(at, *seen) < JUST_NOW)
+            // Who has only just attached may have been silent for too long before.
+            && self.attached.get(member) < self.seen.get(member)
             && self.links.values().any(|attached| attached == member)
             && broker.matched().any(|(other, matched)| other == member && matched == end)
             && of_node().count() == 1
