@@ -64,6 +64,11 @@ impl Delivery {
         (stalled.count(), furthest.unwrap_or(0))
     }
 
+    /// Whether a stream is behind the commit offset that has credit.
+    pub fn owes(&self, commit: Offset) -> bool {
+        self.streams.values().any(|stream| stream.scanned < commit && stream.sent < stream.credit)
+    }
+
     /// How many streams there are.
     pub fn streams(&self) -> usize {
         self.streams.len()

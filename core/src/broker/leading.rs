@@ -123,6 +123,11 @@ impl Broker {
         followers.filter_map(|(member, follower)| Some((member, follower.matched()?)))
     }
 
+    /// Whether a primary has something committed for a stream that has credit (R30).
+    pub fn owes_streams(&self) -> bool {
+        matches!(&self.role, Role::Primary(primary) if primary.delivery.owes(self.replica.commit()))
+    }
+
     /// R9: moves the commit offset to what every member that counts has verified, and tells everyone
     /// who waits for it.
     pub(super) fn advance_commit(&mut self, now: Instant) {

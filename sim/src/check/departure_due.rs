@@ -1,7 +1,7 @@
 //! DepartureDue (R27, R34): a broker that was asked to leave is gone five seconds later, unless it alone holds the
 //! data; then five seconds after it could last wait for whoever copies that, for which it has a minute.
 
-use super::duty::{Duty, at_most};
+use super::duty::{Due, Duty, at_most};
 use super::{Check, Fact, Kind, Ledger};
 use std::time::Duration;
 use steadfast_core::limits::{LEARNER_DEADLINE, SHUTDOWN_DEADLINE};
@@ -14,13 +14,13 @@ const ALL: Duration = at_most(LEARNER_DEADLINE.saturating_add(SHUTDOWN_DEADLINE)
 /// The property.
 #[derive(Clone, Debug)]
 pub struct DepartureDue {
-    lag: Duration,
+    due: Due,
 }
 
 impl DepartureDue {
-    /// Whoever copies is waited for while it moves: for so long after it was heard at the most.
-    pub const fn within(lag: Duration) -> Self {
-        Self { lag }
+    /// Whoever copies is waited for while it moves: until the lag threshold after it was heard at the most.
+    pub const fn within(due: Due) -> Self {
+        Self { due }
     }
 }
 
@@ -34,10 +34,16 @@ impl Check for DepartureDue {
     }
 
     fn check(&mut self, _: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
-        let Fact::Owes(process, Duty::Leave { asked, alone }) = *fact else { return Ok(()) };
+        let Fact::Owes(process, duty) = *fact else { return Ok(()) };
+        if let Duty::End { time } = duty
+            && time > self.due.farewell
+        {
+            return Err(format!("{process:?} has left {time:?} ago, and is there"));
+        }
+        let Duty::Leave { asked, alone } = duty else { return Ok(()) };
         // Whoever was not alone waited for nobody.
         let waited =
-            alone.map_or(asked, |(alone, heard)| alone.max(heard.saturating_sub(self.lag)).min(asked));
+            alone.map_or(asked, |(alone, heard)| alone.max(heard.saturating_sub(self.due.lag)).min(asked));
         match waited > TERM || asked > ALL {
             false => Ok(()),
             true => Err(format!(
@@ -51,9 +57,15 @@ impl Check for DepartureDue {
 mod tests {
     use super::*;
     use crate::check::testing::*;
+    use steadfast_core::limits::Timing;
+
+    fn due() -> Due {
+        let lag = Duration::from_secs(3);
+        Due { lag, ..Due::by(&Timing::default()) }
+    }
 
     fn stays(asked: u64, alone: Option<(u64, u64)>) -> Story<DepartureDue> {
-        let mut story = Story::new(DepartureDue::within(Duration::from_secs(3)));
+        let mut story = Story::new(DepartureDue::within(due()));
         let seconds = Duration::from_secs;
         let alone = alone.map(|(alone, heard)| (seconds(alone), seconds(heard)));
         story.tell(&Fact::Owes(&process("a"), Duty::Leave { asked: seconds(asked), alone }));
@@ -75,6 +87,22 @@ mod tests {
     fn who_stays_for_longer_is_rejected() {
         stays(7, None).rejected("was asked to leave 7s ago");
         stays(9, Some((7, 7))).rejected("was asked to leave 9s ago");
+    }
+
+    fn left(ms: u64) -> Story<DepartureDue> {
+        let mut story = Story::new(DepartureDue::within(due()));
+        story.tell(&Fact::Owes(&process("a"), Duty::End { time: Duration::from_millis(ms) }));
+        story
+    }
+
+    #[test]
+    fn who_has_left_tells_clients_so() {
+        left(120).accepted();
+    }
+
+    #[test]
+    fn who_does_not_end_then_is_rejected() {
+        left(121).rejected("has left 121ms ago");
     }
 
     #[test]

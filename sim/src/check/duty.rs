@@ -23,6 +23,8 @@ pub struct Due {
     pub deposals: Duration,
     /// A follower that does not move is not waited for.
     pub learner: Duration,
+    /// Who has left tells clients where to go.
+    pub farewell: Duration,
 }
 
 impl Due {
@@ -34,6 +36,7 @@ impl Due {
             retry: at_most(timing.backoff_cap),
             deposals: at_most((timing.lag + timing.suspicion) * 2),
             learner: at_most(timing.suspicion * 2),
+            farewell: at_most(timing.heartbeat * 2),
         }
     }
 }
@@ -87,5 +90,10 @@ pub enum Duty<'a> {
         /// So long ago it led alone, and may have waited for somebody to copy what it holds; and so long ago it had
         /// heard of anybody who might by then.
         alone: Option<(Duration, Duration)>,
+    },
+    /// A broker that has left the group is to end: it only tells clients where to go.
+    End {
+        /// It has left so long ago.
+        time: Duration,
     },
 }

@@ -264,7 +264,7 @@ impl Checks {
             Box::new(trim_due::TrimDue::after(terms.retention.age)),
             Box::new(release_due::ReleaseDue::within(terms.due.learner)),
             Box::new(delivery_due::DeliveryDue),
-            Box::new(departure_due::DepartureDue::within(terms.due.lag)),
+            Box::new(departure_due::DepartureDue::within(terms.due)),
         ]);
         Self::of(checks)
     }

@@ -1,5 +1,5 @@
 //! ReleaseDue (R17): publishers are held back for a follower that is on its way for a minute at the most, and only as
-//! long as there is one that moves.
+//! long as one is heard. No plan takes a minute: that bound rests on this checker's histories.
 
 use super::duty::{Duty, at_most};
 use super::{Check, Fact, Kind, Ledger};

@@ -1,6 +1,6 @@
 //! RemovalDue (R12): a member that commits wait for in vain does not stay. A primary that may drop it asks for that at
 //! once when its live node is gone or has a successor, and when it has not moved for the lag threshold, however often
-//! it is heard.
+//! it is heard. A process that is proved dead by its refusals may be taken for one that does not move.
 
 use super::duty::Duty;
 use super::{Check, Fact, Kind, Ledger};

@@ -338,21 +338,21 @@ impl Cluster {
         self.recover(&everybody, limit)
     }
 
-    /// What a core may take longer than others.
+    /// What may take longer than the demands say.
     fn delays(&self, core: &Core) -> Duration {
         // R27b: data that nobody alive holds is given up after the lag threshold.
         let lost = !self.brokers.iter().any(|broker| self.holds(*broker));
         let lost = if lost { self.timing.lag } else { Duration::ZERO };
+        // R2: whoever has led in vain may do so once more, and leaves the next reign to others then.
+        let barren = core.iter().any(|process| self.observer.led_in_vain(process));
+        let turn = if barren { (self.timing.lag + self.timing.suspicion) * 2 } else { Duration::ZERO };
         if *core == Core::everybody(self) {
-            return lost;
+            return lost + turn;
         }
         let outsiders = self.brokers.iter().filter(|broker| !core.has(**broker)).count().max(1);
         let deposals = deposals(&self.timing, u32::try_from(outsiders).unwrap_or(u32::MAX));
         let mut leaving = self.leaving.keys().copied().chain(self.ending.drained());
         let leaves = leaving.any(|process| core.has(process));
-        // R2: whoever has led in vain twice waits for others to.
-        let barren = core.iter().any(|process| self.observer.led_in_vain(process));
-        let turn = if barren { (self.timing.lag + self.timing.suspicion) * 2 } else { Duration::ZERO };
         lost + deposals + turn + if leaves { LAST_HOLDER } else { Duration::ZERO }
     }
 

@@ -16,7 +16,6 @@ use steadfast_core::id::{Member, Offset};
 use steadfast_core::log::{Entry, EntryKind};
 use steadfast_core::node::Output;
 use steadfast_core::storage::{Operation, Request};
-use steadfast_core::time::Instant;
 use steadfast_core::trace::Trace;
 
 /// So often streams are looked at; in nanoseconds.
@@ -43,8 +42,9 @@ struct Watch {
     /// How many rounds of reading the tree are complete; when the latest but one and the latest were.
     round: u64,
     rounds: (u64, u64),
-    /// When it was last reading the tree.
+    /// When it was last reading the tree, and whether it is.
     reading: u64,
+    reads: bool,
     /// How often it has led.
     reigns: u32,
     /// The first record of its epoch is committed.
@@ -62,8 +62,8 @@ struct Watch {
     behind: Option<u64>,
     /// When it last was the only one in sync, and primary; and when it had heard anybody else last by then.
     alone: Option<(u64, u64)>,
-    /// It was asked to leave, and does.
-    leaves: bool,
+    /// When it left the group, and had nothing more to do but to say so.
+    left: Option<u64>,
 }
 
 /// Whether a member of the set is gone, as a broker knows: no live node, or that of a later process.
@@ -157,7 +157,7 @@ impl Watch {
             Output::Trace(Trace::FellSilent) => self.silent = true,
             Output::Trace(Trace::SpokeAgain) => self.silent = false,
             Output::Trace(Trace::Throttled { member }) => self.holds_back = member.as_ref().map(|_| at),
-            Output::Trace(Trace::Leaves { .. }) => self.leaves = true,
+            Output::Trace(Trace::Leaves { .. }) => self.left = Some(at),
             Output::Trace(Trace::Resolved { .. }) => self.bereft = None,
             _ => {}
         }
@@ -190,9 +190,11 @@ impl Watch {
         let round = broker.registry().round();
         if std::mem::replace(&mut self.round, round) != round {
             self.rounds = (self.rounds.1, at);
-            self.reading = at;
+            (self.reading, self.reads) = (at, false);
         }
-        if !mind.syncs.is_empty() {
+        // A round begins with the tree's word that it is no older than now.
+        self.reads = (self.reads || !mind.syncs.is_empty()) && broker.registry().session().is_some();
+        if self.reads {
             self.reading = at;
         }
     }
@@ -256,7 +258,7 @@ impl Watch {
         let me = broker.id();
         for member in state.in_sync.iter().filter(|member| **member != me.member) {
             let matched = broker.matched().find(|(other, _)| *other == member).map(|(_, matched)| matched);
-            let progressed = mind.progressed.get(member).copied().unwrap_or(0).max(mind.role);
+            let progressed = mind.progressed.get(member).copied().unwrap_or(mind.role).max(mind.role);
             let moved = match self.moved.get_mut(member) {
                 Some(moved) => moved,
                 None => self.moved.entry(member.clone()).or_insert((matched, at)),
@@ -300,8 +302,7 @@ impl Watch {
             return Ok(());
         }
         self.looked = at;
-        let figures = broker.figures(Instant::from_nanos(at));
-        if figures.stream_lag == 0 || figures.slow_streams > 0 {
+        if !broker.owes_streams() {
             self.behind = None;
             return Ok(());
         }
@@ -339,7 +340,11 @@ impl Watch {
         mind: &Mind,
         checks: &mut Checks,
     ) -> Result<(), Violation> {
-        let Some(asked) = mind.leaving.filter(|_| !self.leaves) else { return Ok(()) };
+        if let Some(left) = self.left {
+            let time = between(left.max(self.awake), at);
+            return checks.observe(&Fact::Owes(broker.id(), Duty::End { time }));
+        }
+        let Some(asked) = mind.leaving else { return Ok(()) };
         let duty = Duty::Leave {
             asked: between(asked, at),
             alone: self.alone.map(|(alone, heard)| (between(alone, at), between(heard, at))),

@@ -61,11 +61,10 @@ pub(super) struct Mind {
     heard: Moment,
     /// The same, and nothing else counts for it.
     followed: Option<u64>,
-    /// When each follower last moved, or had nothing left to do, and when it was last heard.
+    /// When each follower last moved, when it was last heard, and when it has asked to follow last.
     pub(super) progressed: BTreeMap<Member, Moment>,
-    /// When each has asked to follow last.
-    attached: BTreeMap<Member, Moment>,
     pub(super) seen: BTreeMap<Member, Moment>,
+    attached: BTreeMap<Member, Moment>,
     matched: BTreeMap<Member, Offset>,
     /// Who is attached, on which link.
     links: BTreeMap<LinkId, Member>,
@@ -458,7 +457,7 @@ impl Mind {
         let process = broker.id();
         match (trace, broker.leads()) {
             (Trace::FellSilent, Some(epoch)) => {
-                let seen = |member: &Member| self.seen.get(member).copied().unwrap_or(0);
+                let seen = |member: &Member| self.seen.get(member).copied().unwrap_or(self.role);
                 let heard = |member: &Member| seen(member).max(self.role).max(self.running);
                 let unheard = unheard(broker, at, heard);
                 checks.observe(&Fact::FellSilent { process, epoch, unheard })
@@ -469,27 +468,24 @@ impl Mind {
                     self.seen.iter().filter(|(other, _)| other.node == member.node).map(|(_, at)| *at).max()
                 };
                 let heard = |member: &Member| {
-                    seen(member).unwrap_or(0).max(self.role).max(self.running).max(self.awake as Moment)
+                    seen(member)
+                        .unwrap_or(self.role)
+                        .max(self.role)
+                        .max(self.running)
+                        .max(self.awake as Moment)
                 };
                 let unheard = unheard(broker, at, heard);
                 let read = self.rounds.latest >= Some(self.rounds.connected);
                 checks.observe(&Fact::InTouch { process, unheard, read })
             }
             (Trace::HandoverBegan { target }, _) => self.begins(broker, at, target, checks),
-            (
-                Trace::HandoverFailed { .. }
-                | Trace::SteppedDown { .. }
-                | Trace::BecameBackup { .. }
-                | Trace::Leaves { .. },
-                _,
-            ) => self.handover.take().map_or(Ok(()), |began| {
-                let began = began.max(self.running.max(0) as u64).max(self.awake);
-                self.gave_up = matches!(trace, Trace::HandoverFailed { .. }).then_some(at);
-                let target = self.target.take();
-                self.failed.extend(target.filter(|_| self.gave_up.is_some()));
-                let time = Duration::from_nanos(at.saturating_sub(began));
-                checks.observe(&Fact::HandoverTook { process, time })
-            }),
+            (Trace::HandoverFailed { target }, _) => {
+                self.fails(broker, at, target);
+                self.ends(broker, at, checks)
+            }
+            (Trace::SteppedDown { .. } | Trace::BecameBackup { .. } | Trace::Leaves { .. }, _) => {
+                self.ends(broker, at, checks)
+            }
             _ => Ok(()),
         }
     }
@@ -541,7 +537,7 @@ impl Mind {
         let subject = proposal.taken_in().or(proposal.dropped()).or(primary);
         let door = subject.and_then(|subject| live(broker).find(|live| live.node.id.member == *subject));
         let last = |times: &BTreeMap<Member, Moment>| {
-            subject.and_then(|subject| times.get(subject)).copied().unwrap_or(0).max(self.role)
+            subject.and_then(|subject| times.get(subject)).copied().unwrap_or(self.role).max(self.role)
         };
         // A frame may be the last words of the process before the sender's present one.
         let node = subject.map(|subject| &subject.node);

@@ -52,7 +52,16 @@ pub(super) fn joins_behind_a_backlog(dice: &mut Dice, plan: &mut Plan) {
     let (publisher, at) = (publisher.number, plan.knobs.duration);
     subscriber.filters = vec![Filter::new("rare").expect("a valid filter")];
     (subscriber.joins, subscriber.latest) = (at + Duration::from_secs(3), false);
-    let kept = Knobs::default();
+    let (number, both) =
+        (subscriber.number, [Target::Publisher(publisher), Target::Subscriber(subscriber.number)]);
+    // Both are there, and nothing is wrong with them.
+    plan.events.retain(|event| match &event.action {
+        Action::Close { who } => !both.contains(who),
+        Action::Trouble { with, .. } => with.iter().all(|who| !both.contains(who)),
+        Action::Pace { subscriber, .. } => *subscriber != number,
+        _ => true,
+    });
+    let default = Knobs::default();
     plan.knobs = Knobs {
         duration: at + Duration::from_millis(4_500),
         // With more of them it would be too much for a second.
@@ -60,12 +69,12 @@ pub(super) fn joins_behind_a_backlog(dice: &mut Dice, plan: &mut Plan) {
         payload: 20,
         batch_bytes: 1,
         window_frames: 512,
-        queue_records: kept.queue_records,
-        uncommitted_bytes: kept.uncommitted_bytes,
-        retention_bytes: kept.retention_bytes,
-        retention_records: kept.retention_records,
-        retention_age: kept.retention_age,
-        latency: kept.latency,
+        queue_records: default.queue_records,
+        uncommitted_bytes: default.uncommitted_bytes,
+        retention_bytes: default.retention_bytes,
+        retention_records: default.retention_records,
+        retention_age: default.retention_age,
+        latency: default.latency,
         ..plan.knobs.clone()
     };
     let topic = |text| Topic::new(text).expect("a valid topic");

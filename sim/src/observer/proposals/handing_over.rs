@@ -38,6 +38,24 @@ impl Mind {
         Ok(())
     }
 
+    /// Goes on without this node, which it had asked, perhaps in an earlier reign.
+    pub(super) fn fails(&mut self, broker: &Broker, at: u64, node: &NodeName) {
+        self.gave_up = Some(at);
+        let state = broker.registry().view().state.as_ref();
+        let named = state.and_then(|(state, _)| state.in_sync.iter().find(|member| member.node == *node));
+        self.failed.extend(self.target.take().or(named.cloned()));
+    }
+
+    /// Hands over no more.
+    pub(super) fn ends(&mut self, broker: &Broker, at: u64, checks: &mut Checks) -> Result<(), Violation> {
+        self.target = None;
+        self.handover.take().map_or(Ok(()), |began| {
+            let began = began.max(self.running.max(0) as u64).max(self.awake);
+            let time = Duration::from_nanos(at.saturating_sub(began));
+            checks.observe(&Fact::HandoverTook { process: broker.id(), time })
+        })
+    }
+
     /// Whether nobody can doubt that a member may take over: it has everything, is attached, and was heard just now.
     fn could_lead(&self, broker: &Broker, at: u64, member: &Member) -> bool {
         let of_node = || live(broker).filter(|live| live.node.id.member.node == member.node);
