@@ -4,9 +4,10 @@
 use super::generate::{self, Dice, happens};
 use super::kinds::Amount;
 use super::targeted::{between, soon, strikes, trouble, when, with_outbox};
-use super::{Action, Knobs, Plan, Target};
+use super::{Action, Again, Knobs, Plan, Target};
 use crate::random::Span;
 use std::time::Duration;
+use steadfast_core::broker::OnTotalLoss;
 use steadfast_core::filter::{Filter, Topic};
 use steadfast_core::limits::MAX_SCAN;
 
@@ -15,12 +16,12 @@ const FIRST_COPY: u32 = 9;
 
 /// Adds one of them.
 pub(super) fn add(dice: &mut Dice, plan: &mut Plan, at: Duration) {
-    match dice.below(13) {
+    match dice.below(14) {
         0 | 1 => copied_outbox(dice, plan, at),
         2 => deaf_to_the_end(dice, plan, at),
         3 => expires_uncommitted(dice, plan, at),
         4 => sent_away_in_silence(dice, plan, at),
-        5 => copy_in_two_histories(dice, plan, at),
+        5 | 13 => copy_in_two_histories(dice, plan, at),
         6 => look_ups_in_vain(dice, plan, at),
         7 | 8 => closes_in_a_failover(dice, plan, at),
         9 | 10 => grants_in_silence(dice, plan, at),
@@ -180,12 +181,21 @@ fn sent_away_in_silence(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     plan.knobs.duration = plan.knobs.duration.max(at + again + Duration::from_secs(2));
 }
 
-/// R27, R28: of two processes with one outbox one has begun a session in a new history, and the other is about to
-/// continue it, when that history is given up as well.
+/// R27, R28, R19: of two processes with one outbox one has begun a session in a new history, and the other is about to
+/// continue it, when that history is given up as well; a subscriber waits for what it has read of it.
 fn copy_in_two_histories(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     let Some(publisher) = with_outbox(plan) else { return };
+    (plan.knobs.brokers, plan.knobs.on_total_loss) = (plan.knobs.brokers.min(3), OnTotalLoss::default());
     plan.knobs.storage = Span::new(Duration::ZERO, dice.ms(5, 25));
     let at = at.clamp(Duration::from_millis(700), Duration::from_secs(3));
+    if let Some(subscriber) = plan.subscribers.first().map(|subscriber| subscriber.number) {
+        let before = at - Duration::from_millis(500);
+        let topic = Topic::new("a.b").expect("a valid topic");
+        plan.knobs.credit_bytes = dice.between(64, 600);
+        happens(plan, before, Action::Publish { publisher, topic, count: 80, every: dice.ms(3, 8) });
+        happens(plan, before, Action::Pace { subscriber, late: Some(dice.ms(20, 300)) });
+        happens(plan, before, Action::ReadHeads { subscriber, count: 400, every: dice.ms(2, 10) });
+    }
     happens(plan, at, Action::TotalLoss { lasts: Some(dice.ms(50, 300)) });
     happens(plan, at + dice.ms(1, 50), Action::CopyOutbox { publisher, to: FIRST_COPY });
     let again = Action::TotalLoss { lasts: Some(dice.ms(50, 300)) };
@@ -194,7 +204,7 @@ fn copy_in_two_histories(dice: &mut Dice, plan: &mut Plan, at: Duration) {
 }
 
 /// R26: a replica of discovery and the primary are cut off from everybody but clients, for good: the one goes on naming
-/// the other, which accepts links and does nothing. Clients of its successor begin anew, and may come to it (R11, R29).
+/// the other, which accepts links and does nothing. Clients of its successor begin anew, and may come to it (R10, R11, R29).
 fn word_of_the_cut_off(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     (plan.knobs.discoveries, plan.knobs.core_only) = (plan.knobs.discoveries.max(2), true);
     (plan.knobs.brokers, plan.knobs.min_in_sync) = (plan.knobs.brokers.max(2), 1);
@@ -205,8 +215,28 @@ fn word_of_the_cut_off(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     for broker in 1..=plan.knobs.brokers {
         happens(plan, at, trouble("part", Target::Primary, Some(Target::Broker(broker)), None));
     }
+    // Some of its last records it has sent and never hears to be committed; somewhere there the subscriber goes on.
+    if let Some(last) = plan.publishers.last().map(|publisher| publisher.number) {
+        // Each of them stands for itself, and has room.
+        let Knobs { retention_bytes, uncommitted_bytes, .. } = Knobs::default();
+        let (batch_bytes, window_frames) = (1, 64);
+        plan.knobs =
+            Knobs { retention_bytes, uncommitted_bytes, batch_bytes, window_frames, ..plan.knobs.clone() };
+        let before = at - Duration::from_millis(60);
+        let topic = Topic::new("last").expect("a valid topic");
+        let every = Duration::from_micros(1_500);
+        happens(plan, before, Action::Publish { publisher: last, topic, count: 40, every });
+        for broker in 1..=plan.knobs.brokers {
+            let cut = trouble("cut", Target::Broker(broker), Some(Target::Primary), None);
+            happens(plan, before + dice.ms(10, 50), cut);
+        }
+    }
+    let subscriber = plan.subscribers.first_mut().map(|subscriber| {
+        subscriber.filters = vec![Filter::new("last").expect("a valid filter")];
+        (subscriber.joins, subscriber.again) = (Duration::ZERO, Again::Behind(dice.between(0, 20) as u32));
+        Target::Subscriber(subscriber.number)
+    });
     let publisher = with_outbox(plan).map(Target::Publisher);
-    let subscriber = plan.subscribers.first().map(|subscriber| Target::Subscriber(subscriber.number));
     for client in publisher.into_iter().chain(subscriber) {
         for _ in 0..dice.between(1, 4) {
             let dies = at + dice.ms(300, 3_000);
