@@ -1,5 +1,6 @@
 //! DepartureDue (R27, R34): a broker that was asked to leave is gone five seconds later, unless it alone holds the
 //! data; then five seconds after it could last wait for whoever copies that, for which it has a minute.
+//! When it has left the group it only tells clients where to go, for two heartbeats.
 
 use super::duty::{Due, Duty, at_most};
 use super::{Check, Fact, Kind, Ledger};
