@@ -1,11 +1,11 @@
 //! What a primary sends to those who follow it, and how it takes what they say.
 
 use super::retention::{keeping, offer, snapshot_ack};
-use super::world::{World, nack, open_session, publish, sender};
+use super::world::{World, member, nack, open_session, process, publish, sender};
 use super::{B, CLIENT};
 use steadfast_core::broker::Config;
 use steadfast_core::broker::retention::Retention;
-use steadfast_core::id::Incarnation;
+use steadfast_core::id::{Incarnation, Nonce};
 use steadfast_core::limits::{MAX_BATCH_LEN, MAX_FRAME_ENTRIES, SEND_FRAME_BYTES};
 use steadfast_core::link::LinkId;
 use steadfast_core::message::{Message, Replicate};
@@ -99,4 +99,17 @@ fn a_follower_that_moves_slowly_is_helped() {
         world.run(300);
     }
     assert!(world.traces.iter().any(|trace| matches!(trace, Trace::Throttled { member: Some(_) })));
+}
+
+/// R32: who no longer leads accuses nobody, and so knocks at no door.
+#[test]
+fn a_deposed_primary_stops_knocking() {
+    let mut world = World::primary_with_backup(B);
+    world.run(150);
+    let knock = *world.dials.last().expect("a silent member is knocked for");
+    assert_eq!(world.closes, []);
+    let deposed = world.state().promote(&process("b", 2), Nonce(5));
+    world.put_state(&deposed.expand(&member("a", 1), Nonce(6)));
+    assert_eq!(world.broker.leads(), None);
+    assert!(world.closes.contains(&knock));
 }

@@ -11,6 +11,7 @@ mod quorum;
 mod restored;
 mod retention;
 mod sessions;
+mod snapshots;
 mod status;
 mod streams;
 mod unruly;

@@ -264,7 +264,7 @@ pub fn part(snapshot: u64, part: u64) -> SnapshotPart {
     SnapshotPart { sender: sender("b", 2), history: HISTORY, epoch: 1, snapshot, part }
 }
 
-fn some_records(number: u64, from: Offset, entries: Vec<Entry>) -> Message {
+pub fn some_records(number: u64, from: Offset, entries: Vec<Entry>) -> Message {
     records_of(0, part(1, number), from, entries)
 }
 
@@ -274,7 +274,7 @@ pub fn records_of(log_bytes: u64, part: SnapshotPart, from: Offset, entries: Vec
     Message::SnapshotRecords(Box::new(records))
 }
 
-fn the_fold(number: u64) -> SnapshotFold {
+pub fn the_fold(number: u64) -> SnapshotFold {
     let session = Session { incarnation: 1, nonce: Nonce(1), last_sequence: 9 };
     let old = Session { incarnation: 4, nonce: Nonce(4), last_sequence: 44 };
     SnapshotFold {

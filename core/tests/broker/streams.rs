@@ -1,6 +1,6 @@
 //! Streams to subscribers: where they may begin, and when they end.
 
-use super::world::{World, nack, open_session, open_stream, publish, sender};
+use super::world::{HISTORY, World, nack, open_session, open_stream, publish, sender};
 use super::{B, CLIENT, LONG};
 use steadfast_core::broker::Config;
 use steadfast_core::link::{LinkId, LinkStatus};
@@ -80,6 +80,17 @@ fn a_position_of_a_later_epoch_is_not_called_diverged() {
     let position = Position { lineage: 1, epoch: 1, offset: 100 };
     world.receive(CLIENT, &open_stream(Start::At(position)));
     assert!(matches!(world.refusal(CLIENT), Refusal::Diverged { .. }));
+}
+
+/// R27: an offset means nothing in another lineage, even if there is one like it.
+#[test]
+fn a_position_of_another_lineage_begins_no_stream() {
+    let mut world = World::primary(Config::default());
+    let [theirs, ours] = [2, 1].map(|lineage| Position { lineage, epoch: 1, offset: 1 });
+    world.receive(CLIENT, &open_stream(Start::At(theirs)));
+    assert_eq!(world.refusal(CLIENT), &Refusal::LineageChanged { history: HISTORY });
+    world.receive(CLIENT, &open_stream(Start::At(ours)));
+    assert!(world.sent_to(CLIENT).any(|message| matches!(message, Message::StreamOpened(_))));
 }
 
 /// R10, R11: whoever was served of more than is committed here was served by another primary.

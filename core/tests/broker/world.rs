@@ -109,6 +109,8 @@ pub struct World {
     pub events: Vec<Event>,
     /// Links that it has dialled.
     pub dials: Vec<LinkId>,
+    /// Links that it has closed.
+    pub closes: Vec<LinkId>,
     /// Calls to the coordination service, answered or not.
     pub calls: usize,
     /// Conditional writes that the tree has carried out or refused.
@@ -138,6 +140,7 @@ impl World {
             traces: Vec::new(),
             events: Vec::new(),
             dials: Vec::new(),
+            closes: Vec::new(),
             calls: 0,
             writes: 0,
             now: 0,
@@ -313,8 +316,9 @@ impl World {
             Output::Store(request) => inputs.push_back(Input::Storage(storage::Event::Done(request.ticket))),
             Output::Trace(trace) => self.traces.push(trace),
             Output::Link(LinkCommand::Dial { link, .. }) => self.dials.push(link),
+            Output::Link(LinkCommand::Close { link }) => self.closes.push(link),
             Output::Event(event) => self.events.push(event),
-            Output::Link(_) | Output::Coordinate(_) => {}
+            Output::Coordinate(_) => {}
         }
     }
 
