@@ -37,6 +37,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use steadfast_runtime::configuration::Configuration;
 use tokio::task::LocalSet;
+use tracing::warn;
 use worker::args::WorkerCommand;
 
 /// Open files are raised to this many, or as far as the hard limit allows: accepted links have a limit
@@ -62,6 +63,11 @@ fn start(cli: Cli) -> Result<(), Failure> {
     let configuration = settings::load(&cli)?;
     let _logs = settings::start_logs(&cli.command, &configuration)?;
     raise_open_files();
+    if matches!(cli.command, Command::Broker(_))
+        && let Err(error) = steadfast_heir::appoint()
+    {
+        warn!(%error, "without an heir: were this broker killed, it would be missed the later the longer its log");
+    }
     let parent = Parent::tie(cli.log.attached);
     in_runtime(cli.command, &configuration, &parent)
 }

@@ -9,6 +9,7 @@ mod demo;
 mod files;
 mod full_disk;
 mod gone;
+mod heir;
 mod hostile;
 mod memory;
 mod metrics;
