@@ -106,7 +106,7 @@ fn a_follower_that_moves_slowly_is_helped() {
 fn a_deposed_primary_stops_knocking() {
     let mut world = World::primary_with_backup(B);
     world.run(150);
-    let knock = *world.dials.last().expect("a silent member is knocked for");
+    let [knock] = world.dials[..] else { panic!("it has not dialled once: {:?}", world.dials) };
     assert_eq!(world.closes, []);
     let deposed = world.state().promote(&process("b", 2), Nonce(5));
     world.put_state(&deposed.expand(&member("a", 1), Nonce(6)));

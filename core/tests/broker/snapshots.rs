@@ -28,6 +28,11 @@ fn a_session_that_a_part_before_has_passed_is_rejected() {
         world.receive(link, &Message::SnapshotFold(Box::new(second)));
         let unexpected = Trace::Rejected { link, reason: Rejection::Unexpected };
         assert_eq!(world.traces.contains(&unexpected), rejected, "publisher {publisher}");
+        assert_eq!(
+            world.broker.replica().log().end(),
+            if rejected { 0 } else { 24 },
+            "publisher {publisher}"
+        );
     }
 }
 

@@ -81,11 +81,13 @@ fn a_killed_demo_leaves_no_process_behind() {
     let _turn = turn();
     let mut demo = Running::start("demo", steadfast(&["demo"]));
     wait_until("the primary is paused", || demo.out.text().contains("SIGSTOP"));
-    let children = children(demo.pid());
-    assert!(children.len() >= 7, "the demo has only {} processes", children.len());
+    let mut processes = children(demo.pid());
+    assert!(processes.len() >= 7, "the demo has only {} processes", processes.len());
+    let heirs: Vec<u32> = processes.iter().flat_map(|&pid| children(pid)).collect();
+    processes.extend(heirs);
     demo.signal("KILL");
     demo.wait();
-    wait_until("every process is gone", || !children.iter().any(|&pid| is_alive(pid)));
+    wait_until("every process is gone", || !processes.iter().any(|&pid| is_alive(pid)));
 }
 
 #[test]
@@ -104,7 +106,7 @@ fn an_interrupted_demo_cleans_up() {
     assert_eq!(clusters(&servers), Vec::<String>::new());
 }
 
-fn children(parent: u32) -> Vec<u32> {
+pub fn children(parent: u32) -> Vec<u32> {
     let pids =
         fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
     pids.filter(|&pid| stat(pid).is_some_and(|(_, of)| of == parent)).collect()
@@ -118,6 +120,6 @@ fn stat(pid: u32) -> Option<(char, u32)> {
 }
 
 /// A dead process that nobody has waited for yet counts as gone.
-fn is_alive(pid: u32) -> bool {
+pub fn is_alive(pid: u32) -> bool {
     stat(pid).is_some_and(|(state, _)| state != 'Z')
 }

@@ -2,9 +2,11 @@
 //!
 //! When a process is killed, Linux gives back its memory *before* it closes its sockets, and only the end of these
 //! tells its peers that it is dead: a broker with 1 GiB of log is missed 45 ms later than an empty one. Memory that a
-//! second process still uses is not given back, though. That process is the heir: it has the same memory, no open
-//! file, and does nothing but sleep, until the system ends it because its parent, the process itself, has ended.
-//! Then it gives the memory back, while others have long noticed.
+//! second process still uses is not given back, though. That process is the heir: it has the same memory, no file but
+//! a handle of its parent, and does nothing but sleep until the whole of that one has ended. Then it ends as well, and
+//! the memory is given back, while others have long noticed.
+//!
+//! Who kills everybody that has this memory kills the heir too, as the system does when memory runs out.
 
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "see the manifest")]

@@ -1,21 +1,24 @@
-//! See `clone(2)`, `prctl(2)` (`PR_SET_PDEATHSIG`) and, for the order in which a process is taken apart, `do_exit` in
-//! the kernel's `kernel/exit.c`: memory, then files, then word to its children.
+//! See `clone(2)`, `pidfd_open(2)` and, for the order in which a thread is taken apart, `do_exit` in the kernel's
+//! `kernel/exit.c`: its part of the memory, then of the files, then word to others. A pidfd tells of that word when the
+//! last thread has given it, so all files are closed then. (`PR_SET_PDEATHSIG` speaks for one thread alone.)
 
 use libc::{c_int, c_void, pid_t};
 use std::ffi::CStr;
 use std::io::{Error, ErrorKind, Result};
-use std::ptr::{from_ref, null_mut};
+use std::ptr::{from_ref, null, null_mut};
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use std::{mem, thread};
 
 /// Bytes of the heir's stack: it makes six calls.
 const STACK: usize = 64 << 10;
+/// What a stack's end is a multiple of, on every processor.
+const ALIGNMENT: usize = 16;
 /// How far the heir stands back for others (see `nice(1)`): what it has to do at its end is not urgent.
 const NICENESS: c_int = 10;
 /// How long the heir may take to be ready, which is some microseconds' work.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// What process lists call the heir.
+/// The name of the heir's only thread.
 const NAME: &CStr = c"steadfast-heir";
 /// What the heir says of itself before it is ready: nothing.
 const UNREADY: c_int = -1;
@@ -27,62 +30,74 @@ struct Will {
     outcome: AtomicI32,
 }
 
-/// Gives this process an heir. To be called once, by the main thread: the heir ends with the thread that made it.
+/// Gives this process an heir. To be called once, by a thread that does nothing else meanwhile.
 ///
-/// It costs a few pages of the kernel's memory and no time. Process lists show it as a child called `steadfast-heir`,
-/// with the memory of its parent, which is there once.
+/// It costs a few pages of the kernel's memory and no time. Process lists show it as a child, whose thread is called
+/// `steadfast-heir`, with the arguments and the memory of its parent, which is there once.
 ///
 /// # Errors
-/// When the system refuses, or the heir is not ready in time; the process can go on all the same.
+/// When the system refuses, as Linux before 5.3 does, or the heir is not ready in time; there is none then, and the
+/// process can go on all the same.
 pub fn appoint() -> Result<()> {
     // Both live as long as the process: the heir sleeps on the one and nobody counts the other.
     let stack: &mut [u8] = Vec::leak(vec![0; STACK]);
-    let top = stack.as_mut_ptr_range().end;
+    let end = stack.as_mut_ptr_range().end;
+    let top = end.wrapping_sub(end.addr() % ALIGNMENT);
     // SAFETY: getpid has no preconditions.
     let parent = unsafe { libc::getpid() };
     let will: &Will = Box::leak(Box::new(Will { parent, outcome: AtomicI32::new(UNREADY) }));
     let before = block_signals()?;
-    // SAFETY: the stack is the heir's alone, and its end, which is where it begins, is aligned down by `clone`; `live`
-    // takes a `Will`, which is never freed. Flags: shared memory only, and no signal when it ends. The heir has this
-    // thread's local storage, so until it says that it is ready this thread does nothing that would use it.
+    // SAFETY: the stack is the heir's alone; `live` takes a `Will`, which is never freed. Flags: shared memory only, and
+    // no signal when it ends. The heir has this thread's local storage, so until it says that it is ready this thread
+    // does nothing that would use it.
     let heir = unsafe { libc::clone(live, top.cast(), libc::CLONE_VM, from_ref(will).cast_mut().cast()) };
-    let refused = (heir < 0).then(Error::last_os_error);
-    let began = Instant::now();
-    while refused.is_none() && will.outcome.load(SeqCst) == UNREADY && began.elapsed() < PATIENCE {
-        thread::yield_now();
+    let outcome = if heir < 0 { Err(Error::last_os_error()) } else { await_ready(will) };
+    if outcome.is_err() && heir > 0 {
+        // SAFETY: this thread's own child, which nobody else waits for.
+        unsafe {
+            libc::kill(heir, libc::SIGKILL);
+            libc::waitpid(heir, null_mut(), libc::__WCLONE);
+        }
     }
     restore_signals(&before)?;
-    match (refused, will.outcome.load(SeqCst)) {
-        (Some(error), _) => Err(error),
-        (None, 0) => Ok(()),
-        (None, UNREADY) => Err(ErrorKind::TimedOut.into()),
-        (None, error) => Err(Error::from_raw_os_error(error)),
+    outcome
+}
+
+fn await_ready(will: &Will) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        match will.outcome.load(SeqCst) {
+            UNREADY if began.elapsed() < PATIENCE => thread::yield_now(),
+            UNREADY => return Err(ErrorKind::TimedOut.into()),
+            0 => return Ok(()),
+            error => return Err(Error::from_raw_os_error(error)),
+        }
     }
 }
 
-/// The heir's life. It must not touch what belongs to its parent's thread once it has said that it is ready: it makes
-/// no call then that could fail, and no signal but the last one wakes it.
+/// The heir's life. Once it has said that it is ready it must not touch what belongs to its parent's thread: it makes
+/// one call then, which returns when the parent is dead, since all signals that can be are blocked.
 extern "C" fn live(will: *mut c_void) -> c_int {
     // SAFETY: it is what `appoint` has passed, and shared.
     let will = unsafe { &*will.cast::<Will>() };
     // SAFETY: system calls with numbers for arguments, and a name that is never freed. Files: whoever reads what the
-    // parent writes shall see its end. A system that refuses the first three loses nothing but what they are for.
-    let outcome = unsafe {
+    // parent writes shall see its end at once. A system that refuses the first three loses nothing but what they are for.
+    let (parent, outcome) = unsafe {
         libc::syscall(libc::SYS_close_range, 0, c_int::MAX, 0);
         libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS);
         libc::prctl(libc::PR_SET_NAME, NAME.as_ptr());
-        match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-            0 if libc::getppid() == will.parent => 0,
-            0 => libc::ESRCH,
-            _ => *libc::__errno_location(),
+        match c_int::try_from(libc::syscall(libc::SYS_pidfd_open, will.parent, 0)) {
+            Ok(parent @ 0..) if libc::getppid() == will.parent => (parent, 0),
+            Ok(0..) => (UNREADY, libc::ESRCH),
+            _ => (UNREADY, *libc::__errno_location()),
         }
     };
+    let mut ends = libc::pollfd { fd: parent, events: libc::POLLIN, revents: 0 };
     will.outcome.store(outcome, SeqCst);
     if outcome == 0 {
-        loop {
-            // SAFETY: no preconditions; all signals that can be are blocked.
-            unsafe { libc::pause() };
-        }
+        // SAFETY: one file, no time limit and no set of signals. The bare call, because the library's own is a point
+        // where threads can be cancelled, which it notes in their local storage.
+        unsafe { libc::syscall(libc::SYS_ppoll, &raw mut ends, 1, null::<c_void>(), null::<c_void>(), 0) };
     }
     outcome
 }
