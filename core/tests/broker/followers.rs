@@ -1,11 +1,12 @@
 //! What a primary sends to those who follow it, and how it takes what they say.
 
+use super::handover::promote_b;
 use super::retention::{keeping, offer, snapshot_ack};
-use super::world::{World, member, nack, open_session, process, publish, sender};
+use super::world::{World, nack, open_session, publish, sender};
 use super::{B, CLIENT};
 use steadfast_core::broker::Config;
 use steadfast_core::broker::retention::Retention;
-use steadfast_core::id::{Incarnation, Nonce};
+use steadfast_core::id::Incarnation;
 use steadfast_core::limits::{MAX_BATCH_LEN, MAX_FRAME_ENTRIES, SEND_FRAME_BYTES};
 use steadfast_core::link::LinkId;
 use steadfast_core::message::{Message, Replicate};
@@ -108,8 +109,7 @@ fn a_deposed_primary_stops_knocking() {
     world.run(150);
     let [knock] = world.dials[..] else { panic!("it has not dialled once: {:?}", world.dials) };
     assert_eq!(world.closes, []);
-    let deposed = world.state().promote(&process("b", 2), Nonce(5));
-    world.put_state(&deposed.expand(&member("a", 1), Nonce(6)));
+    promote_b(&mut world);
     assert_eq!(world.broker.leads(), None);
     assert!(world.closes.contains(&knock));
 }

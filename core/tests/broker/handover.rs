@@ -48,7 +48,7 @@ fn departures(world: &World) -> Vec<&Departure> {
 }
 
 /// `b` has made itself primary.
-fn promote_b(world: &mut World) {
+pub fn promote_b(world: &mut World) {
     let next = world.state().promote(&process("b", 2), Nonce(77));
     world.put_state(&next);
 }

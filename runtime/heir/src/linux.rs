@@ -86,11 +86,16 @@ extern "C" fn live(will: *mut c_void) -> c_int {
         libc::syscall(libc::SYS_close_range, 0, c_int::MAX, 0);
         libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS);
         libc::prctl(libc::PR_SET_NAME, NAME.as_ptr());
-        match c_int::try_from(libc::syscall(libc::SYS_pidfd_open, will.parent, 0)) {
-            Ok(parent @ 0..) if libc::getppid() == will.parent => (parent, 0),
-            Ok(0..) => (UNREADY, libc::ESRCH),
-            _ => (UNREADY, *libc::__errno_location()),
-        }
+        let parent = libc::syscall(libc::SYS_pidfd_open, will.parent, 0) as c_int;
+        let outcome = if parent < 0 {
+            *libc::__errno_location()
+        } else if libc::getppid() != will.parent {
+            // It has died meanwhile, and its number may be another one's.
+            libc::ESRCH
+        } else {
+            0
+        };
+        (parent, outcome)
     };
     let mut ends = libc::pollfd { fd: parent, events: libc::POLLIN, revents: 0 };
     will.outcome.store(outcome, SeqCst);

@@ -219,9 +219,8 @@ fn word_of_the_cut_off(dice: &mut Dice, plan: &mut Plan, at: Duration) {
     if let Some(last) = plan.publishers.last().map(|publisher| publisher.number) {
         // Each of them stands for itself, and has room.
         let Knobs { retention_bytes, uncommitted_bytes, .. } = Knobs::default();
-        let (batch_bytes, window_frames) = (1, 64);
-        plan.knobs =
-            Knobs { retention_bytes, uncommitted_bytes, batch_bytes, window_frames, ..plan.knobs.clone() };
+        (plan.knobs.retention_bytes, plan.knobs.uncommitted_bytes) = (retention_bytes, uncommitted_bytes);
+        (plan.knobs.batch_bytes, plan.knobs.window_frames) = (1, 64);
         let before = at - Duration::from_millis(60);
         let topic = Topic::new("last").expect("a valid topic");
         let every = Duration::from_micros(1_500);
