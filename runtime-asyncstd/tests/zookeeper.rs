@@ -1,5 +1,7 @@
 //! A broker and a discovery replica under async-std, over real ZeroMQ, coordinated by a real ZooKeeper.
 
+#[path = "../../runtime/tests/support/ports.rs"]
+mod ports;
 #[path = "../../runtime-tokio/tests/support/zookeeper.rs"]
 #[allow(dead_code, reason = "every test file uses its part")]
 mod zookeeper;

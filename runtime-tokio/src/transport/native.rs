@@ -48,7 +48,9 @@ impl native::Network for Tcp {
     fn connect(address: Address) -> BoxFuture<'static, io::Result<Connection>> {
         async move {
             let target = host_and_port(&address).map_err(io::Error::other)?;
-            Ok(Connection::new(TcpStream::connect(target).await?))
+            let stream = TcpStream::connect(target).await?;
+            native::refuse_itself(stream.local_addr()?, stream.peer_addr()?)?;
+            Ok(Connection::new(stream))
         }
         .boxed()
     }

@@ -2,6 +2,7 @@
 //! once, believe it after a fresh answer, and begin with what the new one holds.
 
 use crate::nodes::{Cluster, Running, Service, run, steadfast, turn, wait_until};
+use crate::ports::lasting_ports;
 use serde_json::Value;
 use std::io::Write as _;
 use std::process::Stdio;
@@ -25,11 +26,15 @@ fn report(publisher: &Running) -> Value {
     serde_json::from_str(&publisher.out.text()).unwrap()
 }
 
+fn start(discovery: &str) -> Cluster {
+    Cluster::start_as(Service::embedded(), 1, &[], &["--listen", discovery])
+}
+
 /// A cluster that is gone for good, and another one whose discovery has its address.
 fn replace(cluster: Cluster) -> Cluster {
     let address = cluster.discovery.address.clone();
     drop(cluster);
-    Cluster::start_as(Service::embedded(), 1, &[], &["--listen", &address])
+    start(&address)
 }
 
 const GONE: &str = "the cluster that was here is gone, and another one is in its place";
@@ -39,7 +44,7 @@ fn clients_of_a_cluster_that_is_gone_are_told_and_go_on() {
     let _turn = turn();
     let outbox = std::env::temp_dir().join(format!("steadfast-e2e-gone-{}", std::process::id()));
     let outbox = outbox.to_str().unwrap();
-    let cluster = Cluster::start(Service::embedded(), 1);
+    let cluster = start(&format!("127.0.0.1:{}", lasting_ports(1)[0]));
     let discovery = cluster.discovery.address.clone();
     let live = ["subscribe", TOPIC, "--from", "earliest", "--discovery", &discovery];
     let mut live = Running::start("subscriber", steadfast(&live));

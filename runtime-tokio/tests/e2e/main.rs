@@ -19,6 +19,8 @@ mod metrics_server;
 mod nodes;
 mod outbox;
 mod overtaken;
+#[path = "../../../runtime/tests/support/ports.rs"]
+mod ports;
 mod python;
 mod quorum;
 mod recording;

@@ -1,6 +1,7 @@
 //! Every process of a cluster is restarted, one after the other, while records flow (R34).
 
 use crate::nodes::{Node, Service, run, turn, wait_until};
+use crate::ports::lasting_ports;
 use crate::worker::{Worker, check};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -22,9 +23,9 @@ struct Member {
 impl Member {
     fn start(name: &str, args: &[&str], service: &Service) -> Self {
         let mut args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).chain(service.args()).collect();
-        let node = start(name, &args);
         // Others go on to look for it where it was.
-        args.extend(["--listen".to_owned(), node.address.clone()]);
+        args.extend(["--listen".to_owned(), format!("127.0.0.1:{}", lasting_ports(1)[0])]);
+        let node = start(name, &args);
         Self { name: name.to_owned(), args, node, restarts: 0 }
     }
 

@@ -10,6 +10,8 @@ mod end;
 mod link_script;
 mod links;
 mod play;
+#[path = "../../../runtime/tests/support/ports.rs"]
+mod ports;
 mod proxy;
 mod real;
 mod script;

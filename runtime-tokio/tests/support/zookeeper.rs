@@ -1,9 +1,10 @@
 //! Real ZooKeeper servers from Debian's package, unprivileged, on ports of their own. A machine
 //! without it fails the tests: `scripts/test` installs it.
 
+use super::ports::lasting_ports;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,6 +13,8 @@ use std::time::{Duration, Instant};
 
 const JARS: &str = "/usr/share/java";
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// What is shown of the log of a server that does not start.
+const LAST_LINES: usize = 30;
 
 /// Servers that vanish with this value.
 pub struct Ensemble {
@@ -34,7 +37,7 @@ impl Ensemble {
         assert!(fs::exists(&jar).unwrap(), "{jar} is missing: apt-get install zookeeper");
         let name = format!("steadfast-zk-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(name);
-        let ports = free_ports(count * 3);
+        let ports = lasting_ports(count * 3);
         let servers = (0..count).map(|n| Server::write(&dir, n, &ports)).collect();
         let mut ensemble = Self { dir, servers };
         for n in 0..count {
@@ -129,7 +132,9 @@ impl Server {
         while !self.serves() {
             let ended = self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some());
             if ended || start.elapsed() > START_LIMIT {
-                panic!("ZooKeeper does not start:\n{}", fs::read_to_string(&self.log).unwrap_or_default());
+                let log = fs::read_to_string(&self.log).unwrap_or_default();
+                let last: Vec<_> = log.lines().rev().take(LAST_LINES).collect();
+                panic!("ZooKeeper does not start; its last lines, the latest first:\n{}", last.join("\n"));
             }
             sleep(Duration::from_millis(20));
         }
@@ -155,10 +160,4 @@ impl Server {
             let _ = child.wait();
         }
     }
-}
-
-/// Ports that were free a moment ago, all different.
-fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
 }

@@ -3,4 +3,6 @@
 
 mod declared;
 mod export;
+#[path = "../support/ports.rs"]
+mod ports;
 mod server;

@@ -1,6 +1,7 @@
 //! Servers to write metrics to: VictoriaMetrics from Debian's package, and stubs. A machine without the
 //! package fails the tests: `scripts/test` installs it.
 
+use crate::ports::lasting_ports;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -91,7 +92,7 @@ fn get(address: &str, path: &str) -> Option<String> {
 
 /// An address that nobody listens at.
 pub fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", lasting_ports(1)[0])
 }
 
 /// One request, as a stub saw it.
