@@ -79,6 +79,7 @@ where
         stored: None,
         storage_is_gone: false,
         closed: Vec::new(),
+        told: false,
         stopped: false,
     };
     let mut alarm = Alarm::new(clock);
@@ -93,7 +94,7 @@ where
         // The sockets' own tasks write what was queued before more is read, and a node that always has
         // something to do does not keep its thread to itself.
         yield_now().await;
-        let mut watch = Watch { until: turn.now + turn.ports.busy_poll, last: None };
+        let mut watch = Watch::new(turn.now + turn.ports.busy_poll, std::mem::take(&mut turn.told));
         poll_fn(|cx| {
             let now = clock.now();
             if turn.poll_inputs(cx, now, &mut batch).is_ready() {
@@ -140,6 +141,8 @@ struct Turn<N: Node, F, O> {
     storage_is_gone: bool,
     /// What the node has closed in this turn.
     closed: Vec<LinkId>,
+    /// Whether the application was told something in this turn.
+    told: bool,
     stopped: bool,
 }
 
@@ -210,6 +213,7 @@ where
     }
 
     fn event(&mut self, event: N::Event) {
+        self.told = true;
         self.stopped |= (self.ports.on_event)(event).is_break();
     }
 
@@ -244,19 +248,28 @@ struct Watch {
     until: Instant,
     /// When it was looked last.
     last: Option<Instant>,
+    /// Whether the application, on the same thread, has something to do first.
+    told: bool,
 }
 
 impl Watch {
+    const fn new(until: Instant, told: bool) -> Self {
+        Self { until, last: None, told }
+    }
+
     /// Has the task polled again once the operating system was asked what has come. Whatever else is to run, on
     /// this thread or on this processor, comes first, and ends the watch: who waits for nothing should not make
-    /// others wait.
+    /// others wait. The processor is not offered to others, though, while the application does not know yet what it
+    /// was told.
     fn stay_awake(&mut self, cx: &mut Context<'_>, now: Instant) {
         let shared = self.last.replace(now).is_some_and(|last| now > last + UNDISTURBED);
         if now >= self.until || shared {
             self.until = now;
             return;
         }
-        thread::yield_now();
+        if !std::mem::take(&mut self.told) {
+            thread::yield_now();
+        }
         let _ = pin!(tokio::task::yield_now()).poll(cx);
     }
 }
@@ -313,7 +326,7 @@ mod tests {
     /// How often a watch of 100 µs has the task polled again that is looked at in these microseconds.
     fn looks(micros: &[u64]) -> usize {
         let at = |micros: u64| Instant::from_nanos(micros * 1_000);
-        let mut watch = Watch { until: at(100), last: None };
+        let mut watch = Watch::new(at(100), false);
         let wakes = Arc::new(Wakes::default());
         let waker = Arc::clone(&wakes).into();
         for now in micros {
