@@ -18,6 +18,10 @@ use serde::{Deserialize, Serialize};
 
 const _: () = assert!(SEND_FRAME_BYTES + MAX_BATCH_LEN <= MAX_FRAME_LEN, "one batch may exceed the target");
 
+/// Streams that are served before publishers are answered: a record is delivered as soon as can be, and no
+/// answer waits until it was delivered to many.
+const FIRST: usize = 8;
+
 /// One subscriber's stream.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Stream {
@@ -133,11 +137,26 @@ impl Delivery {
         self.backlog = self.backlog.or(Some(now));
     }
 
-    /// Sends what is committed, on every stream.
-    pub fn serve_all<E>(&mut self, now: Instant, (replica, epoch): (&Replica, Epoch), out: &mut Outbox<E>) {
+    /// Sends what is committed on the first streams. [`Self::serve_others`] follows.
+    pub fn serve_first<E>(&mut self, now: Instant, from: (&Replica, Epoch), out: &mut Outbox<E>) {
         self.backlog = None;
-        for (key, stream) in &mut self.streams {
-            let more = stream.serve(now, *key, (replica, epoch), out);
+        self.serve(now, (0, FIRST), from, out);
+    }
+
+    /// Sends what is committed on all streams but the first ones.
+    pub fn serve_others<E>(&mut self, now: Instant, from: (&Replica, Epoch), out: &mut Outbox<E>) {
+        self.serve(now, (FIRST, MAX_STREAMS), from, out);
+    }
+
+    fn serve<E>(
+        &mut self,
+        now: Instant,
+        (skipped, most): (usize, usize),
+        from: (&Replica, Epoch),
+        out: &mut Outbox<E>,
+    ) {
+        for (key, stream) in self.streams.iter_mut().skip(skipped).take(most) {
+            let more = stream.serve(now, *key, from, out);
             self.backlog = self.backlog.or(more.then_some(now));
         }
     }
@@ -156,7 +175,8 @@ impl Delivery {
         out: &mut Outbox<E>,
     ) {
         if self.backlog.is_some() {
-            self.serve_all(now, (replica, epoch), out);
+            self.serve_first(now, (replica, epoch), out);
+            self.serve_others(now, (replica, epoch), out);
         }
         if now < self.check_at {
             return;

@@ -182,10 +182,10 @@ impl Broker {
         }
         let streams = primary.delivery.streams() > 0;
         self.io.out.count().committed(now, commit, streams);
+        primary.delivery.serve_first(now, (&self.replica, primary.epoch()), &mut self.io.out);
         self.answer_committed(publishers);
         let Role::Primary(primary) = &mut self.role else { return };
-        let from = (&self.replica, primary.epoch());
-        primary.delivery.serve_all(now, from, &mut self.io.out);
+        primary.delivery.serve_others(now, (&self.replica, primary.epoch()), &mut self.io.out);
     }
 
     pub(super) fn advance_primary(&mut self, now: Instant) {

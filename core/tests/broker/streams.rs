@@ -106,3 +106,21 @@ fn a_position_beyond_what_is_committed_begins_no_stream() {
     world.receive(CLIENT, &at(end));
     assert!(world.sent_to(CLIENT).any(|message| matches!(message, Message::StreamOpened(_))));
 }
+
+/// A subscriber waits for no answer to a publisher, and a publisher's answer for few subscribers.
+#[test]
+fn a_publisher_is_answered_after_eight_deliveries() {
+    let mut world = World::primary_with_backup(B);
+    let subscribers: Vec<_> = (10..22).map(LinkId::accepted).collect();
+    for link in &subscribers {
+        world.receive(*link, &open_stream(Start::Earliest));
+    }
+    world.receive(CLIENT, &open_session(1));
+    world.ack(B, "b", 2);
+    world.receive(CLIENT, &publish(1));
+    world.sent.clear();
+    world.ack(B, "b", 2);
+    let to = world.sent.iter().map(|(link, _)| *link).filter(|link| link.is_accepted());
+    let order: Vec<_> = to.filter(|link| *link == CLIENT || subscribers.contains(link)).collect();
+    assert_eq!(order, [&subscribers[..8], &[CLIENT], &subscribers[8..]].concat());
+}
