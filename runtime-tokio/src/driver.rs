@@ -260,17 +260,19 @@ impl Watch {
     /// Has the task polled again once the operating system was asked what has come. Whatever else is to run, on
     /// this thread or on this processor, comes first, and ends the watch: who waits for nothing should not make
     /// others wait. The processor is not offered to others, though, while the application does not know yet what it
-    /// was told.
-    fn stay_awake(&mut self, cx: &mut Context<'_>, now: Instant) {
+    /// was told. Whether the processor was offered.
+    fn stay_awake(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let shared = self.last.replace(now).is_some_and(|last| now > last + UNDISTURBED);
         if now >= self.until || shared {
             self.until = now;
-            return;
+            return false;
         }
-        if !std::mem::take(&mut self.told) {
+        let offers = !std::mem::take(&mut self.told);
+        if offers {
             thread::yield_now();
         }
         let _ = pin!(tokio::task::yield_now()).poll(cx);
+        offers
     }
 }
 
@@ -333,6 +335,16 @@ mod tests {
             watch.stay_awake(&mut Context::from_waker(&waker), at(*now));
         }
         wakes.0.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn the_processor_is_offered_once_the_application_has_had_its_turn() {
+        for told in [false, true] {
+            let mut watch = Watch::new(Instant::from_nanos(100_000), told);
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            let offers = [1_000, 2_000].map(|now| watch.stay_awake(&mut cx, Instant::from_nanos(now)));
+            assert_eq!(offers, [!told, true]);
+        }
     }
 
     #[test]

@@ -14,12 +14,13 @@ use crate::time::{Duration, Instant, earliest};
 use crate::wire;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Range;
 use serde::{Deserialize, Serialize};
 
 const _: () = assert!(SEND_FRAME_BYTES + MAX_BATCH_LEN <= MAX_FRAME_LEN, "one batch may exceed the target");
 
-/// Streams that are served before publishers are answered: a record is delivered as soon as can be, and no
-/// answer waits until it was delivered to many.
+/// Streams that are served before publishers are answered. These wait for no answer, and no answer waits for
+/// more than these.
 const FIRST: usize = 8;
 
 /// One subscriber's stream.
@@ -140,22 +141,16 @@ impl Delivery {
     /// Sends what is committed on the first streams. [`Self::serve_others`] follows.
     pub fn serve_first<E>(&mut self, now: Instant, from: (&Replica, Epoch), out: &mut Outbox<E>) {
         self.backlog = None;
-        self.serve(now, (0, FIRST), from, out);
+        self.serve(now, 0..FIRST, from, out);
     }
 
     /// Sends what is committed on all streams but the first ones.
     pub fn serve_others<E>(&mut self, now: Instant, from: (&Replica, Epoch), out: &mut Outbox<E>) {
-        self.serve(now, (FIRST, MAX_STREAMS), from, out);
+        self.serve(now, FIRST..MAX_STREAMS, from, out);
     }
 
-    fn serve<E>(
-        &mut self,
-        now: Instant,
-        (skipped, most): (usize, usize),
-        from: (&Replica, Epoch),
-        out: &mut Outbox<E>,
-    ) {
-        for (key, stream) in self.streams.iter_mut().skip(skipped).take(most) {
+    fn serve<E>(&mut self, now: Instant, which: Range<usize>, from: (&Replica, Epoch), out: &mut Outbox<E>) {
+        for (key, stream) in self.streams.iter_mut().skip(which.start).take(which.len()) {
             let more = stream.serve(now, *key, from, out);
             self.backlog = self.backlog.or(more.then_some(now));
         }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use steadfast_core::id::Address;
 use steadfast_runtime::address::{ListenError, host_and_port};
 use steadfast_runtime::native::{self, Links};
+use steadfast_runtime::transport::refuse_itself;
 
 thread_local! {
     /// This runtime reads into initialised memory only. Copying what has come costs less than clearing
@@ -73,9 +74,7 @@ impl native::Network for Tcp {
     fn connect(address: Address) -> BoxFuture<'static, io::Result<Connection>> {
         async move {
             let target = host_and_port(&address).map_err(io::Error::other)?;
-            let stream = TcpStream::connect(target).await?;
-            native::refuse_itself(stream.local_addr()?, stream.peer_addr()?)?;
-            Ok(Connection::new(stream))
+            Ok(Connection::new(refuse_itself(TcpStream::connect(target).await?)?))
         }
         .boxed()
     }

@@ -28,7 +28,7 @@ use steadfast_runtime::address::{ListenError, host_and_port};
 use steadfast_runtime::batch::Batch;
 use steadfast_runtime::outbound::Outbound;
 use steadfast_runtime::peers::Peers;
-use steadfast_runtime::transport::{DIAL_TIMEOUT, MAX_DIALLED};
+use steadfast_runtime::transport::{DIAL_TIMEOUT, MAX_DIALLED, refuse_itself};
 use tracing::debug;
 use zeromq::util::PeerIdentity;
 use zeromq::{
@@ -300,7 +300,7 @@ async fn dial(address: Address, limit: Duration) -> Result<Dealer, LinkStatus> {
 /// itself retries a refused connection until its timeout and then reports only the timeout.
 async fn probe(address: &Address, limit: Duration) -> Result<(), LinkStatus> {
     let target = host_and_port(address).map_err(|_| LinkStatus::Lost)?;
-    match timeout(limit, TcpStream::connect(target)).await {
+    match timeout(limit, TcpStream::connect(target)).await.map(|dialled| dialled.and_then(refuse_itself)) {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => Err(LinkStatus::Refused),
         Ok(Err(_)) | Err(_) => Err(LinkStatus::Lost),

@@ -2,6 +2,7 @@
 
 use crate::demo::clusters;
 use crate::nodes::{Cluster, Node, Running, Service, run, steadfast, turn, wait_until};
+use crate::ports::lasting_ports;
 use crate::zookeeper::Ensemble;
 use serde_json::Value;
 use std::io::Write as _;
@@ -179,7 +180,7 @@ fn a_killed_backup_is_shown_and_waited_for() {
 
 #[test]
 fn where_nothing_runs_one_line_says_so() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let nobody = format!("127.0.0.1:{}", lasting_ports(1)[0]);
     let waits = ["status", "--wait-healthy", "--timeout", "500ms", "--discovery", &nobody];
     for (args, lines) in [(&waits[..], 0), (&["status", "--discovery", &nobody][..], 4)] {
         let output = run(args);
@@ -205,7 +206,7 @@ fn a_replica_that_never_answers_does_not_hang_the_command() {
 /// Without a terminal the report is printed again and again, until a signal comes.
 #[test]
 fn a_watch_repeats_until_it_is_interrupted() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let nobody = format!("127.0.0.1:{}", lasting_ports(1)[0]);
     let args = ["status", "--watch", "50ms", "--json", "--discovery", &nobody];
     let mut watch = Running::start("watch", steadfast(&args));
     wait_until("it has looked three times", || watch.out.text().lines().count() >= 3);

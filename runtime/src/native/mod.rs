@@ -18,7 +18,7 @@ use ready::{Bell, Ready};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake as _, Waker};
 use steadfast_core::id::Address;
@@ -75,16 +75,6 @@ pub fn listen(address: &Address) -> Result<(TcpListener, Address), ListenError> 
     let bound = listener.local_addr().map_err(failed)?;
     let bound = Address::new(&format!("tcp://{bound}")).map_err(|error| invalid(&error))?;
     Ok((listener, bound))
-}
-
-/// Refuses a connection with the same address at both ends. The system draws the port of a dial from a
-/// range; when it is the one that is dialled, on this machine, and nobody listens there, the dial meets
-/// itself (TCP's simultaneous open). It would then hold the port of a node that is about to come back.
-///
-/// # Errors
-/// As if nobody listened, which is so.
-pub fn refuse_itself(local: SocketAddr, peer: SocketAddr) -> io::Result<()> {
-    if local == peer { Err(ErrorKind::ConnectionRefused.into()) } else { Ok(()) }
 }
 
 /// A dial under way.

@@ -141,17 +141,3 @@ fn a_silent_peer_costs_one_timer() {
     assert_eq!(turn(&mut links, at(limits.silence)), [(link, Some(LinkStatus::Lost))]);
     assert_eq!(links.deadline(), None);
 }
-
-#[test]
-fn a_socket_that_has_met_itself_is_refused() {
-    use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, socket};
-    let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    bind(&fd, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    connect(&fd, &getsockname(&fd).unwrap()).unwrap();
-    let itself = std::net::TcpStream::from(fd);
-    let refused = refuse_itself(itself.local_addr().unwrap(), itself.peer_addr().unwrap());
-    assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
-    let (listener, _) = listen(&crate::address::parse("127.0.0.1:0").unwrap()).unwrap();
-    let other = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    assert!(refuse_itself(other.local_addr().unwrap(), other.peer_addr().unwrap()).is_ok());
-}
