@@ -62,12 +62,13 @@ impl Filter {
 
     /// Whether the topic matches.
     pub fn matches(&self, topic: &Topic) -> bool {
-        let mut topic = topic.0.split('.');
-        for word in self.0.split('.') {
+        // Every delivered batch comes through here: bytes are split faster than characters.
+        let mut topic = topic.0.as_bytes().split(|byte| *byte == b'.');
+        for word in self.0.as_bytes().split(|byte| *byte == b'.') {
             match (word, topic.next()) {
                 (_, None) => return false,
-                (">", Some(_)) => return true,
-                ("*", Some(_)) => {}
+                (b">", Some(_)) => return true,
+                (b"*", Some(_)) => {}
                 (word, Some(other)) if word == other => {}
                 _ => return false,
             }

@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 use steadfast_proto::limits::{MAX_ADDRESS_LEN, MAX_NODE_NAME_LEN};
 
@@ -174,12 +175,26 @@ pub(crate) fn check_length(text: &str, max: usize) -> Result<(), InvalidText> {
 
 /// A member of a group: a node with what its storage holds. Acknowledgements and the in-sync set
 /// count members, never node names alone: a node that lost its storage is another member.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Member {
     /// The node.
     pub node: NodeName,
     /// What its storage holds.
     pub generation: Generation,
+}
+
+/// A primary compares members with every input. The number is cheap to compare, and tells nearly all of them apart.
+impl PartialEq for Member {
+    fn eq(&self, other: &Self) -> bool {
+        self.generation == other.generation && self.node == other.node
+    }
+}
+
+impl Hash for Member {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.node.hash(state);
+        self.generation.hash(state);
+    }
 }
 
 /// Which process speaks: the identity triple, with the creation transaction of its live node.

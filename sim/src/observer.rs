@@ -19,6 +19,7 @@ use bytes::Bytes;
 pub(crate) use seen::{Seen, Snapshot};
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
 use steadfast_core::broker;
@@ -35,6 +36,8 @@ use steadfast_core::{publisher, subscriber, wire};
 pub struct Published {
     /// Records handed to the publisher.
     pub asked: u64,
+    /// Their payloads.
+    payloads: Vec<Bytes>,
     /// Records acknowledged.
     pub acknowledged: u64,
     /// Records of which nothing is known.
@@ -105,7 +108,8 @@ pub struct Observer {
 
 /// The payload of a publisher's record, at least so long. Every one is unique in its run.
 pub fn payload(publisher: PublisherId, ticket: u64, length: usize) -> Bytes {
-    let mut bytes = format!("{publisher:?}/{ticket}").into_bytes();
+    let mut bytes = Vec::with_capacity(length);
+    write!(bytes, "{publisher:?}/{ticket}").expect("memory takes everything");
     bytes.resize(bytes.len().max(length), b'.');
     Bytes::from(bytes)
 }
@@ -167,7 +171,9 @@ impl Observer {
         let (id, published) = self.publishers.get_mut(&process).expect("a publisher");
         published.asked += 1;
         let ticket = published.tickets + published.asked;
-        (ticket, payload(id.get(), ticket, self.length))
+        let payload = payload(id.get(), ticket, self.length);
+        published.payloads.push(payload.clone());
+        (ticket, payload)
     }
 
     /// What a subscriber has delivered.
@@ -376,7 +382,7 @@ impl Observer {
         }
         if result.is_ok() {
             for ticket in tickets.clone() {
-                let payload = &payload(publisher, ticket, self.length);
+                let payload = &published.payloads[(ticket - published.tickets - 1) as usize];
                 checks.observe(&Fact::Acknowledged { publisher, payload })?;
             }
         }

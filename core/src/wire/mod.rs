@@ -144,7 +144,8 @@ fn check_lengths(frame: &Frame) -> Result<(), Rejection> {
 
 fn decode_envelope(part: Bytes) -> Result<proto::Envelope, Rejection> {
     let stated = stated_version(&part);
-    match proto::Envelope::decode(part) {
+    // From a slice: nothing in an envelope is worth a reference to it, and counting those would cost more.
+    match proto::Envelope::decode(&part[..]) {
         Ok(envelope) if envelope.version == WIRE_VERSION => Ok(envelope),
         Ok(_) => Err(Rejection::Version),
         // What another version says need not make sense to this one.

@@ -1,20 +1,19 @@
 //! AckedDurable: what a publisher was told is committed is committed, and there exactly once.
 //! (That every in-sync member holds what is committed is CandidateComplete's to say.)
 
+use super::records::Table;
 use super::{Check, Fact, Kind, Ledger};
 use crate::render::Payload;
-use bytes::Bytes;
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
-use steadfast_core::id::{Offset, PublisherId};
-use steadfast_core::log::EntryKind;
+use steadfast_core::id::Offset;
 use steadfast_core::message::History;
-use steadfast_core::wire::records::Records;
 
 /// The property.
 #[derive(Clone, Debug, Default)]
 pub struct AckedDurable {
-    /// How often each payload was committed, in any lineage.
-    committed: BTreeMap<(PublisherId, Bytes), Vec<(History, Offset)>>,
+    /// Where each record was committed, in any lineage: nearly always once.
+    committed: Table<SmallVec<[(History, Offset); 1]>>,
     /// Up to where that is known.
     read: BTreeMap<History, Offset>,
 }
@@ -24,12 +23,8 @@ impl AckedDurable {
         for (history, committed) in ledger.histories() {
             let read = self.read.entry(history).or_default();
             for held in committed.log.from(*read) {
-                let EntryKind::Batch(batch) = &held.entry.kind else { continue };
-                let records = Records::decode(&batch.header, batch.body.clone())
-                    .map_err(|error| format!("a committed batch cannot be read: {error}"))?;
-                for (offset, payload) in (held.entry.offset..).zip(records) {
-                    let places = self.committed.entry((batch.header.publisher, payload)).or_default();
-                    places.push((history, offset));
+                for (offset, record) in (held.entry.offset..).zip(held.records()?) {
+                    self.committed.of_mut(*record).push((history, offset));
                 }
             }
             *read = committed.log.end();
@@ -59,8 +54,8 @@ impl Check for AckedDurable {
                 Err(format!("{publisher:?} was told that {last_sequence} is committed, {committed} is"))
             }
             Fact::Acknowledged { publisher, payload } => {
-                let places = self.committed.get(&(*publisher, (*payload).clone()));
-                let places = places.map_or(&[][..], Vec::as_slice);
+                let places = ledger.named().first().and_then(|record| self.committed.of(*record));
+                let places = places.map_or(&[][..], SmallVec::as_slice);
                 let lineages: Vec<_> = places.iter().map(|(history, _)| history).collect();
                 let once = lineages.windows(2).all(|pair| pair[0] != pair[1]);
                 if !places.is_empty() && once {

@@ -2,7 +2,9 @@
 //! the group went through. Prefixes are compared by chained hashes, so that no check walks a log.
 
 use super::Fact;
+use super::records::{RecordId, Register};
 use crate::fingerprint::Fingerprint;
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash as _;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use steadfast_core::group::GroupState;
 use steadfast_core::id::{Epoch, Member, Offset, PublisherId, Sequence};
 use steadfast_core::log::{BatchHeader, Entry, EntryKind};
 use steadfast_core::message::History;
+use steadfast_core::wire::records::{Records, Undecodable};
 
 /// A log entry with the hash of the whole prefix that it ends.
 #[derive(Clone, Debug)]
@@ -21,6 +24,31 @@ pub struct Held {
     end: Offset,
     /// Hash of all entries up to and including this one.
     pub chain: u64,
+    /// Its records, if it is committed.
+    records: Result<Vec<RecordId>, Undecodable>,
+}
+
+impl Held {
+    /// The same, committed.
+    fn read(&self, register: &mut Register) -> Self {
+        let records = match &self.entry.kind {
+            EntryKind::Batch(batch) => Records::decode(&batch.header, batch.body.clone()).map(|records| {
+                records.map(|payload| register.number(batch.header.publisher, &payload)).collect()
+            }),
+            _ => Ok(Vec::new()),
+        };
+        Self { records, ..self.clone() }
+    }
+
+    /// The records of a committed batch.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn records(&self) -> Result<&[RecordId], String> {
+        let unreadable =
+            |error| format!("the committed batch at {} cannot be read: {error}", self.entry.offset);
+        self.records.as_deref().map_err(unreadable)
+    }
 }
 
 /// A prefix of a log. What was trimmed stays in it; what a snapshot left out is known by its hash.
@@ -64,20 +92,36 @@ impl Prefix {
 
     /// Entries that begin at or after `offset`.
     pub fn from(&self, offset: Offset) -> &[Held] {
-        &self.entries[self.entries.partition_point(|held| held.entry.offset < offset)..]
+        let rest = self.last_around(offset);
+        &rest[rest.partition_point(|held| held.entry.offset < offset)..]
     }
 
     /// The entry that holds `offset`.
     pub fn get(&self, offset: Offset) -> Option<&Entry> {
-        let index = self.entries.partition_point(|held| held.end <= offset);
-        self.entries.get(index).map(|held| &*held.entry)
+        self.held(offset).map(|held| &*held.entry)
+    }
+
+    /// The same, with what is known of it.
+    pub fn held(&self, offset: Offset) -> Option<&Held> {
+        let rest = self.last_around(offset);
+        rest.get(rest.partition_point(|held| held.end <= offset))
+    }
+
+    /// The last entries, with at least one that ends at or below `offset`, if any does. Nearly always it is asked
+    /// for the last few: looking back from the end, twice as far each time, finds those soonest.
+    fn last_around(&self, offset: Offset) -> &[Held] {
+        let mut few = 4;
+        while self.entries.len().checked_sub(few).is_some_and(|first| self.entries[first].end > offset) {
+            few *= 2;
+        }
+        &self.entries[self.entries.len().saturating_sub(few)..]
     }
 
     fn push(&mut self, entry: Arc<Entry>) {
         let mut hash = Fingerprint::default();
         hash.word(self.tip().1);
         digest(&mut hash, &entry);
-        self.entries.push(Held { end: entry.end(), entry, chain: hash.value() });
+        self.entries.push(Held { end: entry.end(), entry, chain: hash.value(), records: Ok(Vec::new()) });
     }
 
     fn truncate(&mut self, to: Offset) {
@@ -139,8 +183,8 @@ pub struct Committed {
 }
 
 impl Committed {
-    fn push(&mut self, entry: Arc<Entry>) {
-        match &entry.kind {
+    fn push(&mut self, held: Held) {
+        match &held.entry.kind {
             EntryKind::Batch(batch) => {
                 let (publisher, last) = (batch.header.publisher, batch.header.last_sequence());
                 let incarnation =
@@ -148,9 +192,9 @@ impl Committed {
                 self.session(publisher, incarnation, last);
             }
             EntryKind::EpochStart => {
-                self.epochs.insert(entry.epoch);
+                self.epochs.insert(held.entry.epoch);
             }
-            EntryKind::Trim { to } => self.trims.push((entry.end(), self.log_start().max(*to))),
+            EntryKind::Trim { to } => self.trims.push((held.end, self.log_start().max(*to))),
             EntryKind::SessionOpen { publisher, incarnation, .. } => {
                 let last = self.sessions.get(publisher).map_or(0, |held| held.1);
                 self.session(*publisher, *incarnation, last);
@@ -159,7 +203,7 @@ impl Committed {
                 self.sessions.remove(publisher);
             }
         }
-        self.log.push(entry);
+        self.log.entries.push(held);
     }
 
     fn session(&mut self, publisher: PublisherId, incarnation: u64, last: Sequence) {
@@ -202,6 +246,8 @@ pub struct Ledger {
     committed: BTreeMap<History, Committed>,
     states: Vec<GroupState>,
     nothing: Committed,
+    register: Register,
+    named: Vec<RecordId>,
 }
 
 impl Ledger {
@@ -214,13 +260,13 @@ impl Ledger {
         committed.epochs.extend(log.epoch_before(log.start()));
         let mut replica =
             Replica { history, log: committed.log.clone(), durable: held.durable_end(), start: log.start() };
+        let mut register = Register::default();
         for entry in log.iter_from(log.start()) {
-            let entry = Arc::new(entry.clone());
-            if entry.end() <= commit {
-                committed.epochs.insert(entry.epoch);
-                committed.push(Arc::clone(&entry));
-            }
-            replica.log.push(entry);
+            replica.log.push(Arc::new(entry.clone()));
+        }
+        for held in replica.log.entries.iter().take_while(|held| held.end <= commit) {
+            committed.epochs.insert(held.entry.epoch);
+            committed.push(held.read(&mut register));
         }
         for (publisher, session) in held.sessions().base().iter() {
             committed.session(*publisher, session.incarnation, session.last_sequence);
@@ -228,6 +274,7 @@ impl Ledger {
         Self {
             replicas: BTreeMap::from([(member.clone(), replica)]),
             committed: BTreeMap::from([(history, committed)]),
+            register,
             ..Self::default()
         }
     }
@@ -252,9 +299,34 @@ impl Ledger {
         &self.states
     }
 
+    /// The records that the fact names which was taken in last, in its order.
+    pub fn named(&self) -> &[RecordId] {
+        &self.named
+    }
+
+    /// The record that has a number.
+    pub fn record(&self, id: RecordId) -> &(PublisherId, Bytes) {
+        self.register.record(id)
+    }
+
+    /// What the last fact has named is no part of what is known.
+    pub(super) fn forget_names(&mut self) {
+        self.named.clear();
+    }
+
+    fn name(&mut self, publisher: PublisherId, payloads: &[Bytes]) {
+        let Self { named, register, .. } = self;
+        named.clear();
+        named.extend(payloads.iter().map(|payload| register.number(publisher, payload)));
+    }
+
     /// Takes a fact in.
     pub(super) fn take(&mut self, fact: &Fact<'_>) -> Result<(), String> {
         match *fact {
+            Fact::Published { publisher, payload, .. } | Fact::Acknowledged { publisher, payload } => {
+                self.name(publisher, std::slice::from_ref(payload));
+            }
+            Fact::Delivered { publisher, payloads, .. } => self.name(publisher, payloads),
             Fact::State(state) => self.states.push(state.clone()),
             Fact::StorageLost(member) => {
                 self.replicas.remove(member);
@@ -332,7 +404,7 @@ impl Ledger {
         let end = committed.log.end();
         if commit > end && replica.log.chain_at(end) == committed.log.chain_at(end) {
             for held in replica.log.from(end).iter().take_while(|held| held.end <= commit) {
-                committed.push(Arc::clone(&held.entry));
+                committed.push(held.read(&mut self.register));
             }
         }
         Ok(())

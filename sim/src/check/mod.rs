@@ -50,6 +50,7 @@ pub mod outcomes;
 pub mod promotion_grounds;
 pub mod proposal;
 pub mod pub_fencing;
+mod records;
 pub mod release_due;
 pub mod removal_due;
 pub mod removal_grounds;
@@ -274,13 +275,14 @@ impl Checks {
     /// # Errors
     /// The first property that does not hold.
     pub fn observe(&mut self, fact: &Fact<'_>) -> Result<(), Violation> {
-        let violation = |property| move |detail| Violation { property, detail };
-        self.ledger.take(fact).map_err(violation("Ledger"))?;
+        self.ledger.take(fact).map_err(|detail| Violation { property: "Ledger", detail })?;
         for place in &self.hearers[Kind::from(fact) as usize] {
             let check = &mut self.checks[*place];
-            let name = check.name();
-            check.check(&self.ledger, fact).map_err(violation(name))?;
+            if let Err(detail) = check.check(&self.ledger, fact) {
+                return Err(Violation { property: check.name(), detail });
+            }
         }
+        self.ledger.forget_names();
         Ok(())
     }
 

@@ -4,15 +4,14 @@
 //! the same record twice, or a later one first, keeps
 //! them contiguous.
 
+use super::records::Table;
 use super::{Check, ClientId, Fact, Kind, Ledger};
 use crate::render::Payload;
-use bytes::Bytes;
 use std::collections::BTreeMap;
 use steadfast_core::filter::Topic;
 use steadfast_core::id::{Offset, PublisherId};
 use steadfast_core::log::EntryKind;
 use steadfast_core::message::History;
-use steadfast_core::wire::records::Records;
 
 /// The place of a record among all that were published.
 type Place = u64;
@@ -21,7 +20,9 @@ type Place = u64;
 #[derive(Clone, Debug, Default)]
 pub struct NoPhantom {
     /// On which topic each record was published, its place, and by which process.
-    published: BTreeMap<(PublisherId, Bytes), (Topic, Place, ClientId)>,
+    published: Table<Option<(Topic, Place, ClientId)>>,
+    /// How many were.
+    count: Place,
     /// Up to where each history was looked at.
     read: BTreeMap<History, Offset>,
     /// The last record of each process on each topic that is committed in each history.
@@ -35,17 +36,15 @@ impl NoPhantom {
         for held in log.from(read) {
             let EntryKind::Batch(batch) = &held.entry.kind else { continue };
             let header = &batch.header;
-            let records = Records::decode(header, batch.body.clone()).map_err(|error| {
-                format!("the committed batch at {} cannot be read: {error}", held.entry.offset)
-            })?;
             // All of a batch are mostly of one process.
             let (mut of, mut last) = (None, 0);
-            for (offset, payload) in (held.entry.offset..).zip(records) {
-                let published = self.published.get(&(header.publisher, payload.clone()));
+            for (offset, record) in (held.entry.offset..).zip(held.records()?) {
+                let payload = &ledger.record(*record).1;
+                let published = self.published.of(*record).and_then(Option::as_ref);
                 let Some((_, place, client)) = published.filter(|(topic, ..)| *topic == header.topic) else {
                     return Err(format!(
                         "{:?} of {:?} on {} is committed at {offset}; it published that on {:?}",
-                        Payload(&payload),
+                        Payload(payload),
                         header.publisher,
                         header.topic,
                         published.map(|(topic, ..)| topic)
@@ -63,7 +62,7 @@ impl NoPhantom {
                 if *place <= last {
                     return Err(format!(
                         "{:?} of {:?} on {} is committed at {offset}, behind itself or a later one",
-                        Payload(&payload),
+                        Payload(payload),
                         header.publisher,
                         header.topic
                     ));
@@ -89,9 +88,11 @@ impl Check for NoPhantom {
 
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
         match *fact {
-            Fact::Published { client, publisher, topic, payload } => {
-                let place = self.published.len() as Place + 1;
-                self.published.insert((publisher, payload.clone()), (topic.clone(), place, client));
+            Fact::Published { client, topic, .. } => {
+                for record in ledger.named() {
+                    self.count += 1;
+                    *self.published.of_mut(*record) = Some((topic.clone(), self.count, client));
+                }
                 Ok(())
             }
             Fact::Committed { history, .. } => self.read(ledger, history),

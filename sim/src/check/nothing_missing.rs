@@ -2,15 +2,14 @@
 //! every lossless subscriber whose filters match, or lies before the place where it began, or is covered
 //! by exactly one word of its loss.
 
+use super::records::{RecordId, Table};
 use super::{Check, ClientId, Fact, Kind, Ledger};
 use crate::render::Payload;
-use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use steadfast_core::filter::{Filter, Topic};
-use steadfast_core::id::{Lineage, Offset, PublisherId};
+use steadfast_core::id::{Lineage, Offset};
 use steadfast_core::log::EntryKind;
 use steadfast_core::message::{History, Start};
-use steadfast_core::wire::records::Records;
 
 /// Where a record is committed.
 #[derive(Clone, Debug)]
@@ -26,7 +25,8 @@ struct Subscriber {
     /// Where it began; everything before is not for it. `None`: it has not been told yet.
     began: Option<(Lineage, Offset)>,
     lineage: Lineage,
-    delivered: BTreeSet<(PublisherId, Bytes)>,
+    /// Which records were delivered to it.
+    delivered: Table<bool>,
     /// What it was told is lost, in which lineage.
     lost: Vec<(Lineage, Offset, Offset)>,
     /// The same of its lives before this one: a position that is old may lead to the same words again.
@@ -36,7 +36,7 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    fn owes(&self, record: &(PublisherId, Bytes), place: &Place, kept: Offset) -> Option<String> {
+    fn owes(&self, record: RecordId, place: &Place, kept: Offset) -> Option<String> {
         if !self.filters.iter().any(|filter| filter.matches(&place.topic)) {
             return None;
         }
@@ -46,7 +46,7 @@ impl Subscriber {
         let words = self.lost.iter().filter(told).count() + usize::from(self.given_up.contains(&lineage));
         // It will begin with what is kept.
         let Some(began) = self.began else { return (offset >= kept).then(|| "never began".to_owned()) };
-        if (lineage, offset) < began || self.delivered.contains(record) {
+        if (lineage, offset) < began || self.delivered.of(record) == Some(&true) {
             return None;
         }
         match words {
@@ -63,8 +63,8 @@ impl Subscriber {
 /// The property.
 #[derive(Clone, Debug, Default)]
 pub struct NothingMissing {
-    places: BTreeMap<(PublisherId, Bytes), Place>,
-    acknowledged: BTreeSet<(PublisherId, Bytes)>,
+    places: Table<Option<Place>>,
+    acknowledged: Table<bool>,
     subscribers: BTreeMap<ClientId, Subscriber>,
     /// Up to where each history was looked at.
     read: BTreeMap<History, Offset>,
@@ -76,10 +76,9 @@ impl NothingMissing {
         let read = self.read.insert(history, log.end()).unwrap_or(0);
         for held in log.from(read) {
             let EntryKind::Batch(batch) = &held.entry.kind else { continue };
-            let records = Records::decode(&batch.header, batch.body.clone()).into_iter().flatten();
-            for (offset, payload) in (held.entry.offset..).zip(records) {
-                let place = Place { history, offset, topic: batch.header.topic.clone() };
-                self.places.insert((batch.header.publisher, payload), place);
+            for (offset, record) in (held.entry.offset..).zip(held.records().into_iter().flatten()) {
+                let topic = batch.header.topic.clone();
+                *self.places.of_mut(*record) = Some(Place { history, offset, topic });
             }
         }
     }
@@ -95,7 +94,7 @@ impl NothingMissing {
             filters: filters.to_vec(),
             began: None,
             lineage: 0,
-            delivered: BTreeSet::new(),
+            delivered: Table::default(),
             lost: Vec::new(),
             heard: Vec::new(),
             given_up: BTreeSet::new(),
@@ -105,15 +104,15 @@ impl NothingMissing {
 
     fn settled(&self, ledger: &Ledger) -> Result<(), String> {
         let current = ledger.states().last().map(|state| state.history);
-        for record in &self.acknowledged {
-            let Some(place) = self.places.get(record) else { continue };
+        for (record, _) in self.acknowledged.iter().filter(|(_, acknowledged)| **acknowledged) {
+            let Some(Some(place)) = self.places.of(record) else { continue };
             // Of a log that has ended nothing is kept.
             let over = current.is_some_and(|current| current != place.history);
             let kept = if over { Offset::MAX } else { ledger.committed(place.history).log_start() };
             for (subscriber, state) in &self.subscribers {
                 if let Some(owed) = state.owes(record, place, kept) {
                     let (offset, lineage) = (place.offset, place.history.lineage);
-                    let (publisher, payload) = record;
+                    let (publisher, payload) = ledger.record(record);
                     let payload = Payload(payload);
                     return Err(format!(
                         "{payload:?} of {publisher:?}, acknowledged, at {offset} of lineage {lineage}: to \
@@ -125,7 +124,7 @@ impl NothingMissing {
         Ok(())
     }
 
-    fn told(&mut self, fact: &Fact<'_>) {
+    fn told(&mut self, ledger: &Ledger, fact: &Fact<'_>) {
         match *fact {
             Fact::Began { subscriber, history, at, .. } => {
                 if let Some(state) = self.subscribers.get_mut(&subscriber) {
@@ -133,10 +132,10 @@ impl NothingMissing {
                     state.lineage = history.lineage;
                 }
             }
-            Fact::Delivered { subscriber, history, publisher, payloads, .. } => {
+            Fact::Delivered { subscriber, history, .. } => {
                 if let Some(state) = self.subscribers.get_mut(&subscriber) {
                     state.lineage = history.lineage;
-                    state.delivered.extend(payloads.iter().map(|payload| (publisher, payload.clone())));
+                    ledger.named().iter().for_each(|record| *state.delivered.of_mut(*record) = true);
                 }
             }
             Fact::Missed { subscriber, from, to, .. } => {
@@ -177,15 +176,15 @@ impl Check for NothingMissing {
     fn check(&mut self, ledger: &Ledger, fact: &Fact<'_>) -> Result<(), String> {
         match *fact {
             Fact::Committed { history, .. } => self.read(ledger, history),
-            Fact::Acknowledged { publisher, payload } => {
-                self.acknowledged.insert((publisher, payload.clone()));
+            Fact::Acknowledged { .. } => {
+                ledger.named().iter().for_each(|record| *self.acknowledged.of_mut(*record) = true);
             }
             Fact::Subscribed { subscriber, filters, start } => self.subscribed(subscriber, filters, start),
             Fact::Unsubscribed { subscriber } => {
                 self.subscribers.remove(&subscriber);
             }
             Fact::Settled => return self.settled(ledger),
-            _ => self.told(fact),
+            _ => self.told(ledger, fact),
         }
         Ok(())
     }
