@@ -34,9 +34,7 @@ use steadfast_core::{publisher, subscriber, wire};
 /// What became of a publisher's records, in the order of their tickets.
 #[derive(Clone, Debug, Default)]
 pub struct Published {
-    /// Records handed to the publisher.
-    pub asked: u64,
-    /// Their payloads.
+    /// The payloads of the records handed to the publisher.
     payloads: Vec<Bytes>,
     /// Records acknowledged.
     pub acknowledged: u64,
@@ -53,6 +51,11 @@ pub struct Published {
 }
 
 impl Published {
+    /// Records handed to the publisher.
+    pub const fn asked(&self) -> u64 {
+        self.payloads.len() as u64
+    }
+
     /// Records whose fate the application was told.
     const fn told(&self) -> u64 {
         self.acknowledged + self.unknown + self.refused + self.turned_away
@@ -60,7 +63,7 @@ impl Published {
 
     /// Whether every record's fate is settled.
     pub const fn is_settled(&self) -> bool {
-        self.told() + self.abandoned == self.asked
+        self.told() + self.abandoned == self.asked()
     }
 }
 
@@ -169,8 +172,7 @@ impl Observer {
     /// A publisher is asked for one more record. Returns its ticket and payload.
     pub fn publish(&mut self, process: ProcessId) -> (u64, Bytes) {
         let (id, published) = self.publishers.get_mut(&process).expect("a publisher");
-        published.asked += 1;
-        let ticket = published.tickets + published.asked;
+        let ticket = published.tickets + published.asked() + 1;
         let payload = payload(id.get(), ticket, self.length);
         published.payloads.push(payload.clone());
         (ticket, payload)
@@ -235,7 +237,7 @@ impl Observer {
         if matches!(step.cause, Cause::Fault(Fault::Crash(_) | Fault::PowerLoss(_)))
             && let Some((_, published)) = self.publishers.get_mut(&step.process)
         {
-            published.abandoned = published.asked - published.told();
+            published.abandoned = published.asked() - published.told();
         }
         self.proposals.strike(step);
         if let Cause::Damaged(link) = step.cause {

@@ -132,9 +132,9 @@ fn run(cluster: &mut Cluster, primary: ProcessId, trouble: Trouble, step: u64) -
 /// Nothing is unknown, and each subscriber has each record: in order and once, as was checked.
 fn everything_arrived(cluster: &Cluster) {
     let published = cluster.published(cluster.publishers()[0]);
-    assert_eq!(published.acknowledged, published.asked, "{published:?}");
+    assert_eq!(published.acknowledged, published.asked(), "{published:?}");
     for subscriber in cluster.subscribers() {
-        assert_eq!(cluster.received(subscriber).records, published.asked, "{subscriber:?}");
+        assert_eq!(cluster.received(subscriber).records, published.asked(), "{subscriber:?}");
     }
 }
 

@@ -107,9 +107,9 @@ fn cast(cluster: &Cluster, leaver: Leaver) -> (ProcessId, ProcessId) {
 /// Nothing is unknown, and each subscriber has each record: in order and once, as was checked.
 fn everything_arrived(cluster: &Cluster) {
     let published = cluster.published(cluster.publishers()[0]);
-    assert_eq!(published.acknowledged, published.asked, "{published:?}");
+    assert_eq!(published.acknowledged, published.asked(), "{published:?}");
     for subscriber in cluster.subscribers() {
-        assert_eq!(cluster.received(subscriber).records, published.asked, "{subscriber:?}");
+        assert_eq!(cluster.received(subscriber).records, published.asked(), "{subscriber:?}");
     }
 }
 

@@ -120,7 +120,7 @@ fn encode_message(message: &Message, parts: &mut Vec<Bytes>) -> Wire {
 pub fn decode(frame: Frame) -> Result<Message, Rejection> {
     check_lengths(&frame)?;
     let mut parts = frame.parts.into_iter();
-    let envelope = decode_envelope(required(parts.next())?)?;
+    let envelope = decode_envelope(&required(parts.next())?)?;
     let mut bodies = Bodies::new(parts);
     let message = decode_message(required(envelope.message)?, &mut bodies)?;
     bodies.finish()?;
@@ -142,10 +142,10 @@ fn check_lengths(frame: &Frame) -> Result<(), Rejection> {
     at_most(sum, MAX_FRAME_LEN)
 }
 
-fn decode_envelope(part: Bytes) -> Result<proto::Envelope, Rejection> {
-    let stated = stated_version(&part);
+fn decode_envelope(part: &[u8]) -> Result<proto::Envelope, Rejection> {
+    let stated = stated_version(part);
     // From a slice: nothing in an envelope is worth a reference to it, and counting those would cost more.
-    match proto::Envelope::decode(&part[..]) {
+    match proto::Envelope::decode(part) {
         Ok(envelope) if envelope.version == WIRE_VERSION => Ok(envelope),
         Ok(_) => Err(Rejection::Version),
         // What another version says need not make sense to this one.

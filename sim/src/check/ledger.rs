@@ -2,7 +2,7 @@
 //! the group went through. Prefixes are compared by chained hashes, so that no check walks a log.
 
 use super::Fact;
-use super::records::{RecordId, Register};
+use super::records::{Record, RecordId, Register};
 use crate::fingerprint::Fingerprint;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -305,7 +305,7 @@ impl Ledger {
     }
 
     /// The record that has a number.
-    pub fn record(&self, id: RecordId) -> &(PublisherId, Bytes) {
+    pub fn record(&self, id: RecordId) -> &Record {
         self.register.record(id)
     }
 

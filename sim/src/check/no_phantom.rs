@@ -4,7 +4,7 @@
 //! the same record twice, or a later one first, keeps
 //! them contiguous.
 
-use super::records::Table;
+use super::records::{RecordId, Table};
 use super::{Check, ClientId, Fact, Kind, Ledger};
 use crate::render::Payload;
 use std::collections::BTreeMap;
@@ -13,20 +13,15 @@ use steadfast_core::id::{Offset, PublisherId};
 use steadfast_core::log::EntryKind;
 use steadfast_core::message::History;
 
-/// The place of a record among all that were published.
-type Place = u64;
-
 /// The property.
 #[derive(Clone, Debug, Default)]
 pub struct NoPhantom {
-    /// On which topic each record was published, its place, and by which process.
-    published: Table<Option<(Topic, Place, ClientId)>>,
-    /// How many were.
-    count: Place,
+    /// On which topic each record was published, and by which process. Their numbers are in the order of that.
+    published: Table<Option<(Topic, ClientId)>>,
     /// Up to where each history was looked at.
     read: BTreeMap<History, Offset>,
     /// The last record of each process on each topic that is committed in each history.
-    last: BTreeMap<(History, ClientId, PublisherId, Topic), Place>,
+    last: BTreeMap<(History, ClientId, PublisherId, Topic), RecordId>,
 }
 
 impl NoPhantom {
@@ -37,11 +32,11 @@ impl NoPhantom {
             let EntryKind::Batch(batch) = &held.entry.kind else { continue };
             let header = &batch.header;
             // All of a batch are mostly of one process.
-            let (mut of, mut last) = (None, 0);
+            let (mut of, mut last) = (None, None);
             for (offset, record) in (held.entry.offset..).zip(held.records()?) {
-                let payload = &ledger.record(*record).1;
+                let payload = &ledger.record(*record).payload;
                 let published = self.published.of(*record).and_then(Option::as_ref);
-                let Some((_, place, client)) = published.filter(|(topic, ..)| *topic == header.topic) else {
+                let Some((_, client)) = published.filter(|(topic, ..)| *topic == header.topic) else {
                     return Err(format!(
                         "{:?} of {:?} on {} is committed at {offset}; it published that on {:?}",
                         Payload(payload),
@@ -51,15 +46,13 @@ impl NoPhantom {
                     ));
                 };
                 if of != Some(*client) {
-                    if let Some(before) = of.replace(*client) {
-                        self.last.insert((history, before, header.publisher, header.topic.clone()), last);
+                    let place = |client| (history, client, header.publisher, header.topic.clone());
+                    if let Some((before, last)) = of.replace(*client).zip(last) {
+                        self.last.insert(place(before), last);
                     }
-                    last = self
-                        .last
-                        .remove(&(history, *client, header.publisher, header.topic.clone()))
-                        .unwrap_or(0);
+                    last = self.last.remove(&place(*client));
                 }
-                if *place <= last {
+                if Some(*record) <= last {
                     return Err(format!(
                         "{:?} of {:?} on {} is committed at {offset}, behind itself or a later one",
                         Payload(payload),
@@ -67,9 +60,9 @@ impl NoPhantom {
                         header.topic
                     ));
                 }
-                last = *place;
+                last = Some(*record);
             }
-            if let Some(client) = of {
+            if let Some((client, last)) = of.zip(last) {
                 self.last.insert((history, client, header.publisher, header.topic.clone()), last);
             }
         }
@@ -90,8 +83,7 @@ impl Check for NoPhantom {
         match *fact {
             Fact::Published { client, topic, .. } => {
                 for record in ledger.named() {
-                    self.count += 1;
-                    *self.published.of_mut(*record) = Some((topic.clone(), self.count, client));
+                    *self.published.of_mut(*record) = Some((topic.clone(), client));
                 }
                 Ok(())
             }

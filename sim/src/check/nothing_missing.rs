@@ -2,7 +2,7 @@
 //! every lossless subscriber whose filters match, or lies before the place where it began, or is covered
 //! by exactly one word of its loss.
 
-use super::records::{RecordId, Table};
+use super::records::{Record, RecordId, Table};
 use super::{Check, ClientId, Fact, Kind, Ledger};
 use crate::render::Payload;
 use std::collections::{BTreeMap, BTreeSet};
@@ -112,7 +112,7 @@ impl NothingMissing {
             for (subscriber, state) in &self.subscribers {
                 if let Some(owed) = state.owes(record, place, kept) {
                     let (offset, lineage) = (place.offset, place.history.lineage);
-                    let (publisher, payload) = ledger.record(record);
+                    let Record { publisher, payload } = ledger.record(record);
                     let payload = Payload(payload);
                     return Err(format!(
                         "{payload:?} of {publisher:?}, acknowledged, at {offset} of lineage {lineage}: to \

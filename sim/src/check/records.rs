@@ -2,48 +2,46 @@
 //! whatever a checker keeps of a record stands in a table.
 
 use bytes::Bytes;
-use rustc_hash::FxHashMap;
+use indexmap::IndexSet;
+use rustc_hash::FxBuildHasher;
 use std::hash::{Hash, Hasher};
 use steadfast_core::id::PublisherId;
 
 /// Number of a record: of a payload of a publisher. They count from 0, in the order of their first mention.
 pub type RecordId = usize;
 
-/// A record to look for. All that tells a run's payloads apart stands in their first bytes: those are enough for the hash.
+/// A record. All that tells a run's payloads apart stands in their first bytes: those are enough for the hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Record(PublisherId, Bytes);
+pub struct Record {
+    /// Whose.
+    pub publisher: PublisherId,
+    /// What was published.
+    pub payload: Bytes,
+}
 
 impl Hash for Record {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-        self.1[..self.1.len().min(32)].hash(state);
+        self.publisher.hash(state);
+        self.payload[..self.payload.len().min(32)].hash(state);
     }
 }
 
 /// All records.
 #[derive(Clone, Debug, Default)]
-pub struct Register {
-    numbers: FxHashMap<Record, RecordId>,
-    records: Vec<(PublisherId, Bytes)>,
-}
+pub struct Register(IndexSet<Record, FxBuildHasher>);
 
 impl Register {
     /// The number of a record; a new one where it was not mentioned before.
     pub fn number(&mut self, publisher: PublisherId, payload: &Bytes) -> RecordId {
-        let next = self.records.len();
-        let number = *self.numbers.entry(Record(publisher, payload.clone())).or_insert(next);
-        if number == next {
-            self.records.push((publisher, payload.clone()));
-        }
-        number
+        self.0.insert_full(Record { publisher, payload: payload.clone() }).0
     }
 
     /// The record that has a number.
     ///
     /// # Panics
     /// When none has it.
-    pub fn record(&self, id: RecordId) -> &(PublisherId, Bytes) {
-        &self.records[id]
+    pub fn record(&self, id: RecordId) -> &Record {
+        &self.0[id]
     }
 }
 
@@ -88,7 +86,7 @@ mod tests {
         let numbers = [1, 2, 1].map(|sequence| register.number(PUBLISHER, &payload(sequence)));
         let other = register.number(PublisherId(PUBLISHER.0 + 1), &payload(1));
         assert_eq!((numbers, other), ([0, 1, 0], 2));
-        assert_eq!(register.record(1), &(PUBLISHER, payload(2)));
+        assert_eq!(register.record(1), &Record { publisher: PUBLISHER, payload: payload(2) });
     }
 
     #[test]
